@@ -1,0 +1,165 @@
+#include "config/config.h"
+
+#include <charconv>
+#include <variant>
+#define TOML_EXCEPTIONS 0
+#include <toml++/toml.h>
+
+#include "base/format.h"
+
+namespace lanrage::config {
+namespace {
+
+using Member = std::variant<std::string Settings::*, std::uint16_t Settings::*, bool Settings::*>;
+
+struct Setting {
+  const char* key;
+  Member member;
+  const char* help;
+};
+
+const Setting kSettings[] = {
+    {"interface", &Settings::interface, "name of the network adapter; empty: the first free lanrageN"},
+    {"port", &Settings::port, "UDP port of this node; 0: any free one"},
+    {"api", &Settings::api, "ADDRESS:PORT of the local page; empty: 127.0.0.1:8666 or the next free port"},
+    {"server", &Settings::server, "link of the server to use; empty: host embeds one"},
+    {"name", &Settings::name, "your name in parties; empty: this machine's name"},
+    {"strict", &Settings::strict, "let other members reach only what `lanrage allow` opened"},
+    {"offload", &Settings::offload, "segmentation offloads; switch off to rule them out when something is odd"},
+    {"log_level", &Settings::log_level, "trace, debug, info, warn, error or off; also per logger: info,paths=debug"},
+    {"log_format", &Settings::log_format, "text or json"},
+    {"log_file", &Settings::log_file, "file to log to, rotated at 10 MiB; empty: standard error"},
+};
+
+std::string variable_name(std::string_view key) {
+  std::string out = "LANRAGE_";
+  for (char c : key) out += static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  return out;
+}
+
+Result<void> assign(Settings& settings, const Setting& setting, std::string_view text, std::string_view where) {
+  if (const auto* member = std::get_if<std::string Settings::*>(&setting.member)) {
+    settings.*(*member) = std::string(text);
+    return {};
+  }
+  if (const auto* member = std::get_if<bool Settings::*>(&setting.member)) {
+    if (text != "true" && text != "false" && text != "1" && text != "0") {
+      return Error{Code::kInvalid, format("{}: {} cannot be \"{}\"", where, setting.key, text), "use true or false"};
+    }
+    settings.*(*member) = text == "true" || text == "1";
+    return {};
+  }
+  std::uint16_t number = 0;
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc{} || end != text.data() + text.size()) {
+    return Error{Code::kInvalid, format("{}: {} cannot be \"{}\"", where, setting.key, text),
+                 "use a number from 0 to 65535"};
+  }
+  settings.*std::get<std::uint16_t Settings::*>(setting.member) = number;
+  return {};
+}
+
+std::string value_text(const Settings& settings, const Setting& setting) {
+  return std::visit(
+      [&settings](auto member) -> std::string {
+        const auto& value = settings.*member;
+        if constexpr (std::is_same_v<std::decay_t<decltype(value)>, std::string>) return value;
+        if constexpr (std::is_same_v<std::decay_t<decltype(value)>, bool>) return value ? "true" : "false";
+        if constexpr (std::is_same_v<std::decay_t<decltype(value)>, std::uint16_t>) return std::to_string(value);
+      },
+      setting.member);
+}
+
+// A value in the file as the text that the other sources would spell.
+std::optional<std::string> node_text(const toml::node& node) {
+  if (auto text = node.value_exact<std::string>()) return *text;
+  if (auto number = node.value_exact<std::int64_t>()) return std::to_string(*number);
+  if (auto flag = node.value_exact<bool>()) return std::string(*flag ? "true" : "false");
+  return std::nullopt;
+}
+
+}  // namespace
+
+const char* origin_name(Origin origin) {
+  switch (origin) {
+    case Origin::kDefault:
+      return "default";
+    case Origin::kFile:
+      return "file";
+    case Origin::kEnvironment:
+      return "environment";
+    case Origin::kFlag:
+      return "flag";
+  }
+  return "default";
+}
+
+Result<LogOptions> Settings::log_options() const {
+  LogOptions options;
+  LR_ASSIGN(options.levels, LogLevels::parse(log_level));
+  if (log_format != "text" && log_format != "json") {
+    return Error{Code::kInvalid, format("log_format cannot be \"{}\"", log_format), "use text or json"};
+  }
+  options.format = log_format == "json" ? LogFormat::kJson : LogFormat::kText;
+  options.file = log_file;
+  return options;
+}
+
+Result<Config> Config::load(const Sources& sources) {
+  Config config;
+  toml::parse_result parsed = toml::parse(sources.file_text, sources.file_name);
+  if (!parsed) {
+    return Error{Code::kInvalid,
+                 format("{}:{}: {}", sources.file_name, parsed.error().source().begin.line,
+                        std::string(parsed.error().description())),
+                 "mend that line, or remove the file to use the defaults"};
+  }
+  const toml::table& table = parsed.table();
+  for (const auto& [key, node] : table) {
+    const bool known = std::any_of(std::begin(kSettings), std::end(kSettings),
+                                   [&key = key](const Setting& s) { return key == s.key; });
+    if (!known) {
+      return Error{Code::kInvalid, format("{}: there is no setting \"{}\"", sources.file_name, std::string(key.str())),
+                   "`lanrage config` lists them"};
+    }
+  }
+  for (const Setting& setting : kSettings) {
+    Origin origin = Origin::kDefault;
+    if (const toml::node* node = table.get(setting.key)) {
+      const auto text = node_text(*node);
+      if (!text) {
+        return Error{Code::kInvalid, format("{}: {} has the wrong type", sources.file_name, setting.key), setting.help};
+      }
+      LR_TRY(assign(config.settings_, setting, *text, sources.file_name));
+      origin = Origin::kFile;
+    }
+    const std::string variable = variable_name(setting.key);
+    if (const auto text = sources.environment ? sources.environment(variable) : std::nullopt) {
+      LR_TRY(assign(config.settings_, setting, *text, variable));
+      origin = Origin::kEnvironment;
+    }
+    if (auto flag = sources.flags.find(setting.key); flag != sources.flags.end()) {
+      LR_TRY(assign(config.settings_, setting, flag->second, "command line"));
+      origin = Origin::kFlag;
+    }
+    config.origins_[setting.key] = origin;
+  }
+  LR_TRY(config.settings_.log_options());
+  return config;
+}
+
+std::vector<Entry> Config::entries() const {
+  std::vector<Entry> out;
+  for (const Setting& setting : kSettings) {
+    out.push_back({setting.key, value_text(settings_, setting), origins_.at(setting.key), setting.help});
+  }
+  return out;
+}
+
+std::vector<std::pair<std::string, std::string>> Config::keys() {
+  std::vector<std::pair<std::string, std::string>> out;
+  for (const Setting& setting : kSettings) out.emplace_back(setting.key, setting.help);
+  return out;
+}
+
+}  // namespace lanrage::config

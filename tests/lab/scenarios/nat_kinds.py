@@ -1,0 +1,130 @@
+"""The NATs of the lab are what they are called.
+
+    inside 192.168.2.10 -- router (kind) -- internet -- server 5.9.1.2, 5.9.1.3
+                           5.9.2.2
+"""
+from __future__ import annotations
+
+import re
+import time
+
+from mapping import Behaviour, Probes, heard, outside_address
+from namespace import wait_until
+from scenario import Lab, add, expect, expect_equal, scenario
+from topology import Host
+
+EXPECTED = {
+    "easy": Behaviour("endpoint", "address-port", keeps_port=True),
+    "cone": Behaviour("endpoint", "endpoint", keeps_port=True),
+    "sym": Behaviour("address-port", "address-port", keeps_port=False),
+    "cgn-easy": Behaviour("endpoint", "address-port", keeps_port=True),
+    "cgn-sym": Behaviour("address-port", "address-port", keeps_port=False),
+}
+
+
+def check_kind(lab: Lab, kind: str) -> None:
+    network = lab.network()
+    server = network.public("server", addresses=2)
+    inside = network.host("inside", kind)
+    expect_equal(Probes(server, "5.9.1.3").measure(inside), EXPECTED[kind], f"behaviour of {kind}")
+
+
+for each in EXPECTED:
+    add(f"nat_kinds_{each.replace('-', '_')}", "nat", f"Mapping and filtering of {each} are as RELIABILITY says.".replace(
+        "as RELIABILITY says", "what its name promises"), lambda lab, kind=each: check_kind(lab, kind))
+
+
+def tcp_passes(client: Host, server: Host, port: int) -> bool:
+    with server.entered():
+        import socket
+        listener = socket.create_server((server.ipv4 or "", port))
+    with listener:
+        with client.entered():
+            sock = socket.socket()
+        with sock:
+            sock.settimeout(0.3)
+            try:
+                sock.connect((server.ipv4, port))
+                return True
+            except TimeoutError:
+                return False
+
+
+@scenario("nat")
+def nat_kinds_blocked(lab: Lab) -> None:
+    """udpblock passes TCP alone, tcp443 only port 443 of it."""
+    network = lab.network()
+    server = network.public("server")
+    only_tcp = network.host("udpblock", "udpblock")
+    only_443 = network.host("tcp443", "tcp443")
+    listener = server.udp_socket(server.ipv4 or "", 7001)
+    for host in (only_tcp, only_443):
+        with host.udp_socket() as sock:
+            sock.sendto(b"anyone there", listener.getsockname())
+    expect(heard(listener, 0.3) is None, "UDP went through")
+    expect(tcp_passes(only_tcp, server, 8000), "udpblock blocks TCP too")
+    expect(not tcp_passes(only_443, server, 8000), "tcp443 lets port 8000 through")
+    expect(tcp_passes(only_443, server, 443), "tcp443 blocks port 443")
+
+
+@scenario("nat")
+def nat_kinds_fw(lab: Lab) -> None:
+    """The IPv6 firewall changes no address, lets answers in and nothing else; dual adds an easy IPv4."""
+    network = lab.network()
+    server = network.public("server", addresses=2)
+    for kind in ("fw", "dual"):
+        inside = network.host(kind, kind)
+        ours = inside.udp_socket(inside.ipv6 or "", 5555)
+        asked, stranger = server.udp_socket(server.ipv6 or "", 7001), server.udp_socket(server.ipv6 or "", 7002)
+        stranger.sendto(b"knock", (inside.ipv6, 5555))
+        expect(heard(ours, 0.2) is None, f"{kind} lets a stranger in")
+        expect_equal(outside_address(ours, asked), (inside.ipv6, 5555), f"address seen through {kind}")
+        asked.sendto(b"answer", (inside.ipv6, 5555))
+        expect(heard(ours) is not None, f"{kind} keeps the answer out")
+        for sock in (ours, asked, stranger):
+            sock.close()
+    expect_equal(Probes(server, "5.9.1.3").measure(inside), EXPECTED["easy"], "IPv4 behaviour of dual")
+
+
+@scenario("nat")
+def nat_kinds_forgets(lab: Lab) -> None:
+    """A mapping is gone after its lifetime, and a restarted router gives a symmetric flow another port."""
+    network = lab.network()
+    server = network.public("server")
+    inside = network.host("inside", "easy", udp_timeout_s=2)
+    listener, ours = server.udp_socket(server.ipv4 or "", 7001), inside.udp_socket(inside.ipv4 or "", 5555)
+    outside = outside_address(ours, listener)
+    expect(outside, "nothing passes")
+    listener.sendto(b"answer", outside)
+    expect(heard(ours) is not None, "the answer does not pass")
+
+    def forgotten() -> bool:
+        listener.sendto(b"late", outside)
+        return heard(ours, 0.05) is None
+    # Inbound packets keep a conntrack entry alive here, so the wait is silent.
+    time.sleep(3)
+    expect(forgotten(), "the mapping outlived its lifetime")
+    symmetric = network.router("sym-router", "sym")
+    other = network.lan_host("other", symmetric)
+    theirs = other.udp_socket(other.ipv4 or "", 5555)
+    before = outside_address(theirs, listener)
+    symmetric.forget_mappings()
+    wait_until(lambda: outside_address(theirs, listener) not in (None, before), 2, "another port after the restart")
+
+
+@scenario("nat")
+def nat_kinds_second_opinion(lab: Lab) -> None:
+    """coturn's own discovery (RFC 5780) names easy, cone and sym as we do."""
+    network = lab.network()
+    server = network.public("server", addresses=2)
+    server.start("turnserver", "turnserver", "--stun-only", "-n", "-L", "5.9.1.2", "-L", "5.9.1.3", "--no-cli",
+                 "--no-tls", "--no-dtls", "--log-file", "stdout", "--pidfile", str(lab.state / "turn.pid"),
+                 "--userdb", str(lab.state / "turn.db"))
+    server.wait_listening("5.9.1.3", 3479, "udp")
+    for kind, mapping, filtering in (("easy", "Endpoint Independent", "Address and Port Dependent"),
+                                     ("cone", "Endpoint Independent", "Endpoint Independent"),
+                                     ("sym", "Address and Port Dependent", "Address and Port Dependent")):
+        said = network.host(kind, kind).run("turnutils_natdiscovery", "-m", "-f", "5.9.1.2", timeout=20).stdout
+        verdicts = re.findall(r"NAT with (.+?) (Mapping|Filtering)!", said)
+        expect_equal({what: verdict for verdict, what in verdicts}, {"Mapping": mapping, "Filtering": filtering},
+                     f"turnutils_natdiscovery on {kind}")

@@ -1,0 +1,237 @@
+"""The networks of a scenario: one internet, routers of a kind with hosts behind them, hosts with a public address.
+
+          internet  (5.9.N.1, 2a0b:4c80:N::1 towards attachment N)
+         /    |    \\
+     [link] [link]  \\            a user-space link where a delay is asked for
+       |      |      \\
+    router  router   public host (5.9.N.2 and up, 2a0b:4c80:N::2)
+     wan .2
+     lan 192.168.N.1, 2a0b:4c80:N:1::1  (bridge)
+       |
+    hosts 192.168.N.10 and up
+
+"Public" addresses are real-looking ones: programs refuse documentation and private blocks as public. Nothing of this
+leaves the namespaces. A host has a mount namespace of its own with an empty /run, so WireGuard's control sockets
+(/run/wireguard, machine-wide by name), resolvers and buses of the machine and of other hosts are out of sight.
+"""
+from __future__ import annotations
+
+import itertools
+import pathlib
+import subprocess
+
+import nat
+from link import Links, Shape
+from namespace import NETNS, LabError, Namespace, connect, own_namespaces, remove_namespaces
+
+
+class Host(Namespace):
+    """A computer. `ipv4` and `ipv6` are its addresses on eth0, None where its network has none."""
+
+    ipv4: str | None = None
+    ipv6: str | None = None
+    network: "Router | Internet"
+
+    def __init__(self, name: str, state: pathlib.Path) -> None:
+        super().__init__(name, state)
+        # `ip netns exec` makes the mount namespace and gives it its own /sys; the sleeper keeps it.
+        private = ("mount --make-rprivate / && mount -t tmpfs -o mode=755 tmpfs /run && mkdir -p /run/wireguard /run/lock"
+                   " && echo ready && exec sleep infinity")
+        self._keeper = subprocess.Popen(
+            ["setpriv", "--pdeathsig", "KILL", "ip", "netns", "exec", self.full_name, "sh", "-c", private],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, text=True)
+        assert self._keeper.stdout is not None
+        said = self._keeper.stdout.readline()
+        if said != "ready\n":
+            raise LabError(f"no mount namespace for {name}: {said}")
+
+    def enter_command(self) -> list[str]:
+        return ["nsenter", f"--net={NETNS / self.full_name}", f"--mount=/proc/{self._keeper.pid}/ns/mnt"]
+
+    def ping(self, address: str, count: int = 1, interval_s: float = 0.01, wait_s: float = 1, size: int = 56) -> float:
+        """Share of echo requests to `address` that were answered, 0 to 1."""
+        done = self.run("ping", "-n", "-q", "-c", str(count), "-i", str(interval_s), "-W", str(wait_s), "-s", str(size),
+                        address, check=False, timeout=10 + count * interval_s + wait_s)
+        for line in done.stdout.splitlines():
+            if " received" in line:
+                return int(line.split(",")[1].split()[0]) / count
+        return 0.0
+
+    def close(self) -> None:
+        super().close()
+        self._keeper.kill()
+        self._keeper.wait()
+
+
+class Internet(Namespace):
+    """Routes between everything attached to it. Attachment N has 5.9.N.0/24 and 2a0b:4c80:N::/48."""
+
+    def __init__(self, state: pathlib.Path, links: Links) -> None:
+        super().__init__("internet", state)
+        self.sysctl({"ipv4/ip_forward": 1, "ipv6/conf/all/forwarding": 1})
+        self._links = links
+        self._attached: dict[int, Namespace] = {}
+
+    def attach(self, number: int, space: Namespace, interface: str, shape: Shape | None) -> None:
+        """Cables `interface` of `space` to us, through a link where there is a shape."""
+        port = f"p{number}"
+        if shape is None:
+            connect(self, port, space, interface)
+        else:
+            self._links.insert(space.name, self, port, space, interface, shape)
+        self.ip(f"addr add 5.9.{number}.1/24 dev {port}", f"addr add 2a0b:4c80:{number}::1/64 dev {port}")
+        self._attached[number] = space
+
+    def route_ipv6(self, number: int) -> None:
+        """The network behind router N is reached through its outside address."""
+        self.ip(f"route add 2a0b:4c80:{number}:1::/64 via 2a0b:4c80:{number}::2")
+
+
+class Router(Namespace):
+    """A home, office or carrier router of one kind. `ipv4` is its outside address."""
+
+    def __init__(self, name: str, state: pathlib.Path, kind: str, number: int, udp_timeout_s: int) -> None:
+        super().__init__(name, state)
+        self.kind = kind
+        self.number = number
+        self.udp_timeout_s = udp_timeout_s
+        self.ipv4: str | None = None
+        self.ipv6: str | None = None
+        self.lan4: str | None = None  # first three numbers of the inside network
+        self.lan6: str | None = None
+        self._hosts = 0
+        # bridge-nf-call would send bridged packets through the NAT and short-cut a hairpin.
+        self.ip("link add lan type bridge", "link set lan up")
+        if pathlib.Path("/proc/sys/net/bridge").exists():
+            self.sysctl({f"bridge/bridge-nf-call-{table}": 0 for table in ("iptables", "ip6tables")})
+        self.sysctl({"ipv4/ip_forward": 1, "ipv6/conf/all/forwarding": 1})
+
+    def set_inside(self, lan4: str | None, lan6: str | None) -> None:
+        self.lan4, self.lan6 = lan4, lan6
+        if lan4:
+            self.ip(f"addr add {lan4}.1/24 dev lan")
+        if lan6:
+            self.ip(f"addr add {lan6}::1/64 dev lan")
+
+    def set_outside(self, ipv4: str | None, gateway4: str | None, ipv6: str | None, gateway6: str | None) -> None:
+        """Addresses, default routes and the rules of our kind."""
+        self.ipv4, self.ipv6 = ipv4, ipv6
+        lines = []
+        if ipv4:
+            lines += [f"addr add {ipv4}/24 dev wan", f"route add default via {gateway4}"]
+        if ipv6:
+            lines += [f"addr add {ipv6}/64 dev wan", f"route add default via {gateway6}"]
+        self.ip(*lines)
+        self.apply_rules()
+
+    def apply_rules(self, kind: str | None = None) -> None:
+        """Sets the rules of our kind, or becomes another kind at once."""
+        self.kind = kind or self.kind
+        self.nft(nat.rules(self.kind, self.ipv4, self.udp_timeout_s))
+        self.sysctl({"netfilter/nf_conntrack_udp_timeout": self.udp_timeout_s,
+                     "netfilter/nf_conntrack_udp_timeout_stream": self.udp_timeout_s})
+
+    def forget_mappings(self) -> None:
+        """What a router does when it restarts: every flow gets a new mapping with its next packet."""
+        self.apply_rules()
+        self.run("conntrack", "-F")
+
+    def attach(self, host: Host, address: int | None = None) -> None:
+        """Plugs a host in (again): an interface eth0, an address, a default route."""
+        self._hosts += 1
+        address = address or 9 + self._hosts
+        connect(self, f"lan{self._hosts}", host, "eth0")
+        self.ip(f"link set lan{self._hosts} master lan")
+        host.network = self
+        host.ipv4 = f"{self.lan4}.{address}" if self.lan4 else None
+        host.ipv6 = f"{self.lan6}::{address:x}" if self.lan6 else None
+        lines = []
+        if host.ipv4:
+            lines += [f"addr add {host.ipv4}/24 broadcast + dev eth0", f"route add default via {self.lan4}.1"]
+        if host.ipv6:
+            lines += [f"addr add {host.ipv6}/64 dev eth0", f"route add default via {self.lan6}::1"]
+        host.ip(*lines)
+
+
+class Network:
+    """All namespaces of one scenario. Everything it made is gone after `close`, whatever happened between."""
+
+    def __init__(self, state: pathlib.Path, link_binary: pathlib.Path | None = None) -> None:
+        self._state = state
+        self._spaces: list[Namespace] = []
+        self._numbers = itertools.count(1)
+        self.links = Links(state, link_binary)
+        self.internet = self._keep(Internet(state, self.links))
+
+    def public(self, name: str, *, addresses: int = 1, shape: Shape | None = None) -> Host:
+        """A host with public addresses and nothing in front of it; `addresses` IPv4 ones, 5.9.N.2 and up."""
+        number = next(self._numbers)
+        host = self._keep(Host(name, self._state))
+        self.internet.attach(number, host, "eth0", shape)
+        host.network = self.internet
+        host.ipv4, host.ipv6 = f"5.9.{number}.2", f"2a0b:4c80:{number}::2"
+        host.ip(*[f"addr add 5.9.{number}.{2 + i}/24 broadcast + dev eth0" for i in range(addresses)],
+                f"addr add {host.ipv6}/64 dev eth0", f"route add default via 5.9.{number}.1",
+                f"route add default via 2a0b:4c80:{number}::1")
+        return host
+
+    def router(self, name: str, kind: str, *, shape: Shape | None = None, udp_timeout_s: int = 120,
+               lan4: str | None = None) -> Router:
+        """A router of a kind of nat.KINDS; `lan4` ("192.168.1") where two homes shall use the same inside network."""
+        if kind not in nat.KINDS or kind == "public":
+            raise LabError(f"no router is of kind {kind!r}")
+        number = next(self._numbers)
+        router = self._keep(Router(name, self._state, nat.home_kind(kind), number, udp_timeout_s))
+        ipv6 = nat.has_ipv6(kind)
+        router.set_inside((lan4 or f"192.168.{number}") if nat.has_ipv4(kind) else None,
+                          f"2a0b:4c80:{number}:1" if ipv6 else None)
+        carrier = nat.carrier_kind(kind)
+        if carrier:
+            self._attach_through_carrier(router, carrier, shape)
+        else:
+            self.internet.attach(number, router, "wan", shape)
+            ipv4 = (f"5.9.{number}.2", f"5.9.{number}.1") if nat.has_ipv4(kind) else (None, None)
+            router.set_outside(*ipv4, *((f"2a0b:4c80:{number}::2", f"2a0b:4c80:{number}::1") if ipv6 else (None, None)))
+        if ipv6:
+            self.internet.route_ipv6(number)
+        return router
+
+    def _attach_through_carrier(self, router: Router, kind: str, shape: Shape | None) -> None:
+        number = router.number
+        carrier = self._keep(Router(f"{router.name}-cgn", self._state, kind, number, router.udp_timeout_s))
+        carrier.set_inside(f"100.64.{number}", None)
+        self.internet.attach(number, carrier, "wan", shape)
+        carrier.set_outside(f"5.9.{number}.2", f"5.9.{number}.1", None, None)
+        connect(carrier, "lan1", router, "wan")
+        carrier.ip("link set lan1 master lan")
+        router.set_outside(f"100.64.{number}.2", f"100.64.{number}.1", None, None)
+
+    def lan_host(self, name: str, router: Router) -> Host:
+        """One more host behind a router."""
+        host = self._keep(Host(name, self._state))
+        router.attach(host)
+        return host
+
+    def host(self, name: str, kind: str, *, shape: Shape | None = None, udp_timeout_s: int = 120) -> Host:
+        """A host alone behind a router of a kind (or with a public address)."""
+        if kind == "public":
+            return self.public(name, shape=shape)
+        return self.lan_host(name, self.router(f"{name}-router", kind, shape=shape, udp_timeout_s=udp_timeout_s))
+
+    def move(self, host: Host, to: Router) -> None:
+        """Pulls the host's cable and plugs it in behind another router, with another address."""
+        host.ip("link del eth0")
+        to.attach(host)
+
+    def spaces(self) -> list[Namespace]:
+        return list(self._spaces)
+
+    def close(self) -> None:
+        for space in reversed(self._spaces):
+            space.close()
+        self.links.close()
+        remove_namespaces(own_namespaces())
+
+    def _keep(self, space):  # the same type comes out
+        self._spaces.append(space)
+        return space

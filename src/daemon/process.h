@@ -1,0 +1,57 @@
+// This process: its privileges, its place in the background, its claim on a folder.
+//
+// Called by main before any thread exists, unless said otherwise.
+#pragma once
+
+#include <string>
+
+#include "base/result.h"
+
+namespace lanrage::daemon {
+
+// Makes secrets unreadable to others (no core dumps, not traceable) and lets no child gain privileges. For every long-
+// running command, root or not. Turns SIGPIPE into an error of the write.
+void harden_process();
+
+// kRefused, with what to do, unless the process may make network adapters and open packet sockets.
+Result<void> require_network_privileges();
+
+// Gives up everything but CAP_NET_ADMIN and CAP_NET_RAW (and CAP_NET_BIND_SERVICE, for a server on ports below 1024).
+// Threads started later inherit it. Without any privilege to begin with it does nothing.
+Result<void> keep_network_privileges();
+
+// The exclusive claim on a state folder, released when the process ends, however it ends. kConflict names the holder.
+class FolderLock {
+ public:
+  static Result<FolderLock> take(const std::string& folder);
+  FolderLock(FolderLock&& other) noexcept;
+  FolderLock& operator=(FolderLock&&) = delete;
+  ~FolderLock();
+
+ private:
+  explicit FolderLock(int fd) : fd_(fd) {}
+  int fd_;
+};
+
+// Goes on in a child of its own session with standard input and output on /dev/null, while this process waits for the
+// child's word and then exits. `Readiness` is that word: given in the child, once.
+class Readiness {
+ public:
+  Readiness() = default;  // in the foreground: nobody waits
+  Readiness(Readiness&& other) noexcept;
+  Readiness& operator=(Readiness&& other) noexcept;
+  ~Readiness();  // without a word given, the parent reports that the child ended
+  void ready();
+  void failed(const Error& error);
+
+ private:
+  friend Result<bool> fork_into_background(Readiness& child);
+  void say(const std::string& text);
+  int fd_ = -1;
+};
+
+// True in the child, which holds `child`; false in the parent once the child is ready. In the parent an Error is what
+// the child failed with.
+Result<bool> fork_into_background(Readiness& child);
+
+}  // namespace lanrage::daemon

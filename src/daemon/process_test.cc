@@ -1,0 +1,60 @@
+#include "daemon/process.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+
+namespace lanrage::daemon {
+namespace {
+
+TEST(FolderLock, TellsASecondHolderWhoHasIt) {
+  const auto folder = std::filesystem::temp_directory_path() / ("lanrage_process_test_" + std::to_string(getpid()));
+  std::filesystem::create_directory(folder);
+  {
+    auto first = FolderLock::take(folder.string());
+    ASSERT_TRUE(first);
+    auto second = FolderLock::take(folder.string());
+    ASSERT_FALSE(second);
+    EXPECT_EQ(second.error().code, Code::kConflict);
+    EXPECT_THAT(second.error().message, testing::HasSubstr(std::to_string(getpid())));
+  }
+  EXPECT_TRUE(FolderLock::take(folder.string()));
+  std::filesystem::remove_all(folder);
+}
+
+// The child must not run gtest's exit: it leaves by _exit.
+TEST(Background, ParentLearnsThatTheChildIsReadyOrWhyNot) {
+  {
+    Readiness readiness;
+    auto result = fork_into_background(readiness);
+    if (result.has_value() && *result) {
+      readiness.ready();
+      _exit(0);
+    }
+    ASSERT_TRUE(result);
+  }
+  {
+    Readiness readiness;
+    auto result = fork_into_background(readiness);
+    if (result.has_value() && *result) {
+      readiness.failed({Code::kRefused, "no", "do this"});
+      _exit(1);
+    }
+    ASSERT_FALSE(result);
+    EXPECT_EQ(result.error().code, Code::kRefused);
+    EXPECT_EQ(result.error().message, "no");
+    EXPECT_EQ(result.error().hint, "do this");
+  }
+  {
+    Readiness readiness;
+    auto result = fork_into_background(readiness);
+    if (result.has_value() && *result) _exit(1);
+    ASSERT_FALSE(result);
+    EXPECT_THAT(result.error().hint, testing::HasSubstr("--foreground"));
+  }
+}
+
+}  // namespace
+}  // namespace lanrage::daemon

@@ -1,9 +1,10 @@
 """All scenarios, and which of them belong to the default set."""
-from scenarios import nat_kinds, wireguard_baseline  # noqa: F401
+from scenarios import link_figures, nat_kinds, wireguard_baseline  # noqa: F401
 
 # What ctest runs (test `lab`), in this order.
 DEFAULT = [
     "nat_kinds_easy", "nat_kinds_cone", "nat_kinds_sym", "nat_kinds_cgn_easy", "nat_kinds_cgn_sym", "nat_kinds_blocked",
     "nat_kinds_fw", "nat_kinds_forgets", "nat_kinds_second_opinion",
+    "link_figures",
     "wireguard_go_baseline",
 ]

@@ -75,6 +75,13 @@ struct Endpoint {
   friend constexpr auto operator<=>(const Endpoint&, const Endpoint&) = default;
 };
 
+// How a datagram travels: straight to an endpoint, or by the relay that listens there.
+struct Path {
+  Endpoint endpoint;
+  bool relayed = false;
+  friend constexpr auto operator<=>(const Path&, const Path&) = default;
+};
+
 }  // namespace lanrage
 
 template <>
@@ -87,5 +94,11 @@ template <>
 struct std::hash<lanrage::Endpoint> {
   std::size_t operator()(const lanrage::Endpoint& e) const noexcept {
     return std::hash<lanrage::IpAddress>{}(e.address) * 31 + e.port;
+  }
+};
+template <>
+struct std::hash<lanrage::Path> {
+  std::size_t operator()(const lanrage::Path& p) const noexcept {
+    return std::hash<lanrage::Endpoint>{}(p.endpoint) * 2 + (p.relayed ? 1 : 0);
   }
 };

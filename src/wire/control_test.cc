@@ -1,0 +1,173 @@
+#include "wire/control.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "base/rng.h"
+
+namespace lanrage::wire {
+namespace {
+
+using testing::HasSubstr;
+
+class Maker {
+ public:
+  explicit Maker(std::uint64_t seed) : rng_(seed) {}
+  Bytes bytes(std::size_t max) {
+    Bytes out(1 + rng_.below(max));
+    rng_.fill(out);
+    return out;
+  }
+  template <std::size_t N>
+  std::array<std::uint8_t, N> array() {
+    return rng_.array<N>();
+  }
+  crypto::PublicKey key() { return crypto::PublicKey(rng_.array<32>()); }
+  std::uint64_t version() { return rng_.u64() >> 1; }
+  std::uint32_t below(std::uint32_t n) { return static_cast<std::uint32_t>(rng_.below(n)); }
+  std::vector<Bytes> list() { return {bytes(40), bytes(100)}; }
+  InviteInfo invite() { return {"0a1b2c3d4e5f", 1700000000 + below(1000), below(10)}; }
+
+  std::vector<Request> requests() {
+    const PartyId party = array<16>();
+    return {CreateParty{bytes(200), "alice"},
+            Join{party, array<32>(), "böb \"the\" 2nd"},
+            Leave{party},
+            PutRecord{party, bytes(300)},
+            AddInvite{party, array<32>(), bytes(3000), 1 + below(100), 1 + below(100000)},
+            ListInvites{party},
+            RevokeInvite{party, "0a1b2c3d4e5f"},
+            PutStatements{party, list(), list(), {{"0a1b", bytes(500)}}}};
+  }
+  std::vector<Event> events() {
+    return {Snapshot{array<16>(), version(), bytes(300), list(), list(), list()},
+            RecordChanged{version(), bytes(300)},
+            MemberLeft{version(), key()},
+            StatementAdded{version(), bytes(300), bytes(400)},
+            InviteChanged{version(), invite()},
+            Online{{key(), key()}},
+            Presence{key(), below(2) == 1},
+            Signalled{key(), bytes(1000)},
+            Relays{{{"0a", "eu", {{IpAddress::v4(192, 0, 2, 1), 41820}, *Endpoint::parse("[2001:db8::1]:5")}},
+                    {"0b", "", {}}}},
+            Grant{bytes(200), 1700000000}};
+  }
+
+ private:
+  SeededRng rng_;
+};
+
+TEST(ControlWire, EveryRequestRoundTrips) {
+  for (std::uint64_t seed = 0; seed < 50; ++seed) {
+    for (const Request& request : Maker(seed).requests()) {
+      auto decoded = decode_request(request_path(request), encode(request));
+      ASSERT_TRUE(decoded) << decoded.error().message << encode(request);
+      EXPECT_EQ(*decoded, request);
+    }
+  }
+}
+
+TEST(ControlWire, EveryEventRoundTrips) {
+  for (std::uint64_t seed = 0; seed < 50; ++seed) {
+    for (const Event& event : Maker(seed).events()) {
+      auto decoded = decode_event(encode(event));
+      ASSERT_TRUE(decoded) << decoded.error().message << encode(event);
+      ASSERT_TRUE(decoded->has_value());
+      EXPECT_EQ(**decoded, event);
+    }
+  }
+}
+
+TEST(ControlWire, EveryResponseRoundTripsByItsRequest) {
+  Maker make(1);
+  const auto back = [](const Request& request, const Response& response) {
+    auto decoded = decode_response(request, encode(response));
+    ASSERT_TRUE(decoded) << decoded.error().message;
+    EXPECT_EQ(*decoded, response);
+  };
+  const Admission admission{make.array<16>(), make.version(), *IpPrefix::parse("10.66.7.9/24"), make.bytes(100)};
+  back(Join{}, admission);
+  back(CreateParty{}, Admission{admission.party, 1, admission.address, {}});
+  back(AddInvite{}, make.invite());
+  back(ListInvites{}, InviteList{{make.invite(), make.invite()}});
+  back(Leave{}, Done{});
+}
+
+TEST(ControlWire, SessionMessagesRoundTrip) {
+  Maker make(2);
+  const Hello hello{make.key()};
+  EXPECT_EQ(*decode_hello(encode(hello)), hello);
+  const Challenge challenge{make.array<16>(), make.key(), make.array<32>()};
+  EXPECT_EQ(*decode_challenge(encode(challenge)), challenge);
+  const Proof proof{make.array<16>(), make.array<32>()};
+  EXPECT_EQ(*decode_proof(encode(proof)), proof);
+  const Session session{make.array<32>(), 1700000000, 1690000000};
+  EXPECT_EQ(*decode_session(encode(session)), session);
+  const Signal signal{make.array<16>(), make.key(), make.bytes(500)};
+  EXPECT_EQ(*decode_signal(encode_signal(signal)), signal);
+}
+
+TEST(ControlWire, FollowTravelsInTheQuery) {
+  Maker make(3);
+  const Follow follow{make.array<16>(), make.version()};
+  const std::string target = follow_target(follow);
+  EXPECT_THAT(target, testing::StartsWith("/v1/events?party="));
+  const std::size_t and_at = target.find('&');
+  auto parsed = parse_follow(target.substr(17, and_at - 17), target.substr(and_at + 6));
+  ASSERT_TRUE(parsed);
+  EXPECT_EQ(*parsed, follow);
+  const std::string party = to_text(follow.party);
+  for (const char* from : {"", "-1", "1x", "18446744073709551615", " 1"})
+    EXPECT_FALSE(parse_follow(party, from)) << from;
+  EXPECT_FALSE(parse_follow(party.substr(2), "0"));
+}
+
+TEST(ControlWire, HoldsItsBounds) {
+  Maker make(4);
+  const PartyId party = make.array<16>();
+  const auto refused = [](const Request& request) { return !decode_request(request_path(request), encode(request)); };
+  EXPECT_TRUE(refused(Join{party, {}, ""}));
+  EXPECT_TRUE(refused(Join{party, {}, std::string(kNameBytesMax + 1, 'a')}));
+  EXPECT_TRUE(refused(PutRecord{party, Bytes(kRecordBytesMax + 1)}));
+  EXPECT_TRUE(refused(AddInvite{party, {}, Bytes(10), 0, 60}));
+  EXPECT_TRUE(refused(AddInvite{party, {}, Bytes(10), 1, 0}));
+  EXPECT_TRUE(refused(AddInvite{party, {}, Bytes(kInviteEnvelopeBytesMax + 1), 1, 60}));
+  EXPECT_TRUE(refused(PutStatements{party, std::vector<Bytes>(kStatementsMax + 1, Bytes(1)), {}, {}}));
+  EXPECT_FALSE(refused(AddInvite{party, {}, Bytes(kInviteEnvelopeBytesMax), 1, 60}));
+  EXPECT_FALSE(decode_signal(encode_signal({party, make.key(), Bytes(kSignalBytesMax + 1)})));
+}
+
+TEST(ControlWire, RefusesWhatIsNotTheMessage) {
+  EXPECT_EQ(decode_request("/v1/nowhere", "{}").error().code, Code::kNotFound);
+  for (const char* text : {"", "[]", "{}", "{\"party\":5}", R"({"party":"ABABABABABABABABABABABABABABABAB"})"})
+    EXPECT_EQ(decode_request("/v1/party/leave", text).error().code, Code::kInvalid) << text;
+  EXPECT_TRUE(decode_request("/v1/party/leave", R"({"party":"abababababababababababababababab","more":1})"));
+}
+
+TEST(ControlWire, SkipsEventsOfALaterVersion) {
+  auto event = decode_event(R"({"type":"weather","sun":true})");
+  ASSERT_TRUE(event);
+  EXPECT_FALSE(event->has_value());
+  EXPECT_FALSE(decode_event("{}"));
+  EXPECT_FALSE(decode_event(R"({"type":"left","version":1})"));
+  EXPECT_FALSE(decode_event(R"({"type":"invite","version":1})"));
+}
+
+TEST(ControlWire, ErrorsKeepTheirCodeOrGetOneFromTheStatus) {
+  const Error error = decode_error(409, encode(Error{Code::kConflict, "the name is taken", "choose another"}));
+  EXPECT_EQ(error.code, Code::kConflict);
+  EXPECT_EQ(error.message, "the name is taken");
+  EXPECT_EQ(error.hint, "choose another");
+  EXPECT_EQ(decode_error(429, "<html>").code, Code::kExhausted);
+  EXPECT_EQ(decode_error(413, "").code, Code::kInvalid);
+  EXPECT_EQ(decode_error(503, "{}").code, Code::kUnavailable);
+  EXPECT_EQ(decode_error(500, "{\"error\":1}").code, Code::kFailed);
+  EXPECT_THAT(decode_error(404, "").message, HasSubstr("404"));
+}
+
+TEST(ControlWire, OnlyNumberedEventsHaveANumber) {
+  for (const Event& event : Maker(5).events()) EXPECT_EQ(event_version(event).has_value(), event.index() < 5);
+}
+
+}  // namespace
+}  // namespace lanrage::wire

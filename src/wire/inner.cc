@@ -85,7 +85,7 @@ Bytes MemberMessage::write(std::uint8_t kind, ByteView payload) {
   return writer.take();
 }
 
-std::optional<ByteView> Reassembler::handle_fragment(Time now, const Fragment& fragment) {
+std::optional<MutableBytes> Reassembler::handle_fragment(Time now, const Fragment& fragment) {
   if (fragment.payload.size() > kPacketBytesMax) return std::nullopt;
   if (halves_.empty()) halves_.resize(kPendingMax);
   Half* place = &halves_[0];
@@ -107,7 +107,7 @@ std::optional<ByteView> Reassembler::handle_fragment(Time now, const Fragment& f
     const ByteView second = fragment.part == 0 ? stored : fragment.payload;
     std::copy(first.begin(), first.end(), whole_.begin());
     std::copy(second.begin(), second.end(), whole_.begin() + static_cast<std::ptrdiff_t>(first.size()));
-    return ByteView(whole_).first(total);
+    return MutableBytes(whole_).first(total);
   }
   place->since = now;
   place->id = fragment.id;

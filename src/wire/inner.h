@@ -77,7 +77,7 @@ class Reassembler {
   static constexpr Duration kWait = std::chrono::milliseconds(500);
 
   // The whole packet once its second half is here: a view that holds until the next call.
-  std::optional<ByteView> handle_fragment(Time now, const Fragment& fragment);
+  std::optional<MutableBytes> handle_fragment(Time now, const Fragment& fragment);
 
  private:
   struct Half {

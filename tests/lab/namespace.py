@@ -17,8 +17,10 @@ import time
 from typing import Callable, Iterable, Iterator, Sequence
 
 NETNS = pathlib.Path("/run/netns")
+RUN_NAME = "lanrage-lab"  # what a run calls itself, see is_lab_run
 OWNED = re.compile(r"lr(\d+)-.+")
 CLONE_NEWNET = 0x40000000
+PR_SET_NAME = 15
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -136,6 +138,10 @@ class Namespace:
         """Several `ip` commands in one batch."""
         execute(["ip", "-n", self.full_name, "-batch", "-"], stdin="\n".join(lines) + "\n")
 
+    def interfaces(self) -> list[str]:
+        with self.entered():
+            return [name for _, name in socket.if_nameindex()]
+
     def nft(self, rules: str) -> None:
         execute([*self.enter_command(), "nft", "-f", "-"], stdin=rules)
 
@@ -203,10 +209,15 @@ def own_namespaces() -> list[str]:
     return [n for n in os.listdir(NETNS) if n.startswith(f"lr{os.getpid()}-")] if NETNS.exists() else []
 
 
+def name_this_run() -> None:
+    """Lets other runs see that this process lives."""
+    _libc.prctl(PR_SET_NAME, RUN_NAME.encode(), 0, 0, 0)
+
+
 def is_lab_run(pid: int) -> bool:
     """Whether this process is a run of the lab (and not a later process with the same number)."""
     try:
-        return b"lab/run" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
+        return pathlib.Path(f"/proc/{pid}/comm").read_text().strip() == RUN_NAME
     except OSError:
         return False
 

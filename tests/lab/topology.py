@@ -31,6 +31,7 @@ class Host(Namespace):
     ipv4: str | None = None
     ipv6: str | None = None
     network: "Router | Internet"
+    port: str  # the other end of eth0, in our router
 
     def __init__(self, name: str, state: pathlib.Path) -> None:
         super().__init__(name, state)
@@ -56,6 +57,10 @@ class Host(Namespace):
             if " received" in line:
                 return int(line.split(",")[1].split()[0]) / count
         return 0.0
+
+    def root(self) -> pathlib.Path:
+        """The host's file system, as seen from outside."""
+        return pathlib.Path(f"/proc/{self._keeper.pid}/root")
 
     def close(self) -> None:
         super().close()
@@ -136,15 +141,30 @@ class Router(Namespace):
         self.apply_rules()
         self.run("conntrack", "-F")
 
-    def attach(self, host: Host, address: int | None = None) -> None:
-        """Plugs a host in (again): an interface eth0, an address, a default route."""
+    def attach(self, host: Host) -> None:
+        """Cables a new host's eth0 to our inside network and configures it."""
+        port = self._next_port()
+        connect(self, port, host, "eth0")
+        self._plug(host, port)
+
+    def take_over(self, host: Host) -> None:
+        """Moves a host's cable from its router to us: eth0 stays what it is, with a new address and default route."""
+        port = self._next_port()
+        assert isinstance(host.network, Router)
+        host.ip("addr flush dev eth0 scope global")
+        host.network.ip(f"link set {host.port} netns {self.full_name} name {port}")
+        self.ip(f"link set {port} up")
+        self._plug(host, port)
+
+    def _next_port(self) -> str:
         self._hosts += 1
-        address = address or 9 + self._hosts
-        connect(self, f"lan{self._hosts}", host, "eth0")
-        self.ip(f"link set lan{self._hosts} master lan")
-        host.network = self
-        host.ipv4 = f"{self.lan4}.{address}" if self.lan4 else None
-        host.ipv6 = f"{self.lan6}::{address:x}" if self.lan6 else None
+        return f"lan{self._hosts}"
+
+    def _plug(self, host: Host, port: str) -> None:
+        self.ip(f"link set {port} master lan")
+        host.network, host.port = self, port
+        host.ipv4 = f"{self.lan4}.{9 + self._hosts}" if self.lan4 else None
+        host.ipv6 = f"{self.lan6}::{9 + self._hosts:x}" if self.lan6 else None
         lines = []
         if host.ipv4:
             lines += [f"addr add {host.ipv4}/24 broadcast + dev eth0", f"route add default via {self.lan4}.1"]
@@ -220,8 +240,7 @@ class Network:
 
     def move(self, host: Host, to: Router) -> None:
         """Pulls the host's cable and plugs it in behind another router, with another address."""
-        host.ip("link del eth0")
-        to.attach(host)
+        to.take_over(host)
 
     def spaces(self) -> list[Namespace]:
         return list(self._spaces)

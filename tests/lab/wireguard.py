@@ -3,14 +3,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
+import pathlib
+import socket
 import time
 
 from namespace import Failure, Process, execute, wait_until
-from scenario import expect
+from scenario import Lab, expect
 from topology import Host
 
 STOCK = ("wireguard-go",)
+
+
+def ours(lab: Lab) -> tuple[str, ...]:
+    return (lab.binary, "wireguard")
 
 
 def new_key() -> tuple[str, str]:
@@ -39,11 +44,11 @@ class Device:
         self.port = port
         self.private_key, self.public_key = new_key()
         self._implementation = implementation
-        self.process = self.launch()
+        self.process = self._launch()
         self.wg_set("private-key", "/dev/stdin", "listen-port", str(port), stdin=self.private_key)
         self.add_addresses()
 
-    def launch(self) -> Process:
+    def _launch(self) -> Process:
         """Starts the program in the foreground and waits until `wg` can talk to it."""
         command = [*self._implementation, "wg0", "--foreground"] if self._implementation != STOCK else [*STOCK, "-f", "wg0"]
         process = self.host.start("wg0", "env", "LOG_LEVEL=verbose", *command)
@@ -80,11 +85,34 @@ class Device:
     def endpoint(self, family: int = 4) -> str:
         return f"{self.host.ipv4}:{self.port}" if family == 4 else f"[{self.host.ipv6}]:{self.port}"
 
+    def uapi(self, request: str) -> dict[str, list[str]]:
+        """One exchange on the configuration socket itself: each key with its values, in order."""
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(3)
+            sock.connect(str(self.socket_path()))
+            sock.sendall(request.encode())
+            text = b""
+            while not text.endswith(b"\n\n"):
+                piece = sock.recv(65536)
+                if not piece:
+                    raise Failure(f"the configuration socket closed after {text!r}")
+                text += piece
+        answer: dict[str, list[str]] = {}
+        for line in text.decode().split():
+            key, _, value = line.partition("=")
+            answer.setdefault(key, []).append(value)
+        return answer
+
+    def socket_path(self) -> pathlib.Path:
+        """The configuration socket, through the host's own /run."""
+        return self.host.root() / "run/wireguard/wg0.sock"
+
     def stop(self) -> None:
         self.process.stop()
+        wait_until(lambda: "wg0" not in self.host.interfaces(), 3, f"wg0 of {self.host.name} is gone")
 
 
-def check_pings(a: Device, b: Device, count: int = 20, sizes: tuple[int, ...] = (0, 56, 1392)) -> None:
+def check_pings(a: Device, b: Device, count: int = 20, sizes: tuple[int, ...] = (16, 56, 1392)) -> None:
     """All echo requests between the two are answered, over IPv4 and IPv6; `a` speaks first."""
     wait_until(lambda: a.host.ping(b.ipv4, wait_s=0.3) == 1, 5, f"{a.host.name} reaches {b.host.name} through the tunnel")
     for sender, receiver in ((a, b), (b, a)):
@@ -95,15 +123,16 @@ def check_pings(a: Device, b: Device, count: int = 20, sizes: tuple[int, ...] = 
                 expect(share == 1, f"{sender.host.name} to {address}, {size} bytes: {share:.0%} answered")
 
 
-def throughput_mbps(a: Device, b: Device, address: str, seconds: float = 1, reverse: bool = False, udp: bool = False) -> float:
+def throughput_mbps(a: Device, b: Device, address: str, reverse: bool = False, udp: bool = False) -> float:
     """iperf3 from `a` to `b` (or back): Mbit/s that arrived."""
     b.host.start("iperf3", "iperf3", "-s", "-1", "-B", address)
     b.host.wait_listening(address, 5201)
-    words = ["-R"] if reverse else []
-    words += ["-u", "-b", "50M", "-l", "1200"] if udp else []
-    said = a.host.run("iperf3", "-c", address, "-t", str(seconds), "-J", "--connect-timeout", "2000", *words, timeout=seconds + 10)
+    words = ["-u", "-b", "50M", "-l", "1200", "-n", "3M"] if udp else ["-n", "16M"]
+    words += ["-R"] if reverse else []
+    said = a.host.run("iperf3", "-c", address, "-J", "--connect-timeout", "2000", *words, timeout=20)
     end = json.loads(said.stdout)["end"]
-    return float((end["sum"] if udp else end["sum_received"])["bits_per_second"]) / 1e6
+    sent = end["sum"] if udp else end["sum_received"]
+    return float(sent["bits_per_second"]) * (1 - sent.get("lost_percent", 0) / 100) / 1e6
 
 
 def check_transfers(a: Device, b: Device) -> None:
@@ -116,14 +145,8 @@ def check_transfers(a: Device, b: Device) -> None:
     expect(rate > 40, f"UDP at 50 Mbit/s: {rate:.1f} arrived")
 
 
-def wait_handshake(device: Device, other: Device, after_s: int, timeout: float = 10) -> None:
-    """Until the last handshake is younger than the wall-clock second `after_s`."""
-    wait_until(lambda: device.peer(other).last_handshake_s > after_s, timeout, f"a new handshake on {device.host.name}", 0.05)
-
-
-def now_s() -> int:
-    return int(time.time())
-
-
-def version_words(host: Host, program: str) -> str:
-    return re.sub(r"\s+", " ", host.run(program, "--version", check=False).stdout.strip())
+def next_second() -> int:
+    """Waits for the next wall-clock second (the resolution of `last_handshake_s`) and answers the one that passed."""
+    before = int(time.time())
+    time.sleep(before + 1.01 - time.time())
+    return before

@@ -1,5 +1,5 @@
 """All scenarios, and which of them belong to the default set."""
-from scenarios import link_figures, nat_kinds, wireguard_baseline  # noqa: F401
+from scenarios import link_figures, nat_kinds, wireguard_baseline, wireguard_interop, wireguard_roaming  # noqa: F401
 
 # What ctest runs (test `lab`), in this order.
 DEFAULT = [

@@ -1,0 +1,155 @@
+// The node's side of the relays: registered with each of them, all the time, so that a path exists at once.
+//
+// For each relay: a Register to all of its endpoints, the first that challenges is used (a broken family costs
+// nothing); registration with the grant and all receiver indices; a Refresh every kRelayRefresh, which also measures
+// the round trip; three unanswered ones in a row, or a relay that no longer knows us, mean that the registration is
+// lost, and it is made anew with backoff. Frames and unframes what the relay carries by name (initiations, probes);
+// WireGuard's other messages travel bare and never come by here.
+//
+// Owned by the node, control thread. Drive: after every call poll_transmit until empty, *before* other packets that the
+// same cause made are sent, so that a new receiver index reaches the relay ahead of the handshake that announces it.
+#pragma once
+
+#include <deque>
+#include <optional>
+#include <vector>
+
+#include "base/ip.h"
+#include "base/rng.h"
+#include "base/time.h"
+#include "crypto/keys.h"
+#include "wire/relay.h"
+
+namespace lanrage::paths {
+
+inline constexpr std::size_t kRelaysMax = 8;                             // followed at a time
+inline constexpr std::size_t kRelayEndpointsMax = 4;                     // of one relay
+inline constexpr std::size_t kIndicesMax = 1024;                         // receiver indices registered at a time
+inline constexpr Duration kRelayRefresh = std::chrono::seconds(20);      // keeps the NAT's mapping too
+inline constexpr Duration kRelayRetry = std::chrono::milliseconds(250);  // first; doubles
+inline constexpr int kRelayTries = 4;                                    // 250 + 500 + 1000 + 2000 ms, then lost
+inline constexpr Duration kRelayBackoffMax = std::chrono::seconds(30);
+
+struct RelayAddress {
+  crypto::PublicKey key;            // its X25519 key: its identity
+  std::vector<Endpoint> endpoints;  // UDP, either family
+  friend bool operator==(const RelayAddress&, const RelayAddress&) = default;
+};
+
+class RelayClient {
+ public:
+  struct Transmit {
+    Endpoint to;
+    Bytes datagram;
+  };
+  struct Event {
+    enum class Kind : std::uint8_t {
+      kRegistered,   // `path` can be used; also when its endpoint changed
+      kLost,         // `path` cannot be used until registered again
+      kIndexTaken,   // `index` belongs to somebody else in this party: pick another and add that
+      kAbsent,       // `peer` is not registered at `path`
+      kGrantWanted,  // a relay says that the grant is expired or wrong: get a new one
+    };
+    Kind kind;
+    Path path{};
+    std::uint32_t index = 0;
+    wire::RelayPeer peer = 0;
+  };
+  struct Inbound {
+    wire::RelayPeer peer;  // who sent it, says the relay; the payload proves it
+    Path path;             // relayed, by this relay
+    ByteView payload;      // into the datagram
+  };
+  struct Status {
+    wire::RelayPeer id = 0;
+    std::vector<Endpoint> endpoints;
+    std::optional<Path> path;  // registered
+    std::optional<Endpoint> observed;
+    std::optional<Duration> rtt_last, rtt_ema;
+    std::optional<wire::RelayRefusal> refusal;  // why not registered, if it said so
+  };
+  struct Stats {
+    std::uint64_t registers_sent = 0, refreshes_sent = 0;
+    std::uint64_t registrations = 0, losses = 0;
+    std::uint64_t frames_received = 0;
+    std::uint64_t dropped_unknown_source = 0, dropped_malformed = 0, dropped_stale = 0, dropped_forged = 0;
+  };
+
+  RelayClient(const crypto::PrivateKey& device_key, Rng& rng);
+
+  // The grant as the control server signed it; registers anew with it. An empty one stops registering.
+  void set_grant(Time now, ByteView grant);
+  // Replaces the relays; known ones keep their registration, others are left politely.
+  void set_relays(Time now, const std::vector<RelayAddress>& relays);
+  // Receiver indices of our handshakes and sessions. Adding is told to the relays at once, removing with the next
+  // refresh. Beyond kIndicesMax the oldest is forgotten.
+  void add_index(Time now, std::uint32_t index);
+  void remove_index(std::uint32_t index);
+  // The network changed (register anew at once), or a path by this relay went silent (ask it at once).
+  void restart(Time now);
+  void check(Time now, const Path& relay);
+  // Leaves every relay; nothing more is sent after that is polled.
+  void stop();
+
+  // A relay message (wire/demux.h) from `source`. The frame it carried, if it was one.
+  std::optional<Inbound> handle_packet(Time now, const Endpoint& source, ByteView datagram);
+  void handle_timeout(Time now);
+  std::optional<Time> next_timeout() const;
+  std::optional<Transmit> poll_transmit();
+  std::optional<Event> poll_event();
+
+  // Relays that can be used, quickest first.
+  std::vector<Path> registered() const;
+  // The relay listens there: a bare WireGuard message from it came relayed.
+  bool is_relay(const Endpoint& source) const;
+  // Identity of the relay behind a path, for people and signals.
+  std::optional<wire::RelayPeer> id_of(const Path& path) const;
+  std::vector<Status> status() const;
+  const Stats& stats() const { return stats_; }
+
+  // Writes a Send frame for `peer` at `out` (payload.size() + wire::kRelayHeaderBytes); no allocation.
+  static void frame(wire::RelayPeer peer, ByteView payload, MutableBytes out);
+
+ private:
+  enum class State : std::uint8_t { kIdle, kRegistering, kRegistered };
+  struct Relay {
+    RelayAddress info;
+    std::optional<wire::RelayMacKey> mac_key;  // none: its key is unusable
+    State state = State::kIdle;
+    std::optional<Endpoint> endpoint;  // chosen by its challenge
+    wire::RelayCookie cookie{};
+    wire::RelaySession session = 0;
+    std::optional<Endpoint> observed;
+    std::optional<wire::RelayRefusal> refusal;
+    std::uint64_t transaction = 0;  // of the question in flight; 0: none
+    Time asked{};
+    int tries = 0;
+    Duration backoff{};
+    Time due = kNever;
+    std::size_t indices_told = 0;        // of indices_, from the front, acknowledged
+    std::size_t indices_asked = 0;       // in the question in flight
+    std::vector<std::uint32_t> removed;  // not yet told
+    std::optional<Duration> rtt_last, rtt_ema;
+  };
+  void begin(Time now, Relay& relay);
+  void send_register(Time now, Relay& relay);
+  void send_refresh(Time now, Relay& relay);
+  void lose(Time now, Relay& relay);
+  void back_off(Time now, Relay& relay);
+  void handle_challenge(Time now, Relay& relay, const Endpoint& source, ByteView datagram);
+  void handle_registered(Time now, Relay& relay, ByteView datagram);
+  void handle_refused(Time now, Relay& relay, ByteView datagram);
+  Relay* relay_at(const Endpoint& endpoint);
+
+  crypto::PrivateKey device_key_;
+  crypto::PublicKey self_;
+  Rng& rng_;
+  Bytes grant_;
+  std::vector<Relay> relays_;
+  std::vector<std::uint32_t> indices_;
+  std::deque<Transmit> transmits_;
+  std::deque<Event> events_;
+  Stats stats_;
+};
+
+}  // namespace lanrage::paths

@@ -1,0 +1,245 @@
+// Chooses the path to one peer. Owned by the control thread, one per peer; never resolves, opens or sends.
+//
+// The model. A path is a remote endpoint (the node has one socket), straight or by a relay. Paths come from our relay
+// registrations, from the peer's signalled candidates, and from authenticated packets out of new places (peer-
+// reflexive). Only a pong to our own ping makes a path *valid*; nothing else can promote it.
+//
+// Bootstrapping: a relay is chosen as soon as there is one, unproven, so that a handshake can start at once. Probing:
+// when the peer's candidates arrive, or change, or it asks us to (call me now), every path is pinged in a *burst*:
+// at once, then after 100, 150, 225, ... ms, ten times, about eight seconds; both sides do so within one round trip
+// because the one that starts sends a signal. An authenticated ping from somewhere new starts a burst there. Choosing:
+// direct before relayed; among direct ones the smaller round trip after a bias (LAN +0, others +5 ms), among relayed
+// ones the smaller round trip; a change between equals needs a margin (a fifth and 2 ms) and a minimum stay.
+//
+// Watching: the chosen path is pinged every second while packets flow and every 25 s when idle. A ping unanswered after
+// a few round trips is repeated quickly and the other paths are pinged too (*distress*); three in a row mean that the
+// path is lost: the best other one is chosen, the relay at once and unproven if need be, and punching starts again.
+// While relayed, bursts are repeated after 5, 10, 20 ... 300 s. A peer that moved is followed: authenticated packets
+// from a new place are pinged back, and its pong moves us there when the old path has been silent since.
+//
+// Every ping is answered (same size, same path). The selector says when to signal (kSignal); the node fills in the
+// candidates, seals it and gives it to the control link.
+#pragma once
+
+#include <array>
+#include <deque>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/ip.h"
+#include "base/rng.h"
+#include "base/time.h"
+#include "crypto/keys.h"
+#include "paths/candidates.h"
+#include "paths/nat_report.h"
+#include "paths/quality.h"
+#include "wire/probe.h"
+
+namespace lanrage::paths {
+
+using ProbeKey = crypto::Secret<struct ProbeKeyTag>;
+
+inline constexpr std::size_t kPathsMax = 40;         // candidates, peer-reflexive ones and relays of one peer
+inline constexpr std::size_t kPeerReflexiveMax = 8;  // of these; the oldest unproven one makes room
+inline constexpr std::size_t kProbeKeysMax = 3;      // epochs held at a time
+inline constexpr std::size_t kPingsInFlightMax = 6;  // per path; older ones count as lost
+inline constexpr std::size_t kTransmitsMax = 128;    // waiting to be polled
+inline constexpr Duration kBurstFirstRetry = std::chrono::milliseconds(100);  // then 1.5 times that, and so on
+inline constexpr int kBurstPings = 10;                                        // spread over about 7.5 s
+inline constexpr Duration kActiveProbe = std::chrono::seconds(1);             // chosen path, packets flowing
+inline constexpr Duration kIdleProbe = std::chrono::seconds(25);              // below the shortest common NAT timeout
+inline constexpr Duration kActiveFor = std::chrono::seconds(10);              // after the last packet
+inline constexpr Duration kPongWaitMin = std::chrono::milliseconds(200);      // or three round trips and a bit
+inline constexpr Duration kPongWaitMax = std::chrono::seconds(1);
+inline constexpr int kMissesMax = 3;                              // in a row: the path is lost
+inline constexpr Duration kRetryFirst = std::chrono::seconds(5);  // punching again while relayed; doubles
+inline constexpr Duration kRetryMax = std::chrono::minutes(5);
+inline constexpr Duration kStay = std::chrono::seconds(5);            // on a path before a mere improvement moves us
+inline constexpr Duration kMarginMin = std::chrono::milliseconds(2);  // an improvement is this and a fifth
+inline constexpr Duration kReflexiveBias = std::chrono::milliseconds(5);  // in favour of the LAN
+inline constexpr Duration kConnectTime = std::chrono::seconds(5);         // without an answer: unreachable
+inline constexpr Duration kSignalGap = std::chrono::seconds(1);           // between two signals to one peer
+
+enum class PeerState : std::uint8_t {
+  kConnecting,   // nothing proven yet; packets may already go to the relay
+  kConnected,    // the chosen path is valid
+  kUnreachable,  // every path was tried and none answers; still being retried
+};
+const char* peer_state_name(PeerState state);
+
+struct SelectorOptions {
+  crypto::PublicKey self;
+  crypto::PublicKey peer;
+  std::uint32_t instance = 0;    // this node's, in every probe
+  std::uint16_t local_port = 0;  // for advice
+  bool allow_loopback = false;   // candidates on 127/8 and ::1 (tests)
+};
+
+class Selector {
+ public:
+  struct Transmit {
+    Path path;  // relayed: to be framed for the peer by the RelayClient
+    wire::ProbeBytes datagram;
+  };
+  struct Event {
+    enum class Kind : std::uint8_t {
+      kSelected,       // send to `path` from here on; `valid` says whether it is proven
+      kLost,           // no path at all; send nothing
+      kSignal,         // send the peer a PeerSignal with our candidates; `call_me_now` as given
+      kPeerRestarted,  // the peer's instance changed: its sessions are gone, start a handshake
+      kStateChanged,   // state() and why() changed
+    };
+    Kind kind;
+    Path path{};
+    bool valid = false;
+    bool call_me_now = false;
+  };
+  struct Stats {
+    std::uint64_t pings_sent = 0, pings_received = 0;
+    std::uint64_t pongs_sent = 0, pongs_received = 0;
+    std::uint64_t pings_lost = 0;
+    std::uint64_t promotions = 0;  // changes of the chosen path
+    std::uint64_t losses = 0;      // of the chosen path
+    std::uint64_t bursts = 0;
+    std::uint64_t dropped_unauthenticated = 0;  // tag or MAC not ours
+    std::uint64_t dropped_stale = 0;            // pong to no ping in flight on that path
+    std::uint64_t dropped_full = 0;             // transmit queue or path table
+  };
+  struct PathInfo {
+    Path path;
+    std::optional<CandidateKind> kind;  // empty: relay
+    bool valid = false;
+    bool selected = false;
+    Quality quality;
+  };
+
+  Selector(const SelectorOptions& options, Rng& rng);
+
+  // Probe keys of the pair, newest epoch first; at least one before anything is sent. Pings use the newest.
+  void set_keys(const std::vector<ProbeKey>& keys);
+  // Tags of the peer's probes under these keys, in the same order: how the node finds the selector for a datagram.
+  std::vector<std::uint64_t> receive_tags() const;
+
+  // Begins: asks for a first signal and probes what is known.
+  void start(Time now);
+  // Relays at which this node is registered now, best first, as Path{endpoint, true}. Those no longer named are
+  // dropped.
+  void set_relays(Time now, const std::vector<Path>& relays);
+  // Our own network, for `why`, and its address families.
+  void set_local(const NatReport& report, const std::vector<Candidate>& candidates);
+  // Our candidates changed: tell the peer and probe anew.
+  void restart(Time now);
+
+  // An opened signal of the peer.
+  void handle_signal(Time now, const wire::PeerSignal& signal);
+  // A probe that came on `path` (relayed: out of a Deliver frame of the relay there).
+  void handle_packet(Time now, const Path& path, ByteView datagram);
+  // Data of the peer that WireGuard authenticated, newer than all before, came on `path`; or data was sent to it.
+  void handle_received(Time now, const Path& path);
+  void handle_sent(Time now);
+  // The relay says that the peer is not registered there, or the relay itself stopped answering.
+  void handle_relay_absent(Time now, const Path& relay);
+
+  void handle_timeout(Time now);
+  std::optional<Time> next_timeout() const;
+  std::optional<Transmit> poll_transmit();
+  std::optional<Event> poll_event();
+
+  PeerState state() const { return state_; }
+  std::optional<Path> selected() const;  // where to send; empty: nowhere
+  bool is_valid() const;                 // the chosen path is proven
+  const Quality* quality() const;        // of the chosen path
+  // One sentence for a person: why the path is relayed, or why there is none, and what to do. Empty when direct.
+  std::string why(Time now) const;
+  std::vector<PathInfo> paths() const;
+  const Stats& stats() const { return stats_; }
+  bool is_consistent() const;
+
+ private:
+  struct Ping {
+    std::uint64_t transaction = 0;  // 0: free
+    Time sent{};
+    Time deadline{};      // then it is a miss
+    bool counts = false;  // as a miss; pings of a burst and under an unconfirmed key do not
+  };
+  struct Entry {
+    Path path;
+    CandidateKind kind = CandidateKind::kHost;  // of direct ones
+    bool valid = false;                         // set by a pong, cleared by kMissesMax misses
+    bool signalled = false;  // in the peer's newest signal, or a relay of ours: not forgotten when it fails
+    bool followed = false;   // the peer sends from here: it may have moved
+    bool absent = false;     // relay: it says that the peer is not there
+    int misses = 0;          // in a row
+    int burst_left = 0;      // pings of the current burst still to send
+    Duration burst_gap{};    // until the next of them
+    Time burst_began{};
+    Time found{};  // first seen
+    Time heard{};  // last authenticated packet from here
+    Time pinged{};
+    Time next_ping = kNever;
+    std::array<Ping, kPingsInFlightMax> in_flight{};
+    Quality quality;
+  };
+
+  Entry* find(const Path& path);
+  const Entry* chosen() const;
+  Entry* chosen();
+  Entry* add(Time now, const Path& path, CandidateKind kind);
+  void handle_ping(Time now, const Path& path, const wire::Probe& probe, std::size_t key);
+  void handle_pong(Time now, const Path& path, const wire::Probe& probe);
+  void heard_key(std::size_t key);
+  void send_ping(Time now, Entry& entry, std::size_t key, bool counts);
+  void ping(Time now, Entry& entry);
+  void push(Time now, const Path& path, const wire::ProbeBytes& datagram);
+  void burst(Time now, Entry& entry, int pings);
+  void burst_all(Time now);
+  void expire_pings(Time now, Entry& entry);
+  void handle_miss(Time now, Entry& entry);
+  void lose(Time now, Entry& entry);
+  void forget_stale();
+  void choose(Time now, const Entry* moved_to = nullptr);
+  void select(Time now, const std::optional<Path>& path);
+  void schedule_watch(Time now, Entry& entry);
+  void signal(Time now, bool call_me_now, bool at_once);
+  void update_state(Time now);
+  bool is_better(const Entry& candidate, const Entry& current, Time now) const;
+  Duration pong_wait(const Entry& entry) const;
+  bool is_active(Time now) const { return now < active_until_; }
+  bool is_direct() const;
+  std::string why_not_direct() const;
+  std::string why_unreachable() const;
+
+  SelectorOptions options_;
+  Rng& rng_;
+  std::vector<ProbeKey> keys_;
+  std::vector<std::uint64_t> receive_tags_;
+  std::vector<std::uint64_t> send_tags_;
+  std::optional<std::size_t> confirmed_key_;  // newest one under which the peer was heard
+  std::uint64_t key_turn_ = 0;                // alternates keys while the newest is unconfirmed
+
+  bool started_ = false;
+  std::vector<Entry> entries_;
+  std::optional<Path> selected_;
+  Time selected_since_{};
+  Time active_until_{};
+  Time probing_since_{};  // of the current attempt, for kUnreachable
+  Time retry_at_ = kNever;
+  Duration retry_gap_ = kRetryFirst;
+  Time signal_at_ = kNever;  // a signal is due then
+  bool signal_call_me_now_ = false;
+  std::optional<Time> signalled_;                      // our last one
+  std::optional<std::uint32_t> peer_instance_;         // proven by a pong
+  std::optional<std::uint32_t> peer_signal_instance_;  // of its last signal
+
+  NatReport local_;
+  std::vector<Candidate> local_candidates_;
+  std::optional<wire::PeerSignal> remote_;  // the peer's newest signal
+  PeerState state_ = PeerState::kConnecting;
+
+  std::deque<Transmit> transmits_;
+  std::deque<Event> events_;
+  Stats stats_;
+};
+
+}  // namespace lanrage::paths

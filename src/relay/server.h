@@ -1,0 +1,158 @@
+// The relay's core: who may send what to whom. Also answers STUN, which shares its port.
+//
+// Every datagram in gives at most one out. A member registers (wire/relay.h); from then on its validated address is
+// its name, and it can reach the validated addresses of members of the same party and nothing else: frames by peer,
+// WireGuard types 2 to 4 by receiver index. Nothing is decrypted; frames are turned into what the other side gets in
+// place, bare messages are only given a destination, so the driver sends the buffer that it received.
+//
+// Receiver indices are registered by their owners; besides, the sender index of an initiation or response that passes
+// is learned, so that a handshake needs no extra round trip. An index belongs to one member of a party; who comes
+// second is told and picks another. All state ends by expiry (session lifetime, grant), all tables have a maximum.
+//
+// Owned by one thread. Does not own sockets, does not log per packet, reads no clock.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <unordered_map>
+#include <vector>
+
+#include "base/ip.h"
+#include "base/rng.h"
+#include "base/time.h"
+#include "crypto/keys.h"
+#include "crypto/signature.h"
+#include "wire/relay.h"
+
+namespace lanrage::relay {
+
+inline constexpr Duration kSessionLifetime = std::chrono::seconds(60);  // after the last Register or Refresh
+inline constexpr Duration kCookieLifetime = std::chrono::seconds(60);   // of the secret; the one before still counts
+inline constexpr Duration kSweep = std::chrono::seconds(5);             // between two looks for what expired
+inline constexpr std::size_t kIndicesPerSession = 1024;                 // registered ones
+inline constexpr std::size_t kLearnedPerSession = 64;                   // learned ones; the oldest makes room
+inline constexpr std::uint32_t kHintsPerSecond = 100;                   // Refused to addresses that we do not know
+
+struct ServerOptions {
+  crypto::PrivateKey key;                     // X25519, the relay's identity
+  std::vector<crypto::VerifyKey> grant_keys;  // of the control servers whose grants count
+  std::size_t sessions_max = 20000;
+  std::uint32_t registrations_per_second = 1000;      // with a right cookie: each costs a signature check
+  std::uint64_t bytes_per_second = 16 * 1024 * 1024;  // per session, what it sends
+  std::uint64_t burst_bytes = 4 * 1024 * 1024;
+};
+
+class Server {
+ public:
+  struct Transmit {
+    Endpoint to;
+    ByteView datagram;  // the input, changed in place, or the server's own buffer; valid until the next call
+  };
+  struct Stats {
+    std::uint64_t stun_answered = 0, challenges = 0, registrations = 0, refreshes = 0, leaves = 0, hints = 0;
+    std::uint64_t frames_forwarded = 0, packets_forwarded = 0, bytes_forwarded = 0, absent = 0;
+    std::uint64_t indices_taken = 0;  // answered as collisions
+    std::uint64_t sessions_expired = 0, sessions_replaced = 0;
+    std::uint64_t dropped_unknown_protocol = 0, dropped_malformed = 0, dropped_stun = 0;
+    std::uint64_t dropped_bad_cookie = 0, dropped_bad_mac = 0, dropped_bad_grant = 0, dropped_expired_grant = 0;
+    std::uint64_t dropped_full = 0, dropped_registration_rate = 0;
+    std::uint64_t dropped_unknown_source = 0, dropped_unknown_index = 0, dropped_rate = 0;
+  };
+
+  Server(ServerOptions options, Rng& rng);
+
+  // Any datagram that came to the relay's port. It may be changed in place.
+  std::optional<Transmit> handle_packet(const Now& now, const Endpoint& source, MutableBytes datagram);
+
+  // The fast road for WireGuard types 2 to 4 alone: where these bytes go as they are, counted and charged to the
+  // sender. Nothing when they are dropped; handle_packet on such a datagram does the same and may answer a stranger.
+  std::optional<Endpoint> route(Time now, const Endpoint& source, ByteView datagram);
+
+  void handle_timeout(const Now& now);
+  std::optional<Time> next_timeout() const;
+
+  void set_grant_keys(std::vector<crypto::VerifyKey> keys);
+  const crypto::PublicKey& public_key() const { return public_key_; }
+  std::size_t sessions() const { return by_endpoint_.size(); }
+  std::size_t parties() const { return parties_.size(); }
+  std::size_t indices() const { return by_index_.size(); }
+  const Stats& stats() const { return stats_; }
+  bool is_consistent() const;
+
+ private:
+  // A token bucket; time is that of the last look.
+  struct Bucket {
+    double tokens = 0;
+    Time filled{};
+    bool take(Time now, double amount, double per_second, double burst);
+  };
+  struct Session {
+    bool live = false;
+    std::uint32_t nonce = 0;  // upper half of the session's name
+    Endpoint endpoint;
+    crypto::PublicKey peer;
+    std::uint32_t party = 0;  // number in parties_
+    wire::RelayMacKey mac_key;
+    Time expires{};
+    std::int64_t grant_expires_unix = 0;
+    Bucket bucket;
+    std::vector<std::uint32_t> indices;
+    std::vector<std::uint32_t> learned;  // oldest first
+  };
+  struct Party {
+    std::uint32_t number = 0;
+    std::size_t sessions = 0;
+  };
+  struct PartyHash {
+    std::size_t operator()(const wire::PartyIdBytes& id) const;
+  };
+  struct PeerName {
+    std::uint32_t party = 0;
+    wire::RelayPeer peer = 0;
+    friend bool operator==(const PeerName&, const PeerName&) = default;
+  };
+  struct PeerNameHash {
+    std::size_t operator()(const PeerName& name) const;
+  };
+
+  std::optional<Transmit> handle_register(const Now& now, const Endpoint& source, ByteView datagram);
+  std::optional<Transmit> handle_refresh(const Now& now, const Endpoint& source, ByteView datagram);
+  std::optional<Transmit> handle_leave(const Endpoint& source, ByteView datagram);
+  std::optional<Transmit> handle_send(Time now, const Endpoint& source, MutableBytes datagram);
+  std::optional<Transmit> handle_wireguard(Time now, const Endpoint& source, ByteView datagram);
+  std::optional<Transmit> refuse(const Endpoint& to, std::uint64_t transaction, wire::RelayRefusal reason);
+  std::optional<Transmit> hint(Time now, const Endpoint& source);
+  std::optional<Transmit> answer_registered(const Endpoint& to, std::uint64_t transaction, std::uint32_t slot,
+                                            const std::vector<std::uint32_t>& taken);
+  std::optional<Transmit> answer(const Endpoint& to, Bytes datagram);
+
+  wire::RelayCookie cookie_for(const Endpoint& source, const std::array<std::uint8_t, 32>& secret) const;
+  void rotate_cookies(Time now);
+  std::optional<std::uint32_t> open_session(const Endpoint& source, const wire::RelayGrant& grant,
+                                            const wire::RelayMacKey& mac_key);
+  void close_session(std::uint32_t slot);
+  Session* session_at(const Endpoint& source);
+  std::vector<std::uint32_t> add_indices(std::uint32_t slot, const wire::IndexList& indices);
+  void learn_index(std::uint32_t slot, std::uint32_t index);
+
+  ServerOptions options_;
+  Rng& rng_;
+  crypto::PublicKey public_key_;
+  std::vector<std::uint64_t> grant_key_ids_;
+  std::array<std::uint8_t, 32> cookie_secret_{}, cookie_secret_before_{};
+  Time cookie_secret_since_{};
+  Time sweep_at_{};
+  Bucket registrations_, hints_;
+
+  std::vector<Session> slots_;
+  std::vector<std::uint32_t> free_;
+  std::unordered_map<Endpoint, std::uint32_t> by_endpoint_;
+  std::unordered_map<PeerName, std::uint32_t, PeerNameHash> by_peer_;
+  std::unordered_map<std::uint64_t, std::uint32_t> by_index_;  // party number, then index
+  std::unordered_map<wire::PartyIdBytes, Party, PartyHash> parties_;
+  std::uint32_t next_party_ = 1;
+  Bytes out_;
+  Stats stats_;
+};
+
+}  // namespace lanrage::relay

@@ -1,0 +1,124 @@
+#include "wire/signal.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "crypto/aead.h"
+#include "wire/endpoint.h"
+
+namespace lanrage::wire {
+namespace {
+
+constexpr std::uint8_t kVersion = 1;
+constexpr std::uint8_t kFlagCallMeNow = 1;
+constexpr std::uint8_t kFlagUdpBlocked = 2;
+
+Bytes associated_data(const crypto::PublicKey& sender, const crypto::PublicKey& recipient) {
+  Bytes aad = to_bytes(as_bytes("lanrage signal v1"));
+  append(aad, sender.bytes());
+  append(aad, recipient.bytes());
+  return aad;
+}
+
+}  // namespace
+
+const char* candidate_kind_name(CandidateKind kind) {
+  switch (kind) {
+    case CandidateKind::kHost:
+      return "host";
+    case CandidateKind::kMapped:
+      return "mapped";
+    case CandidateKind::kServerReflexive:
+      return "server_reflexive";
+    case CandidateKind::kPeerReflexive:
+      return "peer_reflexive";
+  }
+  return "unknown";
+}
+
+const char* mapping_name(Mapping mapping) {
+  switch (mapping) {
+    case Mapping::kUnknown:
+      return "unknown";
+    case Mapping::kNone:
+      return "none";
+    case Mapping::kEndpointIndependent:
+      return "endpoint_independent";
+    case Mapping::kDependent:
+      return "dependent";
+  }
+  return "unknown";
+}
+
+Bytes write_signal(const PeerSignal& signal) {
+  LR_CHECK(signal.candidates.size() <= kCandidatesMax && signal.relays.size() <= kSignalRelaysMax);
+  ByteWriter out;
+  out.u8(kVersion);
+  out.u8(static_cast<std::uint8_t>((signal.call_me_now ? kFlagCallMeNow : 0) |
+                                   (signal.udp_blocked ? kFlagUdpBlocked : 0)));
+  out.u8(static_cast<std::uint8_t>(signal.mapping)).u32_be(signal.instance).u32_be(signal.generation);
+  out.u8(static_cast<std::uint8_t>(signal.candidates.size()));
+  for (const Candidate& candidate : signal.candidates) {
+    std::array<std::uint8_t, kEndpointBytes> endpoint;
+    write_endpoint(endpoint.data(), candidate.endpoint);
+    out.u8(static_cast<std::uint8_t>(candidate.kind)).bytes(endpoint);
+  }
+  out.u8(static_cast<std::uint8_t>(signal.relays.size()));
+  for (const SignalRelay& relay : signal.relays) out.u64_be(relay.relay).u16_be(relay.rtt_ms);
+  return out.take();
+}
+
+std::optional<PeerSignal> parse_signal(ByteView plaintext) {
+  ByteReader in(plaintext);
+  if (in.u8() != kVersion) return std::nullopt;
+  PeerSignal signal;
+  const std::uint8_t flags = in.u8();
+  if ((flags & ~(kFlagCallMeNow | kFlagUdpBlocked)) != 0) return std::nullopt;
+  signal.call_me_now = (flags & kFlagCallMeNow) != 0;
+  signal.udp_blocked = (flags & kFlagUdpBlocked) != 0;
+  const std::uint8_t mapping = in.u8();
+  if (mapping > static_cast<std::uint8_t>(Mapping::kDependent)) return std::nullopt;
+  signal.mapping = static_cast<Mapping>(mapping);
+  signal.instance = in.u32_be();
+  signal.generation = in.u32_be();
+  const std::size_t candidates = in.u8();
+  if (candidates > kCandidatesMax) return std::nullopt;
+  for (std::size_t i = 0; i < candidates; ++i) {
+    const std::uint8_t kind = in.u8();
+    std::optional<Endpoint> endpoint;
+    if (kind < 1 || kind > static_cast<std::uint8_t>(CandidateKind::kServerReflexive)) return std::nullopt;
+    if (!read_endpoint(in.bytes(kEndpointBytes), endpoint) || !endpoint) return std::nullopt;
+    signal.candidates.push_back({static_cast<CandidateKind>(kind), *endpoint});
+  }
+  const std::size_t relays = in.u8();
+  if (relays > kSignalRelaysMax) return std::nullopt;
+  for (std::size_t i = 0; i < relays; ++i) {
+    const std::uint64_t relay = in.u64_be();
+    signal.relays.push_back({relay, in.u16_be()});
+  }
+  if (!in.done()) return std::nullopt;
+  return signal;
+}
+
+Bytes seal_signal(const PeerSignal& signal, SignalKeyView key, const crypto::PublicKey& sender,
+                  const crypto::PublicKey& recipient, Rng& rng) {
+  const auto nonce = rng.array<crypto::kXNonceSize>();
+  ByteWriter out;
+  out.u8(kVersion).bytes(nonce).bytes(
+      crypto::xseal(key, nonce, associated_data(sender, recipient), write_signal(signal)));
+  return out.take();
+}
+
+std::optional<PeerSignal> open_signal(ByteView sealed, SignalKeyView key, const crypto::PublicKey& sender,
+                                      const crypto::PublicKey& recipient) {
+  if (sealed.size() > kPeerSignalBytesMax) return std::nullopt;
+  ByteReader in(sealed);
+  if (in.u8() != kVersion) return std::nullopt;
+  const auto nonce = in.array<crypto::kXNonceSize>();
+  if (!in.ok() || in.rest().size() < crypto::kTagSize) return std::nullopt;
+  const auto plaintext = crypto::xopen(key, nonce, associated_data(sender, recipient), in.rest());
+  if (!plaintext) return std::nullopt;
+  return parse_signal(*plaintext);
+}
+
+}  // namespace lanrage::wire

@@ -1,0 +1,77 @@
+// What one member tells another about how to reach it, sealed so that the server carries it unread.
+//
+// Plaintext, big endian:
+//   u8 1 (version), u8 flags (1 = call me now, 2 = this network blocks UDP), u8 mapping (Mapping below),
+//   u32 instance, u32 generation,
+//   u8 n, n x {u8 kind (CandidateKind), endpoint[19]}                       n at most kCandidatesMax
+//   u8 r, r x {u64 relay (relay_peer of the relay's key), u16 round trip in ms, 65535 unknown}   r at most
+//   kSignalRelaysMax
+// Sealed: u8 1, nonce[24], XChaCha20-Poly1305 ciphertext and tag under the pair's signalling key; associated data are
+// the sender's and the recipient's public key, so that a message cannot be turned around.
+//
+// A repeated old message costs some probes to old addresses and changes nothing that a probe has proven.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/ip.h"
+#include "base/rng.h"
+#include "crypto/keys.h"
+
+namespace lanrage::wire {
+
+inline constexpr std::size_t kCandidatesMax = 24;
+inline constexpr std::size_t kSignalRelaysMax = 8;
+inline constexpr std::uint16_t kRelayRttUnknown = 65535;
+inline constexpr std::size_t kPeerSignalBytesMax =
+    1 + 24 + 11 + 1 + kCandidatesMax * 20 + 1 + kSignalRelaysMax * 10 + 16;
+
+// How an endpoint came to be known. Peer-reflexive ones are learned from probes and never signalled.
+enum class CandidateKind : std::uint8_t {
+  kHost = 1,             // an address of an interface
+  kMapped = 2,           // a port that a router opened for us on request
+  kServerReflexive = 3,  // what a server saw us as
+  kPeerReflexive = 4,    // what a peer saw us as
+};
+const char* candidate_kind_name(CandidateKind kind);
+
+struct Candidate {
+  CandidateKind kind = CandidateKind::kHost;
+  Endpoint endpoint;
+  friend constexpr auto operator<=>(const Candidate&, const Candidate&) = default;
+};
+
+// RFC 4787 section 4.1, as far as it shows: does the port that others see depend on whom one talks to?
+enum class Mapping : std::uint8_t { kUnknown = 0, kNone = 1, kEndpointIndependent = 2, kDependent = 3 };
+const char* mapping_name(Mapping mapping);
+
+struct SignalRelay {
+  std::uint64_t relay = 0;
+  std::uint16_t rtt_ms = kRelayRttUnknown;
+  friend bool operator==(const SignalRelay&, const SignalRelay&) = default;
+};
+
+struct PeerSignal {
+  bool call_me_now = false;  // the sender probes at this moment: do the same
+  bool udp_blocked = false;
+  Mapping mapping = Mapping::kUnknown;
+  std::uint32_t instance = 0;    // as in probes
+  std::uint32_t generation = 0;  // grows with every change of the candidates
+  std::vector<Candidate> candidates;
+  std::vector<SignalRelay> relays;  // where the sender is registered
+  friend bool operator==(const PeerSignal&, const PeerSignal&) = default;
+};
+
+// Lists beyond the maxima are a bug of the caller.
+Bytes write_signal(const PeerSignal& signal);
+std::optional<PeerSignal> parse_signal(ByteView plaintext);
+
+using SignalKeyView = std::span<const std::uint8_t, crypto::kKeySize>;
+Bytes seal_signal(const PeerSignal& signal, SignalKeyView key, const crypto::PublicKey& sender,
+                  const crypto::PublicKey& recipient, Rng& rng);
+std::optional<PeerSignal> open_signal(ByteView sealed, SignalKeyView key, const crypto::PublicKey& sender,
+                                      const crypto::PublicKey& recipient);
+
+}  // namespace lanrage::wire

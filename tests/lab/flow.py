@@ -1,0 +1,60 @@
+"""A steady exchange of datagrams, like a game's, that shows how long a disturbance was felt."""
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import threading
+import time
+from typing import Iterator
+
+from topology import Host
+
+
+class Flow:
+    """100 datagrams a second from each side that sends, until closed; arrival times on the other side are kept."""
+
+    INTERVAL_S = 0.01
+
+    def __init__(self, a: Host, a_address: str, b: Host, b_address: str, *, a_sends: bool = True, b_sends: bool = True) -> None:
+        self._sockets = (a.udp_socket(a_address), b.udp_socket(b_address))
+        self._targets = (self._sockets[1].getsockname(), self._sockets[0].getsockname())
+        self._sends = (a_sends, b_sends)
+        self._arrivals: tuple[list[float], list[float]] = ([], [])
+        self._ended = False
+        self._thread = threading.Thread(target=self._exchange, daemon=True)
+        self._thread.start()
+
+    def _exchange(self) -> None:
+        due = time.monotonic()
+        while not self._ended:
+            for sock, target, sends in zip(self._sockets, self._targets, self._sends):
+                if sends:
+                    with contextlib.suppress(OSError):  # no route while a cable is being moved
+                        sock.sendto(b"position", target)
+            due += self.INTERVAL_S
+            while (left := due - time.monotonic()) > 0:
+                for sock in select.select(self._sockets, [], [], left)[0]:
+                    with contextlib.suppress(OSError):
+                        sock.recv(64)
+                        self._arrivals[self._sockets.index(sock)].append(time.monotonic())
+
+    def silence(self, side: int, since: float) -> float:
+        """Longest time without an arrival at a (0) or b (1) between `since` and now."""
+        times = [since, *(t for t in self._arrivals[side] if t >= since), time.monotonic()]
+        return max(later - earlier for earlier, later in zip(times, times[1:]))
+
+    def close(self) -> None:
+        self._ended = True
+        self._thread.join()
+        for sock in self._sockets:
+            sock.close()
+
+
+@contextlib.contextmanager
+def flowing(a: Host, a_address: str, b: Host, b_address: str, *, a_sends: bool = True, b_sends: bool = True) -> Iterator[Flow]:
+    flow = Flow(a, a_address, b, b_address, a_sends=a_sends, b_sends=b_sends)
+    try:
+        yield flow
+    finally:
+        flow.close()

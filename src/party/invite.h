@@ -16,7 +16,7 @@
 namespace lanrage::party {
 
 inline constexpr std::string_view kInviteScheme = "lanrage://";
-inline constexpr std::size_t kInviteTextMax = 2048;
+inline constexpr std::size_t kInviteTextMax = 4096;
 inline constexpr std::size_t kInviteEnvelopeBytesMax = 1024;
 
 using InviteToken = crypto::Secret<struct InviteTokenTag>;  // shown to the server, which keeps only its hash

@@ -262,15 +262,20 @@ void set_offloads(int fd, const AdapterOptions& options, AdapterInfo& info) {
   info.tcp_offload = ::ioctl(fd, TUNSETOFFLOAD, tcp) == 0;
 }
 
-Result<unsigned> set_up_link(const AdapterInfo& info, const AdapterOptions& options) {
+// Switches the interface on as `options` say and fills in what only the kernel knows.
+Result<void> set_up_link(AdapterInfo& info, const AdapterOptions& options) {
   LR_ASSIGN(auto netlink, net::Netlink::open());
   LR_ASSIGN(const net::Interface link, netlink.find(info.name));
-  if (info.kind == Kind::kTap) LR_TRY(netlink.set_mac(link.index, info.mac));
+  info.index = link.index;
+  info.mac = link.mac;
+  if (info.kind == Kind::kTap && options.mac != Mac{}) {
+    LR_TRY(netlink.set_mac(link.index, options.mac));
+    info.mac = options.mac;
+  }
   LR_TRY(netlink.set_mtu(link.index, options.mtu));
   LR_TRY(netlink.set_queue_length(link.index, options.queue_packets));
   if (info.tcp_offload) LR_TRY(netlink.set_gso_max_size(link.index, options.gso_max_bytes));
-  LR_TRY(netlink.set_up(link.index, true));
-  return link.index;
+  return netlink.set_up(link.index, true);
 }
 
 }  // namespace
@@ -281,12 +286,11 @@ Result<std::unique_ptr<Adapter>> open_adapter(const AdapterOptions& options) {
   AdapterInfo info;
   info.kind = options.kind;
   info.mtu = options.mtu;
-  info.mac = options.mac;
   LR_ASSIGN(info.name, claim_name(fd.get(), options));
   const int vnet_size = VnetHeader::kSize;
   if (::ioctl(fd.get(), TUNSETVNETHDRSZ, &vnet_size) != 0) return os_error("cannot set the virtio header", errno);
   set_offloads(fd.get(), options, info);
-  LR_ASSIGN(info.index, set_up_link(info, options));
+  LR_TRY(set_up_link(info, options));
   auto adapter = std::make_unique<LinuxAdapter>(std::move(fd), std::move(info));
   adapter->probe_merging();
   return std::unique_ptr<Adapter>(std::move(adapter));

@@ -84,7 +84,7 @@ struct AdapterOptions {
   std::string name;                // exactly this, or
   std::string prefix = "lanrage";  // the first free of prefix0, prefix1, ...
   int mtu = 1420;
-  Mac mac{};                // TAP: our own address, `mac_from_key`
+  Mac mac{};                // TAP: our own address, `mac_from_key`; zero: the kernel picks one
   bool tcp_offload = true;  // kill switches
   bool udp_offload = true;
   int gso_max_bytes = 61440;  // the longest superframe the kernel makes: one read fills one 65,000 byte UDP send

@@ -17,7 +17,6 @@ constexpr std::uint64_t kVersionMax = static_cast<std::uint64_t>(std::numeric_li
 
 constexpr std::string_view kCreatePartyPath = "/v1/party/create";
 constexpr std::string_view kJoinPath = "/v1/party/join";
-constexpr std::string_view kLeavePath = "/v1/party/leave";
 constexpr std::string_view kPutRecordPath = "/v1/party/record";
 constexpr std::string_view kPutStatementsPath = "/v1/party/statements";
 constexpr std::string_view kAddInvitePath = "/v1/invite/add";
@@ -89,11 +88,10 @@ InviteInfo read_invite(JsonReader& reader) {
 
 // --- Requests
 
-Json to_json(const CreateParty& r) { return Json::object({{"genesis", text_of(r.genesis)}, {"name", r.name}}); }
+Json to_json(const CreateParty& r) { return Json::object({{"genesis", text_of(r.genesis)}}); }
 Json to_json(const Join& r) {
   return Json::object({{"party", to_text(r.party)}, {"token", text_of(r.token)}, {"name", r.name}});
 }
-Json to_json(const Leave& r) { return Json::object({{"party", to_text(r.party)}}); }
 Json to_json(const PutRecord& r) { return Json::object({{"party", to_text(r.party)}, {"record", text_of(r.record)}}); }
 Json to_json(const AddInvite& r) {
   return Json::object({{"party", to_text(r.party)},
@@ -107,7 +105,8 @@ Json to_json(const RevokeInvite& r) { return Json::object({{"party", to_text(r.p
 Json to_json(const PutStatements& r) {
   return Json::object({{"party", to_text(r.party)},
                        {"statements", list_of(r.statements)},
-                       {"bundles", list_of(r.bundles)},
+                       {"bundle", text_of(r.bundle)},
+                       {"seen", r.seen},
                        {"invites", Json::list(r.invites, [](const InviteEnvelope& invite) {
                           return Json::object({{"id", invite.id}, {"envelope", text_of(invite.envelope)}});
                         })}});
@@ -121,7 +120,6 @@ Json to_json(const Follow& r) { return Json::object({{"party", to_text(r.party)}
 CreateParty read_create_party(JsonReader& reader) {
   CreateParty r;
   r.genesis = reader.bytes("genesis", kGenesisBytesMax, 1);
-  r.name = reader.string("name", kNameBytesMax, 1);
   return r;
 }
 Join read_join(JsonReader& reader) {
@@ -156,7 +154,8 @@ PutStatements read_put_statements(JsonReader& reader) {
   PutStatements r;
   r.party = read_party(reader);
   r.statements = read_list(reader, "statements", kStatementsMax, kStatementBytesMax);
-  r.bundles = read_list(reader, "bundles", kBundlesMax, kBundleBytesMax);
+  r.bundle = reader.bytes("bundle", kBundleBytesMax);
+  r.seen = reader.counter("seen");
   r.invites = read_objects<InviteEnvelope>(reader, "invites", kInvitesMax, [](JsonReader& item) {
     InviteEnvelope invite;
     invite.id = item.string("id", kInviteIdBytesMax, 1);
@@ -170,26 +169,34 @@ PutStatements read_put_statements(JsonReader& reader) {
 
 Json to_json(const Done&) { return Json::object(); }
 Json to_json(const Admission& r) {
-  return Json::object({{"party", to_text(r.party)},
-                       {"version", r.version},
-                       {"address", r.address.text()},
-                       {"envelope", text_of(r.envelope)}});
+  return Json::object({{"address", r.address.text()},
+                       {"envelope", text_of(r.envelope)},
+                       {"statements", list_of(r.statements)},
+                       {"bundle", text_of(r.bundle)},
+                       {"record", text_of(r.record)}});
 }
 Json to_json(const InviteInfo& r) { return invite_json(r); }
 Json to_json(const InviteList& r) { return Json::object({{"invites", Json::list(r.invites, invite_json)}}); }
 
 Admission read_admission(JsonReader& reader) {
   Admission r;
-  r.party = read_party(reader);
-  r.version = reader.counter("version");
-  const std::string address = reader.string("address", 64, 1);
-  if (const auto prefix = IpPrefix::parse(address)) {
-    r.address = *prefix;
+  if (const auto address = IpAddress::parse(reader.string("address", 64, 1))) {
+    r.address = *address;
   } else {
-    reader.fail("address", "an address and a prefix length");
+    reader.fail("address", "an IP address");
   }
   r.envelope = reader.bytes("envelope", kInviteEnvelopeBytesMax);
+  r.statements = read_list(reader, "statements", kStatementsMax, kStatementBytesMax);
+  r.bundle = reader.bytes("bundle", kBundleBytesMax);
+  r.record = reader.bytes("record", kRecordBytesMax);
   return r;
+}
+
+Endpoint read_endpoint(JsonReader& reader, const Json& item, std::string_view field) {
+  const std::string* text = item.if_string();
+  const auto endpoint = text ? Endpoint::parse(*text) : std::nullopt;
+  if (!endpoint) reader.fail(field, "addresses with ports");
+  return endpoint.value_or(Endpoint{});
 }
 
 // --- Events
@@ -200,23 +207,20 @@ Json to_json(const Snapshot& e) {
                        {"version", e.version},
                        {"genesis", text_of(e.genesis)},
                        {"statements", list_of(e.statements)},
-                       {"records", list_of(e.records)},
-                       {"bundles", list_of(e.bundles)}});
+                       {"bundle", text_of(e.bundle)},
+                       {"records", list_of(e.records)}});
 }
 Json to_json(const RecordChanged& e) {
   return Json::object({{"type", "record"}, {"version", e.version}, {"record", text_of(e.record)}});
 }
-Json to_json(const MemberLeft& e) {
-  return Json::object({{"type", "left"}, {"version", e.version}, {"member", text_of(e.member)}});
-}
-Json to_json(const StatementAdded& e) {
-  return Json::object({{"type", "statement"},
+Json to_json(const StatementsAdded& e) {
+  return Json::object({{"type", "statements"},
                        {"version", e.version},
-                       {"statement", text_of(e.statement)},
+                       {"statements", list_of(e.statements)},
                        {"bundle", text_of(e.bundle)}});
 }
-Json to_json(const InviteChanged& e) {
-  return Json::object({{"type", "invite"}, {"version", e.version}, {"invite", invite_json(e.invite)}});
+Json to_json(const InviteUsed& e) {
+  return Json::object({{"type", "invite_used"}, {"version", e.version}, {"id", e.id}, {"uses_left", e.uses_left}});
 }
 Json to_json(const Online& e) {
   return Json::object(
@@ -229,13 +233,15 @@ Json to_json(const Signalled& e) {
   return Json::object({{"type", "signal"}, {"from", text_of(e.from)}, {"sealed", text_of(e.sealed)}});
 }
 Json to_json(const Relays& e) {
+  const auto text = [](const Endpoint& endpoint) { return endpoint.text(); };
   return Json::object({{"type", "relays"},
-                       {"relays", Json::list(e.relays, [](const RelayInfo& relay) {
-                          return Json::object(
-                              {{"id", relay.id},
-                               {"region", relay.region},
-                               {"addresses", Json::list(relay.addresses, [](const Endpoint& a) { return a.text(); })}});
-                        })}});
+                       {"relays", Json::list(e.relays,
+                                             [&](const RelayInfo& relay) {
+                                               return Json::object({{"key", text_of(relay.key)},
+                                                                    {"region", relay.region},
+                                                                    {"addresses", Json::list(relay.addresses, text)}});
+                                             })},
+                       {"stun", Json::list(e.stun, text)}});
 }
 Json to_json(const Grant& e) {
   return Json::object({{"type", "grant"}, {"grant", text_of(e.grant)}, {"expires", e.expires}});
@@ -247,26 +253,24 @@ Snapshot read_snapshot(JsonReader& reader) {
   e.version = reader.counter("version");
   e.genesis = reader.bytes("genesis", kGenesisBytesMax, 1);
   e.statements = read_list(reader, "statements", kStatementsMax, kStatementBytesMax);
+  e.bundle = reader.bytes("bundle", kBundleBytesMax);
   e.records = read_list(reader, "records", kMembersMax, kRecordBytesMax);
-  e.bundles = read_list(reader, "bundles", kBundlesMax, kBundleBytesMax);
   return e;
 }
 
-StatementAdded read_statement(JsonReader& reader) {
-  StatementAdded e;
+StatementsAdded read_statements(JsonReader& reader) {
+  StatementsAdded e;
   e.version = reader.counter("version");
-  e.statement = reader.bytes("statement", kStatementBytesMax, 1);
+  e.statements = read_list(reader, "statements", kStatementsMax, kStatementBytesMax);
   e.bundle = reader.bytes("bundle", kBundleBytesMax);
   return e;
 }
 
-InviteChanged read_invite_changed(JsonReader& reader, const Json& json) {
-  InviteChanged e;
+InviteUsed read_invite_used(JsonReader& reader) {
+  InviteUsed e;
   e.version = reader.counter("version");
-  const Json* invite = json.find("invite");
-  JsonReader fields(invite ? *invite : json);
-  e.invite = read_invite(fields);
-  if (!invite || !fields.ok()) reader.fail("invite", "an invite");
+  e.id = reader.string("id", kInviteIdBytesMax, 1);
+  e.uses_left = static_cast<std::uint32_t>(reader.integer("uses_left", 0, kUsesMax));
   return e;
 }
 
@@ -287,23 +291,20 @@ Relays read_relays(JsonReader& reader) {
   Relays e;
   e.relays = read_objects<RelayInfo>(reader, "relays", kRelaysMax, [](JsonReader& item) {
     RelayInfo relay;
-    relay.id = item.string("id", kNameBytesMax, 1);
+    relay.key = read_key(item, "key");
     relay.region = item.string("region", kNameBytesMax);
     for (const Json& address : item.items("addresses", kRelayAddressesMax)) {
-      const std::string* text = address.if_string();
-      const auto endpoint = text ? Endpoint::parse(*text) : std::nullopt;
-      if (!endpoint) {
-        item.fail("addresses", "addresses with ports");
-        break;
-      }
-      relay.addresses.push_back(*endpoint);
+      relay.addresses.push_back(read_endpoint(item, address, "addresses"));
     }
     return relay;
   });
+  for (const Json& address : reader.items("stun", kRelayAddressesMax)) {
+    e.stun.push_back(read_endpoint(reader, address, "stun"));
+  }
   return e;
 }
 
-std::optional<Event> read_event(const std::string& type, JsonReader& reader, const Json& json) {
+std::optional<Event> read_event(const std::string& type, JsonReader& reader) {
   if (type == "snapshot") return read_snapshot(reader);
   if (type == "record") {
     RecordChanged e;
@@ -311,14 +312,8 @@ std::optional<Event> read_event(const std::string& type, JsonReader& reader, con
     e.record = reader.bytes("record", kRecordBytesMax, 1);
     return e;
   }
-  if (type == "left") {
-    MemberLeft e;
-    e.version = reader.counter("version");
-    e.member = read_key(reader, "member");
-    return e;
-  }
-  if (type == "statement") return read_statement(reader);
-  if (type == "invite") return read_invite_changed(reader, json);
+  if (type == "statements") return read_statements(reader);
+  if (type == "invite_used") return read_invite_used(reader);
   if (type == "online") return read_online(reader);
   if (type == "presence") {
     Presence e;
@@ -394,8 +389,15 @@ std::optional<std::uint64_t> event_version(const Event& event) {
 
 std::string_view request_path(const Request& request) {
   static constexpr std::string_view kPaths[] = {
-      kCreatePartyPath,   kJoinPath, kLeavePath, kPutRecordPath, kAddInvitePath, kListInvitesPath, kRevokeInvitePath,
-      kPutStatementsPath, {},        {},
+      kCreatePartyPath,
+      kJoinPath,
+      kPutRecordPath,
+      kAddInvitePath,
+      kListInvitesPath,
+      kRevokeInvitePath,
+      kPutStatementsPath,
+      {},
+      {},
   };
   static_assert(std::size(kPaths) == std::variant_size_v<Request>);
   return kPaths[request.index()];
@@ -461,7 +463,6 @@ Result<Request> decode_request(std::string_view path, std::string_view text) {
   };
   if (path == kCreatePartyPath) return read(read_create_party);
   if (path == kJoinPath) return read(read_join);
-  if (path == kLeavePath) return read([](JsonReader& r) { return Leave{read_party(r)}; });
   if (path == kPutRecordPath) return read(read_put_record);
   if (path == kAddInvitePath) return read(read_add_invite);
   if (path == kListInvitesPath) return read([](JsonReader& r) { return ListInvites{read_party(r)}; });
@@ -489,7 +490,7 @@ std::string encode(const Response& response) {
 
 Result<Response> decode_response(const Request& request, std::string_view text) {
   return decode<Response>(text, kEventBytesMax, [&](JsonReader& r) -> Response {
-    if (std::holds_alternative<CreateParty>(request) || std::holds_alternative<Join>(request)) return read_admission(r);
+    if (std::holds_alternative<Join>(request)) return read_admission(r);
     if (std::holds_alternative<AddInvite>(request)) return read_invite(r);
     if (std::holds_alternative<ListInvites>(request))
       return InviteList{read_objects<InviteInfo>(r, "invites", kInvitesMax, read_invite)};
@@ -506,7 +507,7 @@ Result<std::optional<Event>> decode_event(std::string_view text) {
   JsonReader reader(json);
   const std::string type = reader.string("type", kNameBytesMax, 1);
   LR_TRY(reader.result());
-  std::optional<Event> event = read_event(type, reader, json);
+  std::optional<Event> event = read_event(type, reader);
   LR_TRY(reader.result());
   return event;
 }

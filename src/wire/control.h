@@ -34,7 +34,6 @@ inline constexpr std::size_t kInviteEnvelopeBytesMax = 4096;
 inline constexpr std::size_t kBundleBytesMax = 64 + 64 * 1000;
 inline constexpr std::size_t kSignalBytesMax = 8 * 1024;
 inline constexpr std::size_t kGrantBytesMax = 512;
-inline constexpr std::size_t kBundlesMax = 16;
 inline constexpr std::size_t kStatementsMax = 1024;  // in one message
 inline constexpr std::size_t kMembersMax = 4096;
 inline constexpr std::size_t kInvitesMax = 64;
@@ -78,7 +77,6 @@ struct Session {
 
 struct CreateParty {
   Bytes genesis;
-  std::string name;  // the owner's, as a member
   friend bool operator==(const CreateParty&, const CreateParty&) = default;
 };
 struct Join {
@@ -87,10 +85,7 @@ struct Join {
   std::string name;
   friend bool operator==(const Join&, const Join&) = default;
 };
-struct Leave {
-  PartyId party{};
-  friend bool operator==(const Leave&, const Leave&) = default;
-};
+// A farewell record too: that is how a member leaves.
 struct PutRecord {
   PartyId party{};
   Bytes record;
@@ -113,9 +108,10 @@ struct RevokeInvite {
   std::string id;
   friend bool operator==(const RevokeInvite&, const RevokeInvite&) = default;
 };
-// Statements in order, each following what the server holds, with what epochs among them bring: the bundle of each, in
+// Statements in order, each following what the server holds, with what the last epoch among them brings: its bundle, in
 // which its secret is sealed to every remaining member, and the live invites sealed again. An invite that is not among
-// `invites` when an epoch begins is dropped: it would let people into the past.
+// `invites` when an epoch begins is dropped: it would let people into the past. `seen` is the version of the party that
+// the owner had seen: nobody may have joined since.
 struct InviteEnvelope {
   std::string id;
   Bytes envelope;
@@ -124,8 +120,9 @@ struct InviteEnvelope {
 struct PutStatements {
   PartyId party{};
   std::vector<Bytes> statements;
-  std::vector<Bytes> bundles;  // by epoch, one for each that the statements begin
+  Bytes bundle;  // empty: no epoch begins
   std::vector<InviteEnvelope> invites;
+  std::uint64_t seen = 0;
   friend bool operator==(const PutStatements&, const PutStatements&) = default;
 };
 // To a member that is online; travels over the event stream and is not answered. Not online: dropped.
@@ -143,20 +140,21 @@ struct Follow {
   friend bool operator==(const Follow&, const Follow&) = default;
 };
 
-using Request = std::variant<CreateParty, Join, Leave, PutRecord, AddInvite, ListInvites, RevokeInvite, PutStatements,
-                             Signal, Follow>;
+using Request =
+    std::variant<CreateParty, Join, PutRecord, AddInvite, ListInvites, RevokeInvite, PutStatements, Signal, Follow>;
 
 // --- Responses -----------------------------------------------------------------------------------------------------
 
 struct Done {
   friend bool operator==(const Done&, const Done&) = default;
 };
-// To CreateParty and Join: what the server allotted.
+// To Join: what the server allotted, and what the joiner needs to check it.
 struct Admission {
-  PartyId party{};
-  std::uint64_t version = 0;
-  IpPrefix address;  // host address and the party's prefix length
-  Bytes envelope;    // the invite's; empty to CreateParty
+  IpAddress address;
+  Bytes envelope;  // the invite's
+  std::vector<Bytes> statements;
+  Bytes bundle;  // of the current epoch; empty in the first
+  Bytes record;  // the joiner's own last one, where it was in the party before
   friend bool operator==(const Admission&, const Admission&) = default;
 };
 struct InviteInfo {
@@ -184,8 +182,8 @@ struct Snapshot {
   std::uint64_t version = 0;
   Bytes genesis;
   std::vector<Bytes> statements;
-  std::vector<Bytes> records;
-  std::vector<Bytes> bundles;  // of the epochs that the server holds, oldest first
+  Bytes bundle;                // of the current epoch; empty in the first
+  std::vector<Bytes> records;  // of all who were ever in it: the last of those who left is their farewell
   friend bool operator==(const Snapshot&, const Snapshot&) = default;
 };
 struct RecordChanged {  // numbered
@@ -193,21 +191,17 @@ struct RecordChanged {  // numbered
   Bytes record;
   friend bool operator==(const RecordChanged&, const RecordChanged&) = default;
 };
-struct MemberLeft {  // numbered; by its own wish (a kick is a statement)
+struct StatementsAdded {  // numbered
   std::uint64_t version = 0;
-  crypto::PublicKey member;
-  friend bool operator==(const MemberLeft&, const MemberLeft&) = default;
+  std::vector<Bytes> statements;
+  Bytes bundle;  // of the last epoch that they begin, else empty
+  friend bool operator==(const StatementsAdded&, const StatementsAdded&) = default;
 };
-struct StatementAdded {  // numbered
+struct InviteUsed {  // numbered; the owner alone is told
   std::uint64_t version = 0;
-  Bytes statement;
-  Bytes bundle;  // of the epoch that it begins, else empty
-  friend bool operator==(const StatementAdded&, const StatementAdded&) = default;
-};
-struct InviteChanged {  // numbered; added, used, revoked or expired (uses_left 0)
-  std::uint64_t version = 0;
-  InviteInfo invite;
-  friend bool operator==(const InviteChanged&, const InviteChanged&) = default;
+  std::string id;
+  std::uint32_t uses_left = 0;
+  friend bool operator==(const InviteUsed&, const InviteUsed&) = default;
 };
 struct Online {  // all who are connected to the server at this moment, the reader included
   std::vector<crypto::PublicKey> members;
@@ -224,13 +218,14 @@ struct Signalled {
   friend bool operator==(const Signalled&, const Signalled&) = default;
 };
 struct RelayInfo {
-  std::string id;
+  crypto::PublicKey key;  // its identity: what registrations are MACed under
   std::string region;
-  std::vector<Endpoint> addresses;  // relay and STUN, UDP
+  std::vector<Endpoint> addresses;  // UDP
   friend bool operator==(const RelayInfo&, const RelayInfo&) = default;
 };
 struct Relays {
   std::vector<RelayInfo> relays;
+  std::vector<Endpoint> stun;  // where to ask how one looks from outside, UDP
   friend bool operator==(const Relays&, const Relays&) = default;
 };
 struct Grant {  // the reader's right to use the relays; a new one comes before it expires
@@ -239,8 +234,8 @@ struct Grant {  // the reader's right to use the relays; a new one comes before 
   friend bool operator==(const Grant&, const Grant&) = default;
 };
 
-using Event = std::variant<Snapshot, RecordChanged, MemberLeft, StatementAdded, InviteChanged, Online, Presence,
-                           Signalled, Relays, Grant>;
+using Event =
+    std::variant<Snapshot, RecordChanged, StatementsAdded, InviteUsed, Online, Presence, Signalled, Relays, Grant>;
 
 // The number of a numbered event or snapshot.
 std::optional<std::uint64_t> event_version(const Event& event);

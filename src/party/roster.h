@@ -76,7 +76,8 @@ class Roster {
   // A new party: `request` for the server is genesis(), then own_record().
   static Result<Roster> create(const Identity& self, std::string_view party_name, const IpPrefix& prefix,
                                const SelfSettings& settings, const ServerInfo& server, Rng& rng);
-  // Verifies all of the server's answer against the invite. kRefused: the server or the envelope is not to be trusted.
+  // Opens the envelope and checks it against the invite; what the server says next must reach at least the chain that
+  // the envelope names. kRefused: the envelope is not of this invite or party.
   static Result<Roster> join(const Identity& self, const Invite& invite, const JoinAnswer& answer,
                              const SelfSettings& settings);
   // A fresh answer to the same join, after missing_secret().

@@ -101,26 +101,27 @@ using Change = std::variant<PartyCreated, VersionRaised, StatementAdded, BundleR
                             InvitePut, InviteRemoved>;
 
 // What a change does to the data: the whole meaning of the list above, for stores and their tests.
-void apply(PartyData& data, const Change& change);
+void apply_change(PartyData& data, const Change& change);
 
 // --- what members are told ------------------------------------------------------------------------------------------
 
+// Every number is one above the last, and every member is told every event.
 struct RecordPut {
   Bytes record;  // a farewell too
 };
-struct StatementsPut {
-  std::vector<Bytes> statements;
-  Bytes bundle;  // empty when no epoch began
+struct StatementPut {
+  Bytes statement;
+  Bytes bundle;  // where it begins the current epoch; else empty
 };
-struct InviteUsed {  // for the owner alone
+struct InviteChanged {  // added, used, revoked or expired
   InviteId id;
-  std::uint32_t uses_left;
+  WallTime expires{};
+  std::uint32_t uses_left = 0;  // 0: nobody joins by it any more
 };
-using PartyEventBody = std::variant<RecordPut, StatementsPut, InviteUsed>;
+using PartyEventBody = std::variant<RecordPut, StatementPut, InviteChanged>;
 struct PartyEvent {
   std::uint64_t number = 0;
   PartyEventBody body;
-  bool owner_only() const { return std::holds_alternative<InviteUsed>(body); }
 };
 
 struct Effects {
@@ -135,11 +136,8 @@ struct JoinRequest {
   std::string name;
 };
 struct JoinAnswer {
-  Bytes envelope;  // InviteContents, sealed under the invite's wrap key
   IpAddress ipv4;
-  std::vector<Bytes> statements;
-  Bytes bundle;
-  Bytes record;  // this device's own last one, where it was in the party before; else empty
+  Bytes envelope;  // InviteContents, sealed under the invite's wrap key
 };
 struct InviteRequest {
   crypto::Hash token_hash{};
@@ -171,8 +169,9 @@ enum class Standing : std::uint8_t { kStranger, kPending, kJoined, kLeft, kKicke
 
 class ServerParty {
  public:
-  // `by` must be the X25519 key in the genesis. The maker gets the first address and no name yet: its record follows.
-  static Result<ServerParty> create(WallTime now, const crypto::PublicKey& by, ByteView genesis, Effects& effects);
+  // `by` must be the X25519 key in the genesis. The maker gets the first address; its record follows.
+  static Result<ServerParty> create(WallTime now, const crypto::PublicKey& by, std::string_view name, ByteView genesis,
+                                    Effects& effects);
   // What a store held. kFailed when it cannot be: the caller must not serve it.
   static Result<ServerParty> restore(PartyData data);
 
@@ -182,16 +181,16 @@ class ServerParty {
   Result<JoinAnswer> join(WallTime now, const crypto::PublicKey& by, const JoinRequest& request, Effects& effects);
   // The device's own record; a farewell (`left`) ends its membership. A record already held: no effects. kRefused bad
   // signature or not a member; kConflict older version, taken name or address, or an epoch that is over: join again.
-  Result<void> put_record(WallTime now, const crypto::PublicKey& by, ByteView record, Effects& effects);
+  Result<void> put_record(const crypto::PublicKey& by, ByteView record, Effects& effects);
   // Owner only, all three. Adding the same token again changes nothing.
   Result<InviteRow> add_invite(WallTime now, const crypto::PublicKey& by, const InviteRequest& request,
                                Effects& effects);
-  Result<std::vector<InviteRow>> list_invites(WallTime now, const crypto::PublicKey& by) const;  // those that live
+  // Those by which somebody could still join.
+  Result<std::vector<InviteRow>> list_invites(WallTime now, const crypto::PublicKey& by) const;
   Result<void> revoke_invite(const crypto::PublicKey& by, const InviteId& id, Effects& effects);
   // Verifies every statement against the chain, so that only the owner removes, rekeys and hands over; any member may
   // carry them here. Those already held are skipped. kConflict: somebody joined meanwhile, or the chain moved on.
-  Result<void> put_statements(WallTime now, const crypto::PublicKey& by, const StatementsRequest& request,
-                              Effects& effects);
+  Result<void> put_statements(const crypto::PublicKey& by, const StatementsRequest& request, Effects& effects);
   // Ends invites and pending joins whose time has come. next_expiry: when to call it next.
   void expire(WallTime now, Effects& effects);
   std::optional<WallTime> next_expiry() const;
@@ -199,6 +198,7 @@ class ServerParty {
   const PartyId& id() const { return chain_.party(); }
   const Genesis& genesis() const { return chain_.genesis(); }
   std::uint64_t version() const { return data_.version; }
+  std::uint32_t epoch() const { return chain_.epoch(); }
   const crypto::PublicKey& owner() const { return chain_.owner_public_key(); }
   Standing standing(const crypto::PublicKey& key) const;
   std::size_t joined_count() const;
@@ -208,12 +208,14 @@ class ServerParty {
   const PartyData& data() const { return data_; }
 
  private:
-  explicit ServerParty(Genesis genesis) : chain_(std::move(genesis)) {}
   class Edit;
+  explicit ServerParty(Genesis genesis) : chain_(std::move(genesis)) {}
   Result<IpAddress> free_address() const;
   bool name_taken(std::string_view name, const crypto::PublicKey& by) const;
   Result<const InviteRow*> usable_invite(WallTime now, const InviteToken& token) const;
-  Result<void> judge_record(const crypto::PublicKey& by, const MemberRow& row, const SignedRecord& record) const;
+  Result<void> judge_record(const MemberRow& row, const SignedRecord& record) const;
+  Result<void> judge_claims(const MemberRow& row, const MemberRecord& record) const;
+  Result<EpochBundle> judge_bundle(const StatementsRequest& request, const Chain& chain) const;
   void end_memberships(const std::optional<EpochBundle>& bundle, Edit& edit);
   void renew_invites(const std::vector<RewrappedInvite>& rewrapped, Edit& edit);
 

@@ -24,8 +24,7 @@ inline constexpr Duration kCookieLife = std::chrono::seconds{120};
 // Answers for handshake messages that reach us: were they meant for us, and does the sender receive at its address?
 class CookieChecker {
  public:
-  CookieChecker(const crypto::PublicKey& ours, Rng& rng);
-  ~CookieChecker();
+  CookieChecker(const crypto::PublicKey& ours, Rng& rng);  // `rng` outlives it
   CookieChecker(const CookieChecker&) = delete;
   CookieChecker& operator=(const CookieChecker&) = delete;
 
@@ -77,8 +76,8 @@ class CookieStamp {
 // Whether handshakes come faster than they can be worked off.
 class LoadDetector {
  public:
-  static constexpr std::size_t kQueuedMax = 128;        // waiting handshakes: an eighth of a queue of 1024
-  static constexpr std::uint32_t kPerSecondMax = 1000;  // an eighth of a core at 130 us each
+  static constexpr std::size_t kQueuedMax = 128;       // waiting handshakes: an eighth of a queue of 1024
+  static constexpr std::uint32_t kPerSecondMax = 250;  // each costs some 130 us of a core
   static constexpr Duration kHold = std::chrono::seconds{1};
 
   // Call for each handshake message with a good mac1, before queueing it. True: ask for a cookie. Stays true for a
@@ -107,6 +106,7 @@ class SourceLimiter {
     Duration credit;
     Time updated;
   };
+  static constexpr Duration kIdle = std::chrono::seconds{1};  // by then every bucket is full again
   void forget_idle(Time now);
 
   std::unordered_map<IpAddress, Bucket> buckets_;

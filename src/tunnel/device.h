@@ -178,7 +178,7 @@ class Device {
   // Who we are. Every session and handshake under the key before is retired. Nothing: a device without identity,
   // silent.
   void set_private_key(Now now, const std::optional<crypto::PrivateKey>& key);
-  const std::optional<crypto::PublicKey>& public_key() const;
+  std::optional<crypto::PublicKey> public_key() const;
 
   // Refuses ourselves (kInvalid), a point of low order (kInvalid), a known one (kConflict) and more than kPeersMax
   // (kExhausted). A persistent keepalive begins with a handshake.
@@ -199,10 +199,11 @@ class Device {
   void handle_timeout(Now now);
   std::optional<Time> next_timeout() const;
 
-  // Begins a handshake now unless one of the last 5 s is unanswered: what a path that just came up wants.
+  // A fresh initiation at once (100 ms after the last at the earliest), even while another waits for its answer, which
+  // then counts no more: what a path that just came up wants.
   void start_handshake(Now now, const crypto::PublicKey& peer);
-  // A relay cannot route this index of ours (another node registered it): uses another one from now on, by a handshake
-  // begun at once. An index that is not ours is ignored.
+  // A relay cannot route this index of ours (another node registered it): begins a handshake with another one, as
+  // start_handshake does. A session under the index stays for paths that need no relay. Not ours: ignored.
   void reject_index(Now now, std::uint32_t index);
   // Whose local index this is, while it lives.
   std::optional<crypto::PublicKey> owner_of_index(std::uint32_t index) const;
@@ -218,33 +219,42 @@ class Device {
   bool is_consistent() const;  // every index has its owner and every owner its index: for tests
 
  private:
+  struct Session;
   struct Peer;
   struct IndexOwner {
     crypto::PublicKey peer;
     bool handshake = false;  // of an initiation in flight, else of a session
   };
 
-  Peer* find(const crypto::PublicKey& peer) const;
+  Peer* find(const crypto::PublicKey& key) const;
+  void apply(Now now, Peer& peer, const PeerOptions& options);
   void drop(Drop reason);
   void send(Transmit transmit);
-  std::uint32_t claim_index(const crypto::PublicKey& peer, bool handshake);
-  void release_index(std::uint32_t index);
 
   void handle_initiation(Now now, const Path& from, ByteView datagram);
   void handle_response(Now now, const Path& from, ByteView datagram);
   void handle_cookie_reply(Now now, ByteView datagram);
 
-  void initiate(Now now, Peer& peer);
   void request_handshake(Now now, Peer& peer);
-  void abandon_handshake(Peer& peer);
-  void begin_session(Now now, Peer& peer, std::uint32_t local_index, TransportKeys keys, bool initiator);
-  void confirm(Peer& peer, std::uint32_t local_index);
-  void retire_sessions(Peer& peer);
-  void move_path(Peer& peer, const Path& path);
-  void note_authenticated(Now now, Peer& peer, bool sent);
+  void hurry(Now now, Peer& peer);
+  void initiate(Now now, Peer& peer);
+  void end_series(Peer& peer);
+  void give_up(Now now, Peer& peer);
   Tai64n next_timestamp(Now now);
   Duration jitter();
+  std::uint32_t claim_index(const crypto::PublicKey& peer, bool handshake);
 
+  void begin_session(Now now, Peer& peer, std::uint32_t local_index, const TransportKeys& keys, bool initiator);
+  void make_current(Peer& peer, Session session);
+  void confirm(Peer& peer);
+  void retire(Peer& peer, std::optional<Session>& session);
+  void retire_sessions(Peer& peer);
+
+  void renew(Now now, Peer& peer, bool sent, bool received);
+  void move_path(Now now, Peer& peer, const Path& path);
+  void note_sent(Now now, Peer& peer);
+  void note_received(Now now, Peer& peer);
+  void send_persistent_keepalive(Now now, Peer& peer);
   void run_timers(Now now, Peer& peer);
   void reschedule(Peer& peer);
 

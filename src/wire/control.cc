@@ -169,11 +169,7 @@ PutStatements read_put_statements(JsonReader& reader) {
 
 Json to_json(const Done&) { return Json::object(); }
 Json to_json(const Admission& r) {
-  return Json::object({{"address", r.address.text()},
-                       {"envelope", text_of(r.envelope)},
-                       {"statements", list_of(r.statements)},
-                       {"bundle", text_of(r.bundle)},
-                       {"record", text_of(r.record)}});
+  return Json::object({{"address", r.address.text()}, {"envelope", text_of(r.envelope)}});
 }
 Json to_json(const InviteInfo& r) { return invite_json(r); }
 Json to_json(const InviteList& r) { return Json::object({{"invites", Json::list(r.invites, invite_json)}}); }
@@ -186,9 +182,6 @@ Admission read_admission(JsonReader& reader) {
     reader.fail("address", "an IP address");
   }
   r.envelope = reader.bytes("envelope", kInviteEnvelopeBytesMax);
-  r.statements = read_list(reader, "statements", kStatementsMax, kStatementBytesMax);
-  r.bundle = reader.bytes("bundle", kBundleBytesMax);
-  r.record = reader.bytes("record", kRecordBytesMax);
   return r;
 }
 

@@ -148,13 +148,10 @@ using Request =
 struct Done {
   friend bool operator==(const Done&, const Done&) = default;
 };
-// To Join: what the server allotted, and what the joiner needs to check it.
+// To Join: what the server allotted. The rest is in the snapshot that Follow brings.
 struct Admission {
   IpAddress address;
   Bytes envelope;  // the invite's
-  std::vector<Bytes> statements;
-  Bytes bundle;  // of the current epoch; empty in the first
-  Bytes record;  // the joiner's own last one, where it was in the party before
   friend bool operator==(const Admission&, const Admission&) = default;
 };
 struct InviteInfo {

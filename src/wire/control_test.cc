@@ -84,7 +84,7 @@ TEST(ControlWire, EveryResponseRoundTripsByItsRequest) {
     ASSERT_TRUE(decoded) << decoded.error().message;
     EXPECT_EQ(*decoded, response);
   };
-  back(Join{}, Admission{*IpAddress::parse("10.66.7.9"), make.bytes(100), make.list(), make.bytes(70), make.bytes(90)});
+  back(Join{}, Admission{*IpAddress::parse("10.66.7.9"), make.bytes(100)});
   back(CreateParty{}, Done{});
   back(AddInvite{}, make.invite());
   back(ListInvites{}, InviteList{{make.invite(), make.invite()}});

@@ -29,6 +29,8 @@ inline constexpr Duration kRelayRefresh = std::chrono::seconds(20);      // keep
 inline constexpr Duration kRelayRetry = std::chrono::milliseconds(250);  // first; doubles
 inline constexpr int kRelayTries = 4;                                    // 250 + 500 + 1000 + 2000 ms, then lost
 inline constexpr Duration kRelayBackoffMax = std::chrono::seconds(30);
+inline constexpr std::size_t kRelayTransmitsMax = 256;  // waiting to be polled
+inline constexpr std::size_t kRelayEventsMax = 1024;
 
 struct RelayAddress {
   crypto::PublicKey key;            // its X25519 key: its identity
@@ -61,7 +63,7 @@ class RelayClient {
     ByteView payload;      // into the datagram
   };
   struct Status {
-    wire::RelayPeer id = 0;
+    crypto::PublicKey key;
     std::vector<Endpoint> endpoints;
     std::optional<Path> path;  // registered
     std::optional<Endpoint> observed;
@@ -102,7 +104,7 @@ class RelayClient {
   std::vector<Path> registered() const;
   // The relay listens there: a bare WireGuard message from it came relayed.
   bool is_relay(const Endpoint& source) const;
-  // Identity of the relay behind a path, for people and signals.
+  // The relay behind a path, as signals name it.
   std::optional<wire::RelayPeer> id_of(const Path& path) const;
   std::vector<Status> status() const;
   const Stats& stats() const { return stats_; }
@@ -113,32 +115,37 @@ class RelayClient {
  private:
   enum class State : std::uint8_t { kIdle, kRegistering, kRegistered };
   struct Relay {
-    RelayAddress info;
+    RelayAddress address;
     std::optional<wire::RelayMacKey> mac_key;  // none: its key is unusable
     State state = State::kIdle;
-    std::optional<Endpoint> endpoint;  // chosen by its challenge
+    std::optional<Endpoint> endpoint;   // the one whose challenge came first
+    std::optional<Endpoint> announced;  // what the node was told: registered there, not lost
     wire::RelayCookie cookie{};
     wire::RelaySession session = 0;
     std::optional<Endpoint> observed;
     std::optional<wire::RelayRefusal> refusal;
-    std::uint64_t transaction = 0;  // of the question in flight; 0: none
-    Time asked{};
-    int tries = 0;
-    Duration backoff{};
-    Time due = kNever;
-    std::size_t indices_told = 0;        // of indices_, from the front, acknowledged
-    std::size_t indices_asked = 0;       // in the question in flight
-    std::vector<std::uint32_t> removed;  // not yet told
+    std::uint64_t transaction = 0;       // of the question in flight; 0: none
+    Time asked{};                        // its last repetition
+    int tries = 0;                       // of it
+    Duration backoff{};                  // since the last failure
+    Time due = kNever;                   // repetition, refresh or new attempt
+    std::size_t indices_told = 0;        // this many of indices_, from the front, are acknowledged
+    std::size_t indices_asked = 0;       // so many will be by the answer to the question in flight
+    std::vector<std::uint32_t> removed;  // told once, gone since
+    std::size_t removed_asked = 0;       // of these, in the question in flight
     std::optional<Duration> rtt_last, rtt_ema;
   };
   void begin(Time now, Relay& relay);
   void send_register(Time now, Relay& relay);
   void send_refresh(Time now, Relay& relay);
-  void lose(Time now, Relay& relay);
-  void back_off(Time now, Relay& relay);
+  void send(const Endpoint& to, Bytes datagram);
+  void leave(Relay& relay);
+  void announce_loss(Relay& relay);
+  void back_off(Time now, Relay& relay, Duration least);
+  void push_event(Event event);
   void handle_challenge(Time now, Relay& relay, const Endpoint& source, ByteView datagram);
   void handle_registered(Time now, Relay& relay, ByteView datagram);
-  void handle_refused(Time now, Relay& relay, ByteView datagram);
+  void handle_refused(Time now, Relay& relay, const Endpoint& source, ByteView datagram);
   Relay* relay_at(const Endpoint& endpoint);
 
   crypto::PrivateKey device_key_;
@@ -146,7 +153,7 @@ class RelayClient {
   Rng& rng_;
   Bytes grant_;
   std::vector<Relay> relays_;
-  std::vector<std::uint32_t> indices_;
+  std::vector<std::uint32_t> indices_;  // oldest first
   std::deque<Transmit> transmits_;
   std::deque<Event> events_;
   Stats stats_;

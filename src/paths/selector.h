@@ -43,23 +43,30 @@ using ProbeKey = crypto::Secret<struct ProbeKeyTag>;
 inline constexpr std::size_t kPathsMax = 40;         // candidates, peer-reflexive ones and relays of one peer
 inline constexpr std::size_t kPeerReflexiveMax = 8;  // of these; the oldest unproven one makes room
 inline constexpr std::size_t kProbeKeysMax = 3;      // epochs held at a time
-inline constexpr std::size_t kPingsInFlightMax = 6;  // per path; older ones count as lost
+inline constexpr std::size_t kPingsInFlightMax = 6;  // per path; the oldest makes room
 inline constexpr std::size_t kTransmitsMax = 128;    // waiting to be polled
-inline constexpr Duration kBurstFirstRetry = std::chrono::milliseconds(100);  // then 1.5 times that, and so on
-inline constexpr int kBurstPings = 10;                                        // spread over about 7.5 s
-inline constexpr Duration kActiveProbe = std::chrono::seconds(1);             // chosen path, packets flowing
-inline constexpr Duration kIdleProbe = std::chrono::seconds(25);              // below the shortest common NAT timeout
-inline constexpr Duration kActiveFor = std::chrono::seconds(10);              // after the last packet
-inline constexpr Duration kPongWaitMin = std::chrono::milliseconds(200);      // or three round trips and a bit
-inline constexpr Duration kPongWaitMax = std::chrono::seconds(1);
-inline constexpr int kMissesMax = 3;                              // in a row: the path is lost
-inline constexpr Duration kRetryFirst = std::chrono::seconds(5);  // punching again while relayed; doubles
-inline constexpr Duration kRetryMax = std::chrono::minutes(5);
-inline constexpr Duration kStay = std::chrono::seconds(5);            // on a path before a mere improvement moves us
-inline constexpr Duration kMarginMin = std::chrono::milliseconds(2);  // an improvement is this and a fifth
+// A burst: at once, after 100 ms, then 1.5 times longer each up to 2 s. Ten pings in about seven seconds.
+inline constexpr Duration kBurstFirstGap = std::chrono::milliseconds(100);
+inline constexpr Duration kBurstGapMax = std::chrono::seconds(2);
+inline constexpr int kBurstPings = 10;
+inline constexpr Duration kBurstAgain = std::chrono::milliseconds(500);  // younger bursts are not begun anew
+inline constexpr Duration kTriggerGap = std::chrono::milliseconds(50);   // between pings that the peer's pings trigger
+// Watching a proven path.
+inline constexpr Duration kActiveProbe = std::chrono::seconds(1);         // the chosen one, packets flowing
+inline constexpr Duration kIdleProbe = std::chrono::seconds(25);          // else: below the shortest common NAT timeout
+inline constexpr Duration kActiveFor = std::chrono::seconds(10);          // after the last packet
+inline constexpr Duration kPongWaitMin = std::chrono::milliseconds(200);  // three round trips, within these two, but
+inline constexpr Duration kPongWaitMax = std::chrono::seconds(1);         // never less than one and its jitter
+inline constexpr Duration kPongMemory = std::chrono::seconds(5);          // later pongs prove nothing
+inline constexpr int kMissesMax = 3;                                      // in a row: the path is lost
+// Changing it.
+inline constexpr Duration kStay = std::chrono::seconds(5);                // before a mere improvement moves us
+inline constexpr Duration kMarginMin = std::chrono::milliseconds(2);      // an improvement is this and a fifth
 inline constexpr Duration kReflexiveBias = std::chrono::milliseconds(5);  // in favour of the LAN
-inline constexpr Duration kConnectTime = std::chrono::seconds(5);         // without an answer: unreachable
-inline constexpr Duration kSignalGap = std::chrono::seconds(1);           // between two signals to one peer
+inline constexpr Duration kRetryFirst = std::chrono::seconds(5);          // punching again while not direct; doubles
+inline constexpr Duration kRetryMax = std::chrono::minutes(5);
+inline constexpr Duration kConnectTime = std::chrono::seconds(5);  // without an answer: unreachable
+inline constexpr Duration kSignalGap = std::chrono::seconds(1);    // between two signals to one peer
 
 enum class PeerState : std::uint8_t {
   kConnecting,   // nothing proven yet; packets may already go to the relay
@@ -112,6 +119,8 @@ class Selector {
     bool valid = false;
     bool selected = false;
     Quality quality;
+    std::optional<Duration> peer_rtt;  // what the peer says of this path
+    std::optional<int> peer_loss_percent;
   };
 
   Selector(const SelectorOptions& options, Rng& rng);
@@ -174,12 +183,15 @@ class Selector {
     int burst_left = 0;      // pings of the current burst still to send
     Duration burst_gap{};    // until the next of them
     Time burst_began{};
-    Time found{};  // first seen
-    Time heard{};  // last authenticated packet from here
+    Time found{};         // first seen
+    Time heard{};         // last authenticated packet from here
+    Time missed_since{};  // when the first of `misses` was sent
     Time pinged{};
     Time next_ping = kNever;
     std::array<Ping, kPingsInFlightMax> in_flight{};
     Quality quality;
+    std::uint32_t peer_rtt_us = 0;
+    std::uint8_t peer_loss_percent = wire::kLossUnknown;
   };
 
   Entry* find(const Path& path);
@@ -188,24 +200,25 @@ class Selector {
   Entry* add(Time now, const Path& path, CandidateKind kind);
   void handle_ping(Time now, const Path& path, const wire::Probe& probe, std::size_t key);
   void handle_pong(Time now, const Path& path, const wire::Probe& probe);
-  void heard_key(std::size_t key);
   void send_ping(Time now, Entry& entry, std::size_t key, bool counts);
   void ping(Time now, Entry& entry);
-  void push(Time now, const Path& path, const wire::ProbeBytes& datagram);
+  void push(const Path& path, const wire::ProbeBytes& datagram);
   void burst(Time now, Entry& entry, int pings);
   void burst_all(Time now);
   void expire_pings(Time now, Entry& entry);
   void handle_miss(Time now, Entry& entry);
   void lose(Time now, Entry& entry);
+  void pursue(Time now);
   void forget_stale();
   void choose(Time now, const Entry* moved_to = nullptr);
   void select(Time now, const std::optional<Path>& path);
   void schedule_watch(Time now, Entry& entry);
   void signal(Time now, bool call_me_now, bool at_once);
+  void emit(Event::Kind kind);
   void update_state(Time now);
   bool is_better(const Entry& candidate, const Entry& current, Time now) const;
+  Duration spread(Duration d);  // d, 10 % more or less, so that peers do not act in step
   Duration pong_wait(const Entry& entry) const;
-  bool is_active(Time now) const { return now < active_until_; }
   bool is_direct() const;
   std::string why_not_direct() const;
   std::string why_unreachable() const;
@@ -218,8 +231,7 @@ class Selector {
   std::optional<std::size_t> confirmed_key_;  // newest one under which the peer was heard
   std::uint64_t key_turn_ = 0;                // alternates keys while the newest is unconfirmed
 
-  bool started_ = false;
-  std::vector<Entry> entries_;
+  std::vector<Entry> entries_;  // reserved for kPathsMax: pointers stay until something is erased
   std::optional<Path> selected_;
   Time selected_since_{};
   Time active_until_{};

@@ -246,10 +246,17 @@ Bytes write_relay_refresh(std::uint64_t transaction, RelaySession session, Indic
   return finish_with_mac(out, key);
 }
 
-Bytes write_relay_frame(RelayType send_or_deliver, RelayPeer peer, ByteView payload) {
-  LR_CHECK(!payload.empty() && payload.size() <= kRelayPayloadMax);
-  LR_CHECK(send_or_deliver == RelayType::kSend || send_or_deliver == RelayType::kDeliver);
-  return begin(send_or_deliver).u64_be(peer).bytes(payload).take();
+void write_relay_send(RelayPeer peer, ByteView payload, MutableBytes out) {
+  LR_CHECK(!payload.empty() && payload.size() <= kRelayPayloadMax && out.size() == kRelayHeaderBytes + payload.size());
+  store_le(out.data(), word(RelayType::kSend));
+  store_be(out.data() + 4, peer);
+  std::copy(payload.begin(), payload.end(), out.begin() + kRelayHeaderBytes);
+}
+
+void make_relay_deliver(MutableBytes send, RelayPeer source) {
+  LR_CHECK(send.size() > kRelayHeaderBytes);
+  store_le(send.data(), word(RelayType::kDeliver));
+  store_be(send.data() + 4, source);
 }
 
 Bytes write_relay_absent(const RelayAbsent& message) { return begin(RelayType::kAbsent).u64_be(message.peer).take(); }

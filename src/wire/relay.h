@@ -166,7 +166,10 @@ Bytes write_relay_registered(const RelayRegistered& message, Indices taken, cons
 Bytes write_relay_refused(const RelayRefused& message);
 Bytes write_relay_refresh(std::uint64_t transaction, RelaySession session, Indices added, Indices removed,
                           const RelayMacKey& key);
-Bytes write_relay_frame(RelayType send_or_deliver, RelayPeer peer, ByteView payload);
+// Send, at `out`, which holds kRelayHeaderBytes and the payload: nothing is allocated.
+void write_relay_send(RelayPeer peer, ByteView payload, MutableBytes out);
+// Makes a Send into the Deliver that its destination gets, in place.
+void make_relay_deliver(MutableBytes send, RelayPeer source);
 Bytes write_relay_absent(const RelayAbsent& message);
 Bytes write_relay_leave(const RelayLeave& message, const RelayMacKey& key);
 

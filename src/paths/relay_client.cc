@@ -1,0 +1,424 @@
+#include "paths/relay_client.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+
+namespace lanrage::paths {
+namespace {
+
+constexpr Duration kBackoffFirst = std::chrono::seconds(1);
+constexpr Duration kCheckGap = std::chrono::seconds(1);  // between two refreshes that others' hints cause
+constexpr double kSmoothing = 0.3;
+
+Duration times(Duration d, double factor) {
+  return Duration(static_cast<Duration::rep>(static_cast<double>(d.count()) * factor));
+}
+
+}  // namespace
+
+RelayClient::RelayClient(const crypto::PrivateKey& device_key, Rng& rng)
+    : device_key_(device_key), self_(crypto::public_key(device_key)), rng_(rng) {}
+
+void RelayClient::set_grant(Time now, ByteView grant) {
+  grant_ = grant.size() == wire::kGrantBytes ? to_bytes(grant) : Bytes{};
+  for (Relay& relay : relays_) {
+    if (grant_.empty()) {
+      leave(relay);
+    } else {
+      begin(now, relay);
+    }
+  }
+}
+
+void RelayClient::set_relays(Time now, const std::vector<RelayAddress>& relays) {
+  std::vector<Relay> next;
+  for (const RelayAddress& address : relays) {
+    if (next.size() == kRelaysMax) break;
+    const auto known = std::find_if(relays_.begin(), relays_.end(),
+                                    [&](const Relay& relay) { return relay.address.key == address.key; });
+    if (known != relays_.end()) {
+      next.push_back(std::move(*known));
+      relays_.erase(known);
+      Relay& relay = next.back();
+      const bool changed = relay.address != address;
+      relay.address = address;
+      const bool in_use =
+          relay.endpoint && std::count(address.endpoints.begin(), address.endpoints.end(), *relay.endpoint) != 0;
+      if (changed && !in_use) begin(now, relay);
+      continue;
+    }
+    Relay& relay = next.emplace_back();
+    relay.address = address;
+    if (relay.address.endpoints.size() > kRelayEndpointsMax) relay.address.endpoints.resize(kRelayEndpointsMax);
+    relay.mac_key = wire::relay_mac_key(device_key_, address.key, self_, address.key);
+    begin(now, relay);
+  }
+  for (Relay& gone : relays_) leave(gone);
+  relays_ = std::move(next);
+}
+
+void RelayClient::add_index(Time now, std::uint32_t index) {
+  if (std::find(indices_.begin(), indices_.end(), index) != indices_.end()) return;
+  if (indices_.size() == kIndicesMax) remove_index(indices_.front());
+  indices_.push_back(index);
+  for (Relay& relay : relays_) {
+    std::erase(relay.removed, index);
+    if (relay.state == State::kRegistered) send_refresh(now, relay);
+  }
+}
+
+void RelayClient::remove_index(std::uint32_t index) {
+  const auto found = std::find(indices_.begin(), indices_.end(), index);
+  if (found == indices_.end()) return;
+  const auto position = static_cast<std::size_t>(found - indices_.begin());
+  indices_.erase(found);
+  for (Relay& relay : relays_) {
+    if (position < std::max(relay.indices_told, relay.indices_asked)) relay.removed.push_back(index);
+    if (position < relay.indices_told) --relay.indices_told;
+    if (position < relay.indices_asked) --relay.indices_asked;
+    if (relay.removed.size() > kIndicesMax) relay.removed.erase(relay.removed.begin());
+  }
+}
+
+void RelayClient::restart(Time now) {
+  for (Relay& relay : relays_) {
+    relay.backoff = {};
+    begin(now, relay);
+  }
+}
+
+void RelayClient::check(Time now, const Path& path) {
+  Relay* relay = relay_at(path.endpoint);
+  if (relay == nullptr || relay->state != State::kRegistered || relay->transaction != 0) return;
+  if (now - relay->asked >= kCheckGap) send_refresh(now, *relay);
+}
+
+void RelayClient::stop() {
+  for (Relay& relay : relays_) leave(relay);
+  relays_.clear();
+}
+
+// ---- Asking
+
+// Asks every endpoint at once for a challenge. What is registered stays in use meanwhile.
+void RelayClient::begin(Time now, Relay& relay) {
+  relay.state = State::kIdle;
+  relay.endpoint.reset();
+  relay.transaction = 0;
+  relay.tries = 0;
+  relay.due = kNever;
+  relay.indices_told = relay.indices_asked = 0;
+  relay.removed.clear();
+  if (grant_.empty() || !relay.mac_key || relay.address.endpoints.empty()) return;
+  relay.state = State::kRegistering;
+  send_register(now, relay);
+}
+
+void RelayClient::send_register(Time now, Relay& relay) {
+  if (relay.transaction == 0) relay.transaction = rng_.u64() | 1;
+  relay.asked = now;
+  relay.due = now + kRelayRetry * (1 << relay.tries);
+  ++relay.tries;
+  wire::Indices indices;
+  if (relay.endpoint) {
+    indices = wire::Indices(indices_).first(std::min(indices_.size(), wire::kRelayIndicesMax));
+    relay.indices_asked = indices.size();
+    relay.removed_asked = 0;
+  }
+  const wire::RelayCookie cookie = relay.endpoint ? relay.cookie : wire::RelayCookie{};
+  const Bytes datagram = wire::write_relay_register(relay.transaction, cookie, grant_, indices, *relay.mac_key);
+  const std::vector<Endpoint> all = relay.endpoint ? std::vector<Endpoint>{*relay.endpoint} : relay.address.endpoints;
+  for (const Endpoint& endpoint : all) {
+    send(endpoint, datagram);
+    ++stats_.registers_sent;
+  }
+}
+
+void RelayClient::send_refresh(Time now, Relay& relay) {
+  if (relay.transaction == 0) relay.tries = 0;
+  // A repeated question keeps its name unless it has something new to say, so that a late answer still counts.
+  const std::size_t told = relay.indices_told;
+  const std::size_t removed = std::min(relay.removed.size(), wire::kRelayIndicesMax / 2);
+  const std::size_t added = std::min(indices_.size() - told, wire::kRelayIndicesMax - removed);
+  if (relay.transaction == 0 || relay.indices_asked != told + added || relay.removed_asked != removed) {
+    relay.transaction = rng_.u64() | 1;
+    relay.tries = 0;
+  }
+  relay.indices_asked = told + added;
+  relay.removed_asked = removed;
+  relay.asked = now;
+  relay.due = now + kRelayRetry * (1 << relay.tries);
+  ++relay.tries;
+  send(*relay.endpoint,
+       wire::write_relay_refresh(relay.transaction, relay.session, wire::Indices(indices_).subspan(told, added),
+                                 wire::Indices(relay.removed).first(removed), *relay.mac_key));
+  ++stats_.refreshes_sent;
+}
+
+void RelayClient::send(const Endpoint& to, Bytes datagram) {
+  if (transmits_.size() == kRelayTransmitsMax) transmits_.pop_front();
+  transmits_.push_back({to, std::move(datagram)});
+}
+
+void RelayClient::leave(Relay& relay) {
+  if (relay.state == State::kRegistered) {
+    send(*relay.endpoint, wire::write_relay_leave({rng_.u64() | 1, relay.session}, *relay.mac_key));
+  }
+  announce_loss(relay);
+  relay.state = State::kIdle;
+  relay.due = kNever;
+}
+
+// The path is gone as far as the node knows.
+void RelayClient::announce_loss(Relay& relay) {
+  if (!relay.announced) return;
+  ++stats_.losses;
+  push_event({Event::Kind::kLost, Path{*relay.announced, true}});
+  relay.announced.reset();
+}
+
+void RelayClient::back_off(Time now, Relay& relay, Duration least) {
+  announce_loss(relay);
+  relay.backoff = std::min(kRelayBackoffMax, std::max({relay.backoff * 2, kBackoffFirst, least}));
+  relay.state = State::kIdle;
+  relay.transaction = 0;
+  relay.due = now + times(relay.backoff, 0.9 + 0.2 * rng_.unit());
+}
+
+void RelayClient::push_event(Event event) {
+  if (events_.size() == kRelayEventsMax) events_.pop_front();
+  events_.push_back(event);
+}
+
+// ---- Answers
+
+std::optional<RelayClient::Inbound> RelayClient::handle_packet(Time now, const Endpoint& source, ByteView datagram) {
+  Relay* relay = relay_at(source);
+  if (relay == nullptr) {
+    ++stats_.dropped_unknown_source;
+    return std::nullopt;
+  }
+  switch (wire::relay_type(datagram).value_or(wire::RelayType::kRegister)) {
+    case wire::RelayType::kChallenge:
+      handle_challenge(now, *relay, source, datagram);
+      return std::nullopt;
+    case wire::RelayType::kRegistered:
+      handle_registered(now, *relay, datagram);
+      return std::nullopt;
+    case wire::RelayType::kRefused:
+      handle_refused(now, *relay, source, datagram);
+      return std::nullopt;
+    case wire::RelayType::kAbsent: {
+      const auto message = wire::parse_relay_absent(datagram);
+      if (message) push_event({Event::Kind::kAbsent, Path{source, true}, 0, message->peer});
+      stats_.dropped_malformed += message ? 0 : 1;
+      return std::nullopt;
+    }
+    case wire::RelayType::kDeliver: {
+      const auto frame = wire::parse_relay_frame(datagram);
+      if (!frame) break;
+      ++stats_.frames_received;
+      return Inbound{frame->peer, Path{source, true}, frame->payload};
+    }
+    default:
+      break;
+  }
+  ++stats_.dropped_malformed;
+  return std::nullopt;
+}
+
+void RelayClient::handle_challenge(Time now, Relay& relay, const Endpoint& source, ByteView datagram) {
+  const auto message = wire::parse_relay_challenge(datagram);
+  if (!message) {
+    ++stats_.dropped_malformed;
+    return;
+  }
+  const bool is_repeated = relay.endpoint && (*relay.endpoint != source || relay.cookie == message->cookie);
+  if (relay.state != State::kRegistering || message->transaction != relay.transaction || is_repeated) {
+    ++stats_.dropped_stale;
+    return;
+  }
+  relay.endpoint = source;
+  relay.cookie = message->cookie;
+  relay.tries = 0;
+  send_register(now, relay);
+}
+
+void RelayClient::handle_registered(Time now, Relay& relay, ByteView datagram) {
+  const auto message = wire::parse_relay_registered(datagram);
+  if (!message) {
+    ++stats_.dropped_malformed;
+    return;
+  }
+  if (relay.transaction == 0 || message->transaction != relay.transaction || !relay.endpoint) {
+    ++stats_.dropped_stale;
+    return;
+  }
+  if (!wire::verify_relay_mac(datagram, *relay.mac_key)) {
+    ++stats_.dropped_forged;
+    return;
+  }
+  if (relay.tries == 1) {  // else nobody knows which of them was answered
+    relay.rtt_last = now - relay.asked;
+    relay.rtt_ema =
+        relay.rtt_ema ? times(*relay.rtt_last, kSmoothing) + times(*relay.rtt_ema, 1 - kSmoothing) : *relay.rtt_last;
+  }
+  relay.transaction = 0;
+  relay.tries = 0;
+  relay.backoff = {};
+  relay.refusal.reset();
+  relay.session = message->session;
+  relay.observed = message->observed;
+  relay.indices_told = relay.indices_asked;
+  relay.removed.erase(relay.removed.begin(), relay.removed.begin() + static_cast<std::ptrdiff_t>(std::min(
+                                                                         relay.removed_asked, relay.removed.size())));
+  relay.removed_asked = 0;
+  const Duration lifetime = std::chrono::seconds(message->lifetime_seconds);
+  relay.due = now + std::clamp<Duration>(lifetime / 3, std::chrono::seconds(1), kRelayRefresh);
+  if (relay.state == State::kRegistering) {
+    relay.state = State::kRegistered;
+    ++stats_.registrations;
+    if (relay.announced != relay.endpoint) {
+      announce_loss(relay);
+      push_event({Event::Kind::kRegistered, Path{*relay.endpoint, true}});
+      relay.announced = relay.endpoint;
+    }
+  }
+  std::vector<std::uint32_t> taken;
+  for (std::size_t i = 0; i < message->taken.size(); ++i) taken.push_back(message->taken[i]);
+  for (const std::uint32_t index : taken) {
+    if (std::find(indices_.begin(), indices_.end(), index) == indices_.end()) continue;
+    remove_index(index);
+    push_event({Event::Kind::kIndexTaken, Path{*relay.endpoint, true}, index});
+  }
+  if (relay.indices_told < indices_.size()) send_refresh(now, relay);  // more than one message holds
+}
+
+void RelayClient::handle_refused(Time now, Relay& relay, const Endpoint& source, ByteView datagram) {
+  const auto message = wire::parse_relay_refused(datagram);
+  if (!message) {
+    ++stats_.dropped_malformed;
+    return;
+  }
+  if (message->transaction == 0) {  // it could not place a packet of ours; nobody vouches for that, so ask
+    check(now, Path{source, true});
+    return;
+  }
+  if (message->transaction != relay.transaction) {
+    ++stats_.dropped_stale;
+    return;
+  }
+  relay.refusal = message->reason;
+  switch (message->reason) {
+    case wire::RelayRefusal::kUnknownSession:
+      begin(now, relay);
+      return;
+    case wire::RelayRefusal::kBadGrant:
+    case wire::RelayRefusal::kExpiredGrant:
+      push_event({Event::Kind::kGrantWanted, Path{source, true}});
+      back_off(now, relay, kRelayBackoffMax);
+      return;
+    case wire::RelayRefusal::kFull:
+      back_off(now, relay, kRelayBackoffMax);
+      return;
+  }
+}
+
+// ---- Time
+
+void RelayClient::handle_timeout(Time now) {
+  for (Relay& relay : relays_) {
+    if (relay.due > now) continue;
+    if (relay.state == State::kIdle) {
+      begin(now, relay);
+    } else if (relay.state == State::kRegistering) {
+      if (relay.tries < kRelayTries) {
+        send_register(now, relay);
+      } else {
+        back_off(now, relay, {});
+      }
+    } else if (relay.transaction == 0 || relay.tries < kRelayTries) {
+      send_refresh(now, relay);
+    } else {
+      announce_loss(relay);
+      begin(now, relay);
+    }
+  }
+}
+
+std::optional<Time> RelayClient::next_timeout() const {
+  Time next = kNever;
+  for (const Relay& relay : relays_) next = std::min(next, relay.due);
+  if (next == kNever) return std::nullopt;
+  return next;
+}
+
+std::optional<RelayClient::Transmit> RelayClient::poll_transmit() {
+  if (transmits_.empty()) return std::nullopt;
+  Transmit transmit = std::move(transmits_.front());
+  transmits_.pop_front();
+  return transmit;
+}
+
+std::optional<RelayClient::Event> RelayClient::poll_event() {
+  if (events_.empty()) return std::nullopt;
+  Event event = events_.front();
+  events_.pop_front();
+  return event;
+}
+
+// ---- What is so
+
+std::vector<Path> RelayClient::registered() const {
+  std::vector<const Relay*> usable;
+  for (const Relay& relay : relays_) {
+    if (relay.announced) usable.push_back(&relay);
+  }
+  std::stable_sort(usable.begin(), usable.end(), [](const Relay* a, const Relay* b) {
+    return a->rtt_ema.value_or(Duration::max()) < b->rtt_ema.value_or(Duration::max());
+  });
+  std::vector<Path> paths;
+  for (const Relay* relay : usable) paths.push_back(Path{*relay->announced, true});
+  return paths;
+}
+
+RelayClient::Relay* RelayClient::relay_at(const Endpoint& endpoint) {
+  for (Relay& relay : relays_) {
+    const auto& all = relay.address.endpoints;
+    if (std::find(all.begin(), all.end(), endpoint) != all.end()) return &relay;
+  }
+  return nullptr;
+}
+
+bool RelayClient::is_relay(const Endpoint& source) const {
+  return const_cast<RelayClient*>(this)->relay_at(source) != nullptr;
+}
+
+std::optional<wire::RelayPeer> RelayClient::id_of(const Path& path) const {
+  const Relay* relay = const_cast<RelayClient*>(this)->relay_at(path.endpoint);
+  if (relay == nullptr || !path.relayed) return std::nullopt;
+  return wire::relay_peer(relay->address.key);
+}
+
+std::vector<RelayClient::Status> RelayClient::status() const {
+  std::vector<Status> all;
+  for (const Relay& relay : relays_) {
+    Status one;
+    one.key = relay.address.key;
+    one.endpoints = relay.address.endpoints;
+    if (relay.announced) one.path = Path{*relay.announced, true};
+    one.observed = relay.observed;
+    one.rtt_last = relay.rtt_last;
+    one.rtt_ema = relay.rtt_ema;
+    one.refusal = relay.refusal;
+    all.push_back(std::move(one));
+  }
+  return all;
+}
+
+void RelayClient::frame(wire::RelayPeer peer, ByteView payload, MutableBytes out) {
+  wire::write_relay_send(peer, payload, out);
+}
+
+}  // namespace lanrage::paths

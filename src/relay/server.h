@@ -91,7 +91,9 @@ class Server {
     std::uint32_t nonce = 0;  // upper half of the session's name
     Endpoint endpoint;
     crypto::PublicKey peer;
-    std::uint32_t party = 0;  // number in parties_
+    wire::PartyIdBytes party_id{};
+    std::uint32_t party = 0;        // its number in parties_
+    std::uint64_t transaction = 0;  // of its Register: a repeated one changes nothing
     wire::RelayMacKey mac_key;
     Time expires{};
     std::int64_t grant_expires_unix = 0;
@@ -117,7 +119,7 @@ class Server {
 
   std::optional<Transmit> handle_register(const Now& now, const Endpoint& source, ByteView datagram);
   std::optional<Transmit> handle_refresh(const Now& now, const Endpoint& source, ByteView datagram);
-  std::optional<Transmit> handle_leave(const Endpoint& source, ByteView datagram);
+  void handle_leave(const Endpoint& source, ByteView datagram);
   std::optional<Transmit> handle_send(Time now, const Endpoint& source, MutableBytes datagram);
   std::optional<Transmit> handle_wireguard(Time now, const Endpoint& source, ByteView datagram);
   std::optional<Transmit> refuse(const Endpoint& to, std::uint64_t transaction, wire::RelayRefusal reason);
@@ -131,7 +133,9 @@ class Server {
   std::optional<std::uint32_t> open_session(const Endpoint& source, const wire::RelayGrant& grant,
                                             const wire::RelayMacKey& mac_key);
   void close_session(std::uint32_t slot);
-  Session* session_at(const Endpoint& source);
+  std::optional<std::uint32_t> slot_of(wire::RelaySession name, const Endpoint& source) const;
+  void drop_indices(Session& session);
+  bool charge(Time now, Session& session, std::size_t bytes);
   std::vector<std::uint32_t> add_indices(std::uint32_t slot, const wire::IndexList& indices);
   void learn_index(std::uint32_t slot, std::uint32_t index);
 

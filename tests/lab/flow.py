@@ -16,7 +16,9 @@ class Flow:
 
     INTERVAL_S = 0.01
 
-    def __init__(self, a: Host, a_address: str, b: Host, b_address: str, *, a_sends: bool = True, b_sends: bool = True) -> None:
+    def __init__(
+        self, a: Host, a_address: str, b: Host, b_address: str, *, a_sends: bool = True, b_sends: bool = True
+    ) -> None:
         self._sockets = (a.udp_socket(a_address), b.udp_socket(b_address))
         self._targets = (self._sockets[1].getsockname(), self._sockets[0].getsockname())
         self._sends = (a_sends, b_sends)
@@ -52,7 +54,9 @@ class Flow:
 
 
 @contextlib.contextmanager
-def flowing(a: Host, a_address: str, b: Host, b_address: str, *, a_sends: bool = True, b_sends: bool = True) -> Iterator[Flow]:
+def flowing(
+    a: Host, a_address: str, b: Host, b_address: str, *, a_sends: bool = True, b_sends: bool = True
+) -> Iterator[Flow]:
     flow = Flow(a, a_address, b, b_address, a_sends=a_sends, b_sends=b_sends)
     try:
         yield flow

@@ -9,7 +9,7 @@ import dataclasses
 import pathlib
 import subprocess
 
-from namespace import NETNS, LabError, Namespace, connect
+from namespace import LabError, Namespace, connect
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +96,6 @@ class Links:
         self._wire.sysctl({"ipv6/conf/all/disable_ipv6": 1, "ipv6/conf/default/disable_ipv6": 1})
         with (self._state / "link.log").open("w") as log:
             self._process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", "nsenter", f"--net={NETNS / self._wire.full_name}", str(self._binary)],
+                ["setpriv", "--pdeathsig", "KILL", *self._wire.enter_command(), str(self._binary)],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True)
         return self._wire

@@ -1,7 +1,7 @@
 """One network namespace, what runs inside it, and how it is removed.
 
-Names are `lr<pid>-<name>`, pid being the run that made them: runs on one machine never meet, and a later run knows which
-namespaces a dead run left behind. Interfaces live only inside namespaces, so their names need not be unique.
+Names are `lr<pid>-<name>`, pid being the run that made them: runs on one machine never meet, and a later run knows
+which namespaces a dead run left behind. Interfaces live only inside namespaces, so their names need not be unique.
 """
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ CLONE_NEWNET = 0x40000000
 PR_SET_NAME = 15
 _libc = ctypes.CDLL(None, use_errno=True)
 
+verbose = False  # each command is shown as it is run
+
 
 class LabError(Exception):
     """The lab itself could not do something: a command failed, a program is missing."""
@@ -42,9 +44,16 @@ def wait_until(condition: Callable[[], object], timeout: float, what: str, step:
     return time.monotonic() - start
 
 
+def show(argv: Sequence[str], stdin: str | None = None) -> None:
+    if verbose:
+        given = "".join(f"\n    | {line}" for line in stdin.splitlines()) if stdin else ""
+        print(f"  $ {' '.join(argv)}{given}", flush=True)
+
+
 def execute(argv: Sequence[str], *, stdin: str | None = None, check: bool = True, timeout: float = 30,
             env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """Runs a command to its end; LabError with its words if it fails and `check` is set."""
+    show(argv, stdin)
     try:
         done = subprocess.run(argv, input=stdin, text=True, capture_output=True, timeout=timeout, env=env,
                               stdin=subprocess.DEVNULL if stdin is None else None)
@@ -63,11 +72,12 @@ class Process:
     def __init__(self, name: str, argv: Sequence[str], log: pathlib.Path, env: dict[str, str] | None = None) -> None:
         self.name = name
         self.log = log
+        show([*argv, "&"])
         with log.open("ab") as out:
             out.write(f"$ {' '.join(argv)}\n".encode())
             out.flush()
-            self._popen = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *argv], stdin=subprocess.DEVNULL, stdout=out,
-                                           stderr=out, env=env, start_new_session=True)
+            self._popen = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *argv], stdin=subprocess.DEVNULL,
+                                           stdout=out, stderr=out, env=env, start_new_session=True)
         self.pid = self._popen.pid
 
     def running(self) -> bool:
@@ -157,7 +167,10 @@ class Namespace:
     def wait_listening(self, address: str, port: int, kind: str = "tcp", timeout: float = 5) -> None:
         """Until some program here has a socket of this kind bound to the address and port."""
         local = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-        wait_until(lambda: local in self.run("ss", "-Hnl", f"--{kind}").stdout.split(), timeout, f"{kind} {local} listens", 0.03)
+
+        def listens() -> bool:
+            return local in self.run("ss", "-Hnl", f"--{kind}").stdout.split()
+        wait_until(listens, timeout, f"{kind} {local} listens", 0.03)
 
     def disable_offloads(self, interface: str) -> None:
         """Whole checksums and single packets on the wire, as a packet socket or a NAT on real hardware sees them."""

@@ -13,7 +13,7 @@ import dataclasses
 import pathlib
 from typing import Callable
 
-from namespace import Failure, LabError
+from namespace import Failure, LabError, own_namespaces, remove_namespaces
 from topology import Network
 
 
@@ -48,6 +48,7 @@ class Lab:
     def close(self) -> None:
         if self._network:
             self._network.close()
+        remove_namespaces(own_namespaces())  # also of a network that failed half-way
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,17 +62,18 @@ class Scenario:
 
 
 SCENARIOS: dict[str, Scenario] = {}
+Run = Callable[[Lab], None]
 
 
-def scenario(group: str, *, limit_s: float = 60, long: bool = False) -> Callable[[Callable[[Lab], None]], Callable[[Lab], None]]:
+def scenario(group: str, *, limit_s: float = 60, long: bool = False) -> Callable[[Run], Run]:
     """Registers a function under its own name. `long` ones run only when named or with --long."""
-    def register(function: Callable[[Lab], None]) -> Callable[[Lab], None]:
+    def register(function: Run) -> Run:
         add(function.__name__, group, (function.__doc__ or "").strip().splitlines()[0], function, limit_s, long)
         return function
     return register
 
 
-def add(name: str, group: str, summary: str, run: Callable[[Lab], None], limit_s: float = 60, long: bool = False) -> None:
+def add(name: str, group: str, summary: str, run: Run, limit_s: float = 60, long: bool = False) -> None:
     """Registers one scenario of a family that differs by a parameter."""
     if name in SCENARIOS:
         raise LabError(f"two scenarios are named {name}")

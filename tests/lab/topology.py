@@ -13,6 +13,7 @@
 "Public" addresses are real-looking ones: programs refuse documentation and private blocks as public. Nothing of this
 leaves the namespaces. A host has a mount namespace of its own with an empty /run, so WireGuard's control sockets
 (/run/wireguard, machine-wide by name), resolvers and buses of the machine and of other hosts are out of sight.
+/etc/hosts is the scenario's own.
 """
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ import subprocess
 
 import nat
 from link import Links, Shape
-from namespace import NETNS, LabError, Namespace, connect, own_namespaces, remove_namespaces
+from namespace import NETNS, LabError, Namespace, connect
 
 
 class Host(Namespace):
@@ -35,12 +36,17 @@ class Host(Namespace):
 
     def __init__(self, name: str, state: pathlib.Path) -> None:
         super().__init__(name, state)
+        names = state / "hosts"
+        if not names.exists():
+            names.write_text("127.0.0.1 localhost\n::1 localhost\n")
         # `ip netns exec` makes the mount namespace and gives it its own /sys; the sleeper keeps it.
-        private = ("mount --make-rprivate / && mount -t tmpfs -o mode=755 tmpfs /run && mkdir -p /run/wireguard /run/lock"
+        private = (f"mount --make-rprivate / && mount --bind {names} /etc/hosts"
+                   " && mount -t tmpfs -o mode=755 tmpfs /run && mkdir -p /run/wireguard /run/lock"
                    " && echo ready && exec sleep infinity")
         self._keeper = subprocess.Popen(
             ["setpriv", "--pdeathsig", "KILL", "ip", "netns", "exec", self.full_name, "sh", "-c", private],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, text=True)
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            start_new_session=True)
         assert self._keeper.stdout is not None
         said = self._keeper.stdout.readline()
         if said != "ready\n":
@@ -174,7 +180,7 @@ class Router(Namespace):
 
 
 class Network:
-    """All namespaces of one scenario. Everything it made is gone after `close`, whatever happened between."""
+    """All namespaces of one scenario. `close` ends the programs; Lab removes the namespaces."""
 
     def __init__(self, state: pathlib.Path, link_binary: pathlib.Path | None = None) -> None:
         self._state = state
@@ -242,6 +248,11 @@ class Network:
         """Pulls the host's cable and plugs it in behind another router, with another address."""
         to.take_over(host)
 
+    def publish_name(self, host: Host, name: str) -> None:
+        """Every host resolves `name` to both addresses of `host`."""
+        with (self._state / "hosts").open("a") as names:
+            names.write(f"{host.ipv4} {name}\n{host.ipv6} {name}\n")
+
     def spaces(self) -> list[Namespace]:
         return list(self._spaces)
 
@@ -249,7 +260,6 @@ class Network:
         for space in reversed(self._spaces):
             space.close()
         self.links.close()
-        remove_namespaces(own_namespaces())
 
     def _keep(self, space):  # the same type comes out
         self._spaces.append(space)

@@ -1,4 +1,4 @@
-"""WireGuard devices in the hosts of a scenario: stock wireguard-go, or `lanrage wireguard`, set up by the stock `wg`."""
+"""WireGuard devices in the hosts of a scenario: stock wireguard-go or `lanrage wireguard`, set up by the stock `wg`."""
 from __future__ import annotations
 
 import dataclasses
@@ -50,7 +50,9 @@ class Device:
 
     def _launch(self) -> Process:
         """Starts the program in the foreground and waits until `wg` can talk to it."""
-        command = [*self._implementation, "wg0", "--foreground"] if self._implementation != STOCK else [*STOCK, "-f", "wg0"]
+        command = [*self._implementation, "wg0", "--foreground"]
+        if self._implementation == STOCK:
+            command = [*STOCK, "-f", "wg0"]
         process = self.host.start("wg0", "env", "LOG_LEVEL=verbose", *command)
 
         def ready() -> bool:
@@ -114,7 +116,7 @@ class Device:
 
 def check_pings(a: Device, b: Device, count: int = 20, sizes: tuple[int, ...] = (16, 56, 1392)) -> None:
     """All echo requests between the two are answered, over IPv4 and IPv6; `a` speaks first."""
-    wait_until(lambda: a.host.ping(b.ipv4, wait_s=0.3) == 1, 5, f"{a.host.name} reaches {b.host.name} through the tunnel")
+    wait_until(lambda: a.host.ping(b.ipv4, wait_s=0.3) == 1, 5, f"{a.host.name} reaches {b.host.name} by the tunnel")
     for sender, receiver in ((a, b), (b, a)):
         for address in (receiver.ipv4, receiver.ipv6):
             for size in sizes:

@@ -1,5 +1,7 @@
 """All scenarios, and which of them belong to the default set."""
-from scenarios import link_figures, nat_kinds, wireguard_baseline, wireguard_interop, wireguard_roaming  # noqa: F401
+from scenarios import nat_kinds, link_figures  # noqa: F401
+from scenarios import wireguard_baseline, wireguard_interop, wireguard_roaming  # noqa: F401
+from scenarios import party_pairs, parties, lan_games  # noqa: F401
 
 # What ctest runs (test `lab`), in this order.
 DEFAULT = [

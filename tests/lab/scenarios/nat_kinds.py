@@ -5,7 +5,9 @@
 """
 from __future__ import annotations
 
+import functools
 import re
+import socket
 import time
 
 from mapping import Behaviour, Probes, heard, outside_address
@@ -22,7 +24,7 @@ EXPECTED = {
 }
 
 
-def check_kind(lab: Lab, kind: str) -> None:
+def check_kind(kind: str, lab: Lab) -> None:
     network = lab.network()
     server = network.public("server", addresses=2)
     inside = network.host("inside", kind)
@@ -30,13 +32,12 @@ def check_kind(lab: Lab, kind: str) -> None:
 
 
 for each in EXPECTED:
-    add(f"nat_kinds_{each.replace('-', '_')}", "nat", f"Mapping and filtering of {each} are as RELIABILITY says.".replace(
-        "as RELIABILITY says", "what its name promises"), lambda lab, kind=each: check_kind(lab, kind))
+    add(f"nat_kinds_{each.replace('-', '_')}", "nat", f"Mapping and filtering of {each} are what its name promises.",
+        functools.partial(check_kind, each))
 
 
 def tcp_passes(client: Host, server: Host, port: int) -> bool:
     with server.entered():
-        import socket
         listener = socket.create_server((server.ipv4 or "", port))
     with listener:
         with client.entered():

@@ -138,7 +138,8 @@ def wg_show(lab: Lab) -> None:
     check_pings(a, b)
     a.host.run("wg", "setconf", "wg0", str(conf))
     check_pings(a, b)
-    expect_equal(sorted(a.host.run("wg", "showconf", "wg0").stdout.split("\n")), sorted(saved.split("\n")), "configuration set again")
+    again = a.host.run("wg", "showconf", "wg0").stdout
+    expect_equal(sorted(again.split("\n")), sorted(saved.split("\n")), "configuration after setconf")
     check_socket(a, b)
 
 
@@ -166,9 +167,11 @@ def wg_quick(lab: Lab) -> None:
     conf = lab.state / "wg0.conf"
     conf.touch(mode=0o600)
     conf.write_text(f"[Interface]\nPrivateKey = {private}\nListenPort = 51820\nAddress = 10.77.0.1/24, fd77::1/64\n"
-                    f"[Peer]\nPublicKey = {b.public_key}\nEndpoint = {b.endpoint()}\nAllowedIPs = {b.ipv4}/32, {b.ipv6}/128\n")
+                    f"[Peer]\nPublicKey = {b.public_key}\nEndpoint = {b.endpoint()}\n"
+                    f"AllowedIPs = {b.ipv4}/32, {b.ipv6}/128\n")
     b.wg_set("peer", public, "allowed-ips", "10.77.0.1/32,fd77::1/128")
-    environment = {"PATH": f"{folder}:/usr/sbin:/usr/bin:/sbin:/bin", "WG_QUICK_USERSPACE_IMPLEMENTATION": "lanrage-wireguard"}
+    environment = {"PATH": f"{folder}:/usr/sbin:/usr/bin:/sbin:/bin",
+                   "WG_QUICK_USERSPACE_IMPLEMENTATION": "lanrage-wireguard"}
     a = hosts[0]
     for _ in range(2):
         a.run("wg-quick", "up", str(conf), env=environment)

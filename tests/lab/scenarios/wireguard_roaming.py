@@ -22,7 +22,7 @@ ALLOWED_SILENCE_S = 0.110
 SHAPE = Shape(delay_ms=7.5)
 
 
-def roam(lab: Lab, network: Network, roamer: tuple[str, ...], stayer: tuple[str, ...], moves: bool, round_number: int) -> None:
+def roam(network: Network, roamer: tuple[str, ...], stayer: tuple[str, ...], *, moves: bool, round_number: int) -> None:
     home = network.router(f"home{round_number}", "sym", shape=SHAPE)
     office = network.router(f"office{round_number}", "easy", shape=SHAPE)
     a = Device(network.lan_host(f"a{round_number}", home), 1, roamer)
@@ -34,7 +34,8 @@ def roam(lab: Lab, network: Network, roamer: tuple[str, ...], stayer: tuple[str,
         time.sleep(0.3)
         events = [("its router restarted", home.forget_mappings)]
         if moves:
-            events += [("it moved", lambda: network.move(a.host, office)), ("it moved back", lambda: network.move(a.host, home))]
+            events += [("it moved", lambda: network.move(a.host, office)),
+                       ("it moved back", lambda: network.move(a.host, home))]
         for what, happen in events:
             before = b.peer(a).endpoint
             happen()
@@ -50,5 +51,5 @@ def roam(lab: Lab, network: Network, roamer: tuple[str, ...], stayer: tuple[str,
 def wg_roaming(lab: Lab) -> None:
     """Another port, another network and back: at most two round trips and 50 ms of silence."""
     network = lab.network()
-    roam(lab, network, ours(lab), STOCK, True, 1)
-    roam(lab, network, STOCK, ours(lab), False, 2)
+    roam(network, ours(lab), STOCK, moves=True, round_number=1)
+    roam(network, STOCK, ours(lab), moves=False, round_number=2)

@@ -1,0 +1,168 @@
+"""Parties of several players, and what happens around them.
+
+    server (public)      alice -- router (easy)     bob -- router (cone)     carol -- router (sym)     ...
+          \\_________________________ internet, 7.5 ms per access ____________________/
+"""
+from __future__ import annotations
+
+import ipaddress
+import time
+
+from flow import flowing
+from party import ACCESS, Node, check_all_pairs, node_behind, server_on
+from namespace import wait_until
+from scenario import Lab, expect, expect_equal, scenario
+
+NAMES = ("alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi")
+KINDS = ("easy", "cone", "sym", "public", "cgn-easy", "dual", "easy", "cgn-sym")
+
+
+def gathered(lab: Lab, count: int) -> list[Node]:
+    """A party of the first `count` players, all joined."""
+    network = lab.network()
+    server = server_on(lab, network)
+    nodes = [node_behind(lab, network, kind, name) for name, kind in zip(NAMES[:count], KINDS)]
+    invite = nodes[0].host_party(server.link)
+    for node in nodes[1:]:
+        node.join(invite)
+    return nodes
+
+
+@scenario("party")
+def party_three(lab: Lab) -> None:
+    """Three players behind easy, cone and sym: all pairs, by address and by name."""
+    check_all_pairs(gathered(lab, 3))
+
+
+@scenario("party", limit_s=120)
+def party_eight(lab: Lab) -> None:
+    """Eight players behind seven kinds of networks: all pairs, by address and by name."""
+    check_all_pairs(gathered(lab, 8))
+
+
+@scenario("party")
+def party_lan_direct(lab: Lab) -> None:
+    """Two players behind one router that does not hairpin use the LAN between them."""
+    network = lab.network()
+    server = server_on(lab, network)
+    home = network.router("home", "easy", shape=ACCESS)
+    alice, bob = (Node(lab, network.lan_host(name, home), name) for name in ("alice", "bob"))
+    bob.join(alice.host_party(server.link))
+    for node, other in ((alice, bob), (bob, alice)):
+        peer = node.wait_path(other.name, "direct")
+        expect(other.host.ipv4 in peer["path"]["endpoint"], f"direct by {peer['path']['endpoint']}, not by the LAN")
+        expect(node.ping(other.name)["rtt_ms"]["median"] < 5, "the LAN is slower than 5 ms")
+
+
+@scenario("party")
+def party_same_inside_network(lab: Lab) -> None:
+    """Two homes with the same 192.168.1.0/24 and the same address in it are not taken for one LAN."""
+    network = lab.network()
+    server = server_on(lab, network)
+    nodes = []
+    for name in ("alice", "bob"):
+        home = network.router(f"{name}-home", "easy", shape=ACCESS, lan4="192.168.1")
+        nodes.append(Node(lab, network.lan_host(name, home), name))
+    expect_equal(nodes[0].host.ipv4, nodes[1].host.ipv4, "inside addresses")
+    nodes[1].join(nodes[0].host_party(server.link))
+    for node, other in (nodes, nodes[::-1]):
+        node.wait_path(other.name, "direct")
+    check_all_pairs(nodes)
+
+
+@scenario("party", limit_s=120)
+def party_server_restart(lab: Lab) -> None:
+    """A server killed without warning stops no packet; nodes find the new one, and others can join again."""
+    network = lab.network()
+    server = server_on(lab, network)
+    alice, bob = node_behind(lab, network, "easy", "alice"), node_behind(lab, network, "cone", "bob")
+    carol = node_behind(lab, network, "easy", "carol")
+    invite = alice.host_party(server.link)
+    bob.join(invite)
+    alice.wait_path("bob", "direct")
+    bob.wait_path("alice", "direct")
+    link = server.link
+    with flowing(alice.host, alice.address(), bob.host, bob.address()) as flow:
+        time.sleep(0.3)
+        start = time.monotonic()
+        server.kill()
+        time.sleep(3)
+        server.start()
+        wait_until(lambda: all(node.status()["server"]["state"] == "connected" for node in (alice, bob)), 15,
+                   "both nodes are connected to the server again", 0.1)
+        for side in (0, 1):
+            silence = flow.silence(side, start)
+            expect(silence < 0.15, f"{silence * 1000:.0f} ms of silence at {'alice' if side == 0 else 'bob'}")
+    expect_equal(server.link, link, "link of the server after its restart")
+    carol.join(invite)
+    check_all_pairs([alice, bob, carol])
+
+
+@scenario("party")
+def party_node_killed(lab: Lab) -> None:
+    """A node killed without warning is back in its party, with its address, when it is started again."""
+    network = lab.network()
+    server = server_on(lab, network)
+    alice, bob = node_behind(lab, network, "easy", "alice"), node_behind(lab, network, "cone", "bob")
+    bob.join(alice.host_party(server.link))
+    check_all_pairs([alice, bob])
+    before = bob.address()
+    bob.kill_daemon()
+    expect_equal(bob.ask("status").code, 3, "exit code of status without a node")
+    bob.command("up")
+    wait_until(lambda: bob.status()["state"] == "in_party", 5, "bob is in the party again", 0.05)
+    expect_equal(bob.address(), before, "bob's address")
+    wait_until(lambda: alice.host.ping(before, wait_s=0.2) == 1, 5, "alice reaches bob again")
+    check_all_pairs([alice, bob])
+
+
+@scenario("party")
+def party_udpblock(lab: Lab) -> None:
+    """Where UDP is blocked, status says so in a sentence and claims no connection."""
+    network = lab.network()
+    server = server_on(lab, network)
+    alice, bob = node_behind(lab, network, "easy", "alice"), node_behind(lab, network, "udpblock", "bob")
+    answer = bob.ask("join", alice.host_party(server.link), "--as", "bob", timeout=30)
+    if answer.code != 0:
+        text = f"{answer.error.get('message', '')} {answer.error.get('hint', '')}"
+    else:
+        wait_until(lambda: "UDP" in str((bob.peer("alice") or {}).get("why")), 10, "bob's status names UDP", 0.1)
+        peer = bob.peer("alice") or {}
+        expect(peer["state"] != "connected", "status claims a connection")
+        text = peer["why"]
+    expect("UDP" in text, f"the reason does not name UDP: {text!r}")
+
+
+@scenario("party")
+def party_wrong_invites(lab: Lab) -> None:
+    """Wrong, expired and revoked invites are refused with a message and a hint, and change nothing."""
+    network = lab.network()
+    server = server_on(lab, network)
+    alice, bob = node_behind(lab, network, "public", "alice"), node_behind(lab, network, "easy", "bob")
+    invite = alice.host_party(server.link)
+    short = alice.invite("--expires", "1s")
+    revoked = alice.command("invite")
+    alice.command("revoke", revoked["id"])
+    time.sleep(1.5)
+    middle = len(invite) // 2
+    garbled = invite[:middle] + ("a" if invite[middle] != "a" else "b") + invite[middle + 1:]
+    wrong_ones = {"garbled": garbled, "expired": short, "revoked": revoked["invite"], "no": "lanrage://nothing"}
+    for what, wrong in wrong_ones.items():
+        answer = bob.ask("join", wrong, "--as", "bob")
+        expect(answer.code in (2, 4, 5), f"{what} invite: exit {answer.code}")
+        expect(answer.error.get("message"), f"{what} invite: no message")
+    bob.join(invite)
+    check_all_pairs([alice, bob])
+
+
+@scenario("party")
+def party_clashing_network(lab: Lab) -> None:
+    """A joiner whose own network is the party's still reaches everybody in it."""
+    network = lab.network()
+    server = server_on(lab, network)
+    alice, bob = node_behind(lab, network, "public", "alice"), node_behind(lab, network, "easy", "bob")
+    invite = alice.host_party(server.link)
+    party = ipaddress.ip_interface(f"{alice.address()}/24").network
+    bob.host.ip("link add office type dummy", "link set office up", f"addr add {party[200]}/24 dev office")
+    bob.join(invite)
+    check_all_pairs([alice, bob])

@@ -88,7 +88,7 @@ InviteInfo read_invite(JsonReader& reader) {
 
 // --- Requests
 
-Json to_json(const CreateParty& r) { return Json::object({{"genesis", text_of(r.genesis)}}); }
+Json to_json(const CreateParty& r) { return Json::object({{"genesis", text_of(r.genesis)}, {"name", r.name}}); }
 Json to_json(const Join& r) {
   return Json::object({{"party", to_text(r.party)}, {"token", text_of(r.token)}, {"name", r.name}});
 }
@@ -120,6 +120,7 @@ Json to_json(const Follow& r) { return Json::object({{"party", to_text(r.party)}
 CreateParty read_create_party(JsonReader& reader) {
   CreateParty r;
   r.genesis = reader.bytes("genesis", kGenesisBytesMax, 1);
+  r.name = reader.string("name", kNameBytesMax, 1);
   return r;
 }
 Join read_join(JsonReader& reader) {
@@ -206,14 +207,14 @@ Json to_json(const Snapshot& e) {
 Json to_json(const RecordChanged& e) {
   return Json::object({{"type", "record"}, {"version", e.version}, {"record", text_of(e.record)}});
 }
-Json to_json(const StatementsAdded& e) {
-  return Json::object({{"type", "statements"},
+Json to_json(const StatementAdded& e) {
+  return Json::object({{"type", "statement"},
                        {"version", e.version},
-                       {"statements", list_of(e.statements)},
+                       {"statement", text_of(e.statement)},
                        {"bundle", text_of(e.bundle)}});
 }
-Json to_json(const InviteUsed& e) {
-  return Json::object({{"type", "invite_used"}, {"version", e.version}, {"id", e.id}, {"uses_left", e.uses_left}});
+Json to_json(const InviteChanged& e) {
+  return Json::object({{"type", "invite"}, {"version", e.version}, {"invite", invite_json(e.invite)}});
 }
 Json to_json(const Online& e) {
   return Json::object(
@@ -251,19 +252,21 @@ Snapshot read_snapshot(JsonReader& reader) {
   return e;
 }
 
-StatementsAdded read_statements(JsonReader& reader) {
-  StatementsAdded e;
+StatementAdded read_statement(JsonReader& reader) {
+  StatementAdded e;
   e.version = reader.counter("version");
-  e.statements = read_list(reader, "statements", kStatementsMax, kStatementBytesMax);
+  e.statement = reader.bytes("statement", kStatementBytesMax, 1);
   e.bundle = reader.bytes("bundle", kBundleBytesMax);
   return e;
 }
 
-InviteUsed read_invite_used(JsonReader& reader) {
-  InviteUsed e;
+InviteChanged read_invite_changed(JsonReader& reader, const Json& json) {
+  InviteChanged e;
   e.version = reader.counter("version");
-  e.id = reader.string("id", kInviteIdBytesMax, 1);
-  e.uses_left = static_cast<std::uint32_t>(reader.integer("uses_left", 0, kUsesMax));
+  const Json* invite = json.find("invite");
+  JsonReader fields(invite ? *invite : json);
+  e.invite = read_invite(fields);
+  if (!invite || !fields.ok()) reader.fail("invite", "an invite");
   return e;
 }
 
@@ -297,7 +300,7 @@ Relays read_relays(JsonReader& reader) {
   return e;
 }
 
-std::optional<Event> read_event(const std::string& type, JsonReader& reader) {
+std::optional<Event> read_event(const std::string& type, JsonReader& reader, const Json& json) {
   if (type == "snapshot") return read_snapshot(reader);
   if (type == "record") {
     RecordChanged e;
@@ -305,8 +308,8 @@ std::optional<Event> read_event(const std::string& type, JsonReader& reader) {
     e.record = reader.bytes("record", kRecordBytesMax, 1);
     return e;
   }
-  if (type == "statements") return read_statements(reader);
-  if (type == "invite_used") return read_invite_used(reader);
+  if (type == "statement") return read_statement(reader);
+  if (type == "invite") return read_invite_changed(reader, json);
   if (type == "online") return read_online(reader);
   if (type == "presence") {
     Presence e;
@@ -500,7 +503,7 @@ Result<std::optional<Event>> decode_event(std::string_view text) {
   JsonReader reader(json);
   const std::string type = reader.string("type", kNameBytesMax, 1);
   LR_TRY(reader.result());
-  std::optional<Event> event = read_event(type, reader);
+  std::optional<Event> event = read_event(type, reader, json);
   LR_TRY(reader.result());
   return event;
 }

@@ -77,6 +77,7 @@ struct Session {
 
 struct CreateParty {
   Bytes genesis;
+  std::string name;  // the owner's, as a member
   friend bool operator==(const CreateParty&, const CreateParty&) = default;
 };
 struct Join {
@@ -188,17 +189,16 @@ struct RecordChanged {  // numbered
   Bytes record;
   friend bool operator==(const RecordChanged&, const RecordChanged&) = default;
 };
-struct StatementsAdded {  // numbered
+struct StatementAdded {  // numbered
   std::uint64_t version = 0;
-  std::vector<Bytes> statements;
-  Bytes bundle;  // of the last epoch that they begin, else empty
-  friend bool operator==(const StatementsAdded&, const StatementsAdded&) = default;
+  Bytes statement;
+  Bytes bundle;  // where it begins the current epoch; else empty
+  friend bool operator==(const StatementAdded&, const StatementAdded&) = default;
 };
-struct InviteUsed {  // numbered; the owner alone is told
+struct InviteChanged {  // numbered; added, used, revoked or expired (uses_left 0)
   std::uint64_t version = 0;
-  std::string id;
-  std::uint32_t uses_left = 0;
-  friend bool operator==(const InviteUsed&, const InviteUsed&) = default;
+  InviteInfo invite;
+  friend bool operator==(const InviteChanged&, const InviteChanged&) = default;
 };
 struct Online {  // all who are connected to the server at this moment, the reader included
   std::vector<crypto::PublicKey> members;
@@ -232,7 +232,7 @@ struct Grant {  // the reader's right to use the relays; a new one comes before 
 };
 
 using Event =
-    std::variant<Snapshot, RecordChanged, StatementsAdded, InviteUsed, Online, Presence, Signalled, Relays, Grant>;
+    std::variant<Snapshot, RecordChanged, StatementAdded, InviteChanged, Online, Presence, Signalled, Relays, Grant>;
 
 // The number of a numbered event or snapshot.
 std::optional<std::uint64_t> event_version(const Event& event);

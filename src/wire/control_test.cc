@@ -30,7 +30,7 @@ class Maker {
 
   std::vector<Request> requests() {
     const PartyId party = array<16>();
-    return {CreateParty{bytes(200)},
+    return {CreateParty{bytes(200), "alice"},
             Join{party, array<32>(), "böb \"the\" 2nd"},
             PutRecord{party, bytes(300)},
             AddInvite{party, array<32>(), bytes(3000), 1 + below(100), 1 + below(100000)},
@@ -41,8 +41,8 @@ class Maker {
   std::vector<Event> events() {
     return {Snapshot{array<16>(), version(), bytes(300), list(), bytes(50), list()},
             RecordChanged{version(), bytes(300)},
-            StatementsAdded{version(), list(), bytes(400)},
-            InviteUsed{version(), "0a1b2c3d4e5f", below(10)},
+            StatementAdded{version(), bytes(300), bytes(400)},
+            InviteChanged{version(), invite()},
             Online{{key(), key()}},
             Presence{key(), below(2) == 1},
             Signalled{key(), bytes(1000)},
@@ -147,8 +147,8 @@ TEST(ControlWire, SkipsEventsOfALaterVersion) {
   ASSERT_TRUE(event);
   EXPECT_FALSE(event->has_value());
   EXPECT_FALSE(decode_event("{}"));
-  EXPECT_FALSE(decode_event(R"({"type":"statements","version":1})"));
-  EXPECT_FALSE(decode_event(R"({"type":"invite_used","version":1})"));
+  EXPECT_FALSE(decode_event(R"({"type":"statement","version":1})"));
+  EXPECT_FALSE(decode_event(R"({"type":"invite","version":1})"));
 }
 
 TEST(ControlWire, ErrorsKeepTheirCodeOrGetOneFromTheStatus) {

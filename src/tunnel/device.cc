@@ -465,7 +465,7 @@ void Device::handle_activity(Now now, const crypto::PublicKey& key, const Activi
   const Activity before = std::exchange(peer.seen, activity);
   if (peer.next && activity.receive_index == peer.next->local_index) confirm(peer);
 
-  const bool sent = activity.last_sent > before.last_sent;
+  const bool sent = activity.last_sent > before.last_sent || activity.send_counter > before.send_counter;
   const bool received = activity.last_received > before.last_received;
   const bool data_sent = activity.last_data_sent > before.last_data_sent;
   const bool data_received = activity.last_data_received > before.last_data_received;

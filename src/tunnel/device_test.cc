@@ -89,8 +89,11 @@ TEST(Device, ConnectsThroughLoss) {
     Pair pair;
     pair.introduce();
     pair.filter = [&](Datagram&) { return rng.below(10) >= 3; };
-    pair.send(pair.a, "hello");
-    EXPECT_TRUE(pair.run_until([&] { return pair.connected(); }, 60s)) << "--seed=" << seed;
+    for (int i = 0; i < 60 && pair.z.received.empty(); ++i) {
+      pair.send(pair.a, "hello");
+      pair.run_for(1s);
+    }
+    EXPECT_TRUE(pair.connected()) << "--seed=" << seed;
   }
 }
 

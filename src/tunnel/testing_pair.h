@@ -61,7 +61,8 @@ class Node {
         receive.erase(retired->local_index);
         waiting.erase(retired->local_index);
         if (send && send->local_index() == retired->local_index) send.reset();
-      } else if (std::get_if<KeepaliveDue>(&*event) && send && send->usable(now.time)) {
+      } else if (std::get_if<KeepaliveDue>(&*event) && send && send->usable(now.time) &&
+                 activity.last_sent != now.time) {
         seal(now, {}, out);
       } else if (std::get_if<HandshakeFailed>(&*event)) {
         staged.clear();

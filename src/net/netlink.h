@@ -75,6 +75,7 @@ class Netlink {
 
   Result<void> set_up(unsigned interface, bool up);
   Result<void> set_mtu(unsigned interface, int mtu);
+  // The kernel forgets the interface's neighbours with its old address: set it before adding any.
   Result<void> set_mac(unsigned interface, const std::array<std::uint8_t, 6>& mac);
   Result<void> set_queue_length(unsigned interface, int packets);  // txqueuelen
   Result<void> set_gso_max_size(unsigned interface, int bytes);    // the longest superframe sent to it

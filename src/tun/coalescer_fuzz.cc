@@ -1,5 +1,5 @@
 // A batch of packets, each with a 16-bit length before it: merging and cutting again gives every packet back byte for
-// byte (but for IPv4 ids that mean nothing), and every flow in its order.
+// byte (but for IPv4 ids that mean nothing), every flow in its order.
 #include <map>
 
 #include "base/check.h"
@@ -17,10 +17,12 @@ Bytes without_id(ByteView packet) {
   return out;
 }
 
-// Where order counts: addresses, protocol and ports.
+// Where order counts: addresses, protocol and ports of whole, well-formed packets. The rest is of no flow.
 Bytes flow_of(ByteView packet) {
   const auto ip = wire::parse_ip(packet);
-  if (!ip || ip->fragment || ip->payload_size() < 4) return {};
+  if (!ip || ip->fragment || ip->size != packet.size() || ip->payload_size() < 8) return {};
+  if (!ip->v6 && (packet[6] & 0x80) != 0) return {};
+  if (ip->protocol == wire::kProtocolTcp && !wire::parse_tcp(packet.subspan(ip->payload_offset))) return {};
   Bytes key = to_bytes(packet.subspan(ip->payload_offset, 4));
   key.push_back(ip->protocol);
   append(key, ip->source.bytes());

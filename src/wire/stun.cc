@@ -11,6 +11,13 @@ namespace {
 constexpr std::uint16_t kBindingRequest = 0x0001;
 constexpr std::uint16_t kBindingSuccess = 0x0101;
 constexpr std::uint16_t kXorMappedAddress = 0x0020;
+// Other servers send these too. They must be understood, and are: we have no use for them.
+constexpr std::array<std::uint16_t, 4> kSkipped = {
+    0x0001,  // MAPPED-ADDRESS, which routers rewrite
+    0x0004,  // SOURCE-ADDRESS and
+    0x0005,  // CHANGED-ADDRESS of RFC 3489
+    0x0008,  // MESSAGE-INTEGRITY; we have no credentials
+};
 constexpr std::uint16_t kSoftware = 0x8022;
 constexpr std::uint16_t kFingerprint = 0x8028;
 constexpr std::uint16_t kOptionalFrom = 0x8000;        // RFC 8489 section 14: these may be ignored
@@ -83,7 +90,8 @@ std::optional<Attributes> parse_message(ByteView datagram, std::uint16_t type) {
       found.mapped = parse_mapped(value, datagram.data());
       if (!found.mapped) return std::nullopt;
     } else if (attribute < kOptionalFrom) {
-      return std::nullopt;
+      const bool is_skipped = std::find(kSkipped.begin(), kSkipped.end(), attribute) != kSkipped.end();
+      if (type != kBindingSuccess || !is_skipped) return std::nullopt;
     }
     rest = rest.subspan(4 + padded);
   }

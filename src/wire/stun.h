@@ -9,7 +9,8 @@
 // A request of ours carries SOFTWARE padded with blanks and FINGERPRINT: 56 bytes, so that no answer is larger than its
 // question. A response carries XOR-MAPPED-ADDRESS, and FINGERPRINT when the request had one. Strict: lengths must
 // agree, FINGERPRINT must be right and last, an attribute that must be understood and is not makes the message invalid;
-// so does a response without a mapped address or with two. Attributes from 0x8000 on are skipped.
+// so does a response without a mapped address or with two. Attributes from 0x8000 on are skipped, and in responses the
+// old address attributes and MESSAGE-INTEGRITY, which other servers send.
 #pragma once
 
 #include <array>

@@ -1,0 +1,450 @@
+#include <sqlite3.h>
+
+#include <condition_variable>
+#include <deque>
+#include <mutex>
+#include <thread>
+
+#include "base/format.h"
+#include "store/store.h"
+
+namespace lanrage::store {
+namespace {
+
+// Each step brings the schema from the version that is its number to the next. Landed steps are never changed.
+// Party ids lead every key, so that a larger store can be sharded by them.
+constexpr const char* kMigrations[] = {
+    R"(
+    CREATE TABLE party(party BLOB PRIMARY KEY, version INTEGER NOT NULL, genesis BLOB NOT NULL, bundle BLOB NOT NULL) WITHOUT ROWID;
+    CREATE TABLE statement(party BLOB, sequence INTEGER, statement BLOB NOT NULL, PRIMARY KEY(party, sequence)) WITHOUT ROWID;
+    CREATE TABLE member(party BLOB, public_key BLOB, verify_key BLOB, state INTEGER NOT NULL, ipv4 BLOB NOT NULL,
+                        name TEXT NOT NULL, invite BLOB NOT NULL, joined INTEGER NOT NULL, record_version INTEGER NOT NULL,
+                        since INTEGER NOT NULL, record BLOB NOT NULL, PRIMARY KEY(party, public_key)) WITHOUT ROWID;
+    CREATE TABLE invite(party BLOB, id BLOB, token_hash BLOB NOT NULL, state INTEGER NOT NULL, uses INTEGER NOT NULL,
+                        uses_left INTEGER NOT NULL, created INTEGER NOT NULL, expires INTEGER NOT NULL, envelope BLOB NOT NULL,
+                        PRIMARY KEY(party, id)) WITHOUT ROWID;
+    )",
+};
+constexpr int kSchemaVersion = static_cast<int>(std::size(kMigrations));
+constexpr std::size_t kGroupMax = 512;    // commits in one transaction
+constexpr std::size_t kQueueMax = 20000;  // commits that wait
+
+struct Database {
+  sqlite3* handle = nullptr;
+  ~Database() { sqlite3_close_v2(handle); }
+
+  Error error(const char* what) const {
+    return {Code::kIo, format("the database cannot {}: {}", what, sqlite3_errmsg(handle)),
+            "check the disk's free space and its permissions"};
+  }
+  Result<void> run(const char* sql) {
+    if (sqlite3_exec(handle, sql, nullptr, nullptr, nullptr) != SQLITE_OK) return error("run a step");
+    return {};
+  }
+  Result<int> user_version() {
+    sqlite3_stmt* statement = nullptr;
+    if (sqlite3_prepare_v2(handle, "PRAGMA user_version", -1, &statement, nullptr) != SQLITE_OK)
+      return error("be read");
+    const int version = sqlite3_step(statement) == SQLITE_ROW ? sqlite3_column_int(statement, 0) : 0;
+    sqlite3_finalize(statement);
+    return version;
+  }
+};
+
+// One prepared statement, kept for the database's life. Parameters are bound in order.
+class Query {
+ public:
+  Query(Database& database, const char* sql) : database_(database) {
+    sqlite3_prepare_v3(database.handle, sql, -1, SQLITE_PREPARE_PERSISTENT, &statement_, nullptr);
+  }
+  ~Query() { sqlite3_finalize(statement_); }
+  Query(const Query&) = delete;
+  Query& operator=(const Query&) = delete;
+
+  Query& begin() {
+    sqlite3_reset(statement_);
+    next_ = 0;
+    return *this;
+  }
+  // An empty view still is a blob, never NULL.
+  Query& blob(ByteView v) {
+    sqlite3_bind_blob64(statement_, ++next_, v.empty() ? "" : reinterpret_cast<const char*>(v.data()), v.size(),
+                        SQLITE_TRANSIENT);
+    return *this;
+  }
+  Query& null() {
+    sqlite3_bind_null(statement_, ++next_);
+    return *this;
+  }
+  Query& text(std::string_view v) {
+    sqlite3_bind_text64(statement_, ++next_, v.data(), v.size(), SQLITE_TRANSIENT, SQLITE_UTF8);
+    return *this;
+  }
+  Query& number(std::int64_t v) {
+    sqlite3_bind_int64(statement_, ++next_, v);
+    return *this;
+  }
+  Query& number(std::uint64_t v) { return number(static_cast<std::int64_t>(v)); }
+  Query& number(std::uint32_t v) { return number(static_cast<std::int64_t>(v)); }
+  Query& time(WallTime v) { return number(static_cast<std::int64_t>(v.time_since_epoch().count())); }
+
+  Result<void> run() {
+    const int code = sqlite3_step(statement_);
+    sqlite3_reset(statement_);
+    if (code != SQLITE_DONE) return database_.error("be written");
+    return {};
+  }
+  Result<bool> row() {
+    const int code = sqlite3_step(statement_);
+    if (code == SQLITE_ROW) return true;
+    sqlite3_reset(statement_);
+    if (code == SQLITE_DONE) return false;
+    return database_.error("be read");
+  }
+  Bytes blob_at(int column) {
+    const auto* data = static_cast<const std::uint8_t*>(sqlite3_column_blob(statement_, column));
+    return {data, data + sqlite3_column_bytes(statement_, column)};
+  }
+  bool null_at(int column) { return sqlite3_column_type(statement_, column) == SQLITE_NULL; }
+  std::string text_at(int column) { return std::string(as_text(blob_at(column))); }
+  std::int64_t number_at(int column) { return sqlite3_column_int64(statement_, column); }
+  WallTime time_at(int column) { return WallTime{Duration{number_at(column)}}; }
+
+ private:
+  Database& database_;
+  sqlite3_stmt* statement_ = nullptr;
+  int next_ = 0;
+};
+
+Result<void> open_database(Database& database, const std::string& path) {
+  constexpr int kFlags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
+  if (sqlite3_open_v2(path.c_str(), &database.handle, kFlags, nullptr) != SQLITE_OK) {
+    Error error = database.error("be opened");
+    error.message += format(" ({})", path);
+    return error;
+  }
+  sqlite3_busy_timeout(database.handle, 5000);
+  LR_TRY(database.run("PRAGMA journal_mode=WAL"));
+  LR_TRY(database.run("PRAGMA synchronous=FULL"));
+  return database.run("PRAGMA foreign_keys=ON");
+}
+
+Result<void> migrate(Database& database) {
+  LR_ASSIGN(const int version, database.user_version());
+  if (version > kSchemaVersion) {
+    return Error{Code::kInvalid, "a newer lanrage made this database", "update this one, or give it another folder"};
+  }
+  for (int step = version; step < kSchemaVersion; ++step) {
+    LR_TRY(database.run("BEGIN IMMEDIATE"));
+    LR_TRY(database.run(kMigrations[step]));
+    LR_TRY(database.run(format("PRAGMA user_version={}", step + 1).c_str()));
+    LR_TRY(database.run("COMMIT"));
+  }
+  return {};
+}
+
+// Writes changes; the store's thread alone.
+class Writer {
+ public:
+  explicit Writer(Database& database) : database_(database) {}
+
+  Result<void> apply(const party::PartyId& id, const party::Change& change) {
+    return std::visit([&](const auto& c) { return write(id.bytes(), c); }, change);
+  }
+
+ private:
+  Result<void> write(ByteView party, const party::PartyCreated& c) {
+    return create_.begin().blob(party).blob(c.genesis).run();
+  }
+  Result<void> write(ByteView party, const party::VersionRaised& c) {
+    return version_.begin().number(c.version).blob(party).run();
+  }
+  Result<void> write(ByteView party, const party::StatementAdded& c) {
+    return statement_.begin().blob(party).number(c.sequence).blob(c.statement).run();
+  }
+  Result<void> write(ByteView party, const party::BundleReplaced& c) {
+    return bundle_.begin().blob(c.bundle).blob(party).run();
+  }
+  Result<void> write(ByteView party, const party::MemberPut& c) {
+    const party::MemberRow& row = c.row;
+    member_.begin().blob(party).blob(row.public_key.bytes());
+    row.verify_key ? member_.blob(row.verify_key->bytes()) : member_.null();
+    return member_.number(static_cast<std::int64_t>(row.state))
+        .blob(row.ipv4.bytes())
+        .text(row.name)
+        .blob(row.invite.bytes())
+        .time(row.joined)
+        .number(row.record_version)
+        .number(row.since)
+        .blob(row.record)
+        .run();
+  }
+  Result<void> write(ByteView party, const party::MemberRemoved& c) {
+    return remove_member_.begin().blob(party).blob(c.public_key.bytes()).run();
+  }
+  Result<void> write(ByteView party, const party::InvitePut& c) {
+    const party::InviteRow& row = c.row;
+    return invite_.begin()
+        .blob(party)
+        .blob(row.id.bytes())
+        .blob(row.token_hash)
+        .number(static_cast<std::int64_t>(row.state))
+        .number(row.uses)
+        .number(row.uses_left)
+        .time(row.created)
+        .time(row.expires)
+        .blob(row.envelope)
+        .run();
+  }
+  Result<void> write(ByteView party, const party::InviteRemoved& c) {
+    return remove_invite_.begin().blob(party).blob(c.id.bytes()).run();
+  }
+
+  Database& database_;
+  Query create_{database_, "INSERT INTO party VALUES(?,0,?,x'')"};
+  Query version_{database_, "UPDATE party SET version=? WHERE party=?"};
+  Query bundle_{database_, "UPDATE party SET bundle=? WHERE party=?"};
+  Query statement_{database_, "INSERT INTO statement VALUES(?,?,?)"};
+  Query member_{database_, "INSERT OR REPLACE INTO member VALUES(?,?,?,?,?,?,?,?,?,?,?)"};
+  Query remove_member_{database_, "DELETE FROM member WHERE party=? AND public_key=?"};
+  Query invite_{database_, "INSERT OR REPLACE INTO invite VALUES(?,?,?,?,?,?,?,?,?)"};
+  Query remove_invite_{database_, "DELETE FROM invite WHERE party=? AND id=?"};
+};
+
+// Reads on a connection of its own: in WAL mode readers and the writer do not wait for each other.
+class Reader {
+ public:
+  explicit Reader(Database& database) : database_(database) {}
+
+  Result<std::optional<party::PartyData>> load(const party::PartyId& id) {
+    party::PartyData data;
+    party_.begin().blob(id.bytes());
+    LR_ASSIGN(const bool found, party_.row());
+    if (!found) return std::optional<party::PartyData>();
+    data.version = static_cast<std::uint64_t>(party_.number_at(0));
+    data.genesis = party_.blob_at(1);
+    data.bundle = party_.blob_at(2);
+    party_.begin();
+    LR_TRY(load_statements(id, data));
+    LR_TRY(load_members(id, data));
+    LR_TRY(load_invites(id, data));
+    return std::optional<party::PartyData>(std::move(data));
+  }
+  Result<std::uint64_t> count() {
+    count_.begin();
+    LR_ASSIGN(const bool found, count_.row());
+    const auto number = found ? static_cast<std::uint64_t>(count_.number_at(0)) : 0;
+    count_.begin();
+    return number;
+  }
+
+ private:
+  static Error damaged() {
+    return {Code::kFailed, "a party in the database is damaged", "restore the database from a backup"};
+  }
+
+  Result<void> load_statements(const party::PartyId& id, party::PartyData& data) {
+    statements_.begin().blob(id.bytes());
+    for (;;) {
+      LR_ASSIGN(const bool more, statements_.row());
+      if (!more) return {};
+      data.statements.push_back(statements_.blob_at(0));
+    }
+  }
+  Result<void> load_members(const party::PartyId& id, party::PartyData& data) {
+    members_.begin().blob(id.bytes());
+    for (;;) {
+      LR_ASSIGN(const bool more, members_.row());
+      if (!more) return {};
+      party::MemberRow row;
+      const auto key = crypto::PublicKey::from_bytes(members_.blob_at(0));
+      const auto ipv4 = IpAddress::from_bytes(members_.blob_at(3));
+      const auto invite = party::InviteId::from_bytes(members_.blob_at(5));
+      if (!key || !ipv4 || !invite) return damaged();
+      row.public_key = *key;
+      if (!members_.null_at(1)) {
+        row.verify_key = crypto::VerifyKey::from_bytes(members_.blob_at(1));
+        if (!row.verify_key) return damaged();
+      }
+      row.state = static_cast<party::MemberState>(members_.number_at(2));
+      row.ipv4 = *ipv4;
+      row.name = members_.text_at(4);
+      row.invite = *invite;
+      row.joined = members_.time_at(6);
+      row.record_version = static_cast<std::uint64_t>(members_.number_at(7));
+      row.since = static_cast<std::uint64_t>(members_.number_at(8));
+      row.record = members_.blob_at(9);
+      data.members.emplace(row.public_key, std::move(row));
+    }
+  }
+  Result<void> load_invites(const party::PartyId& id, party::PartyData& data) {
+    invites_.begin().blob(id.bytes());
+    for (;;) {
+      LR_ASSIGN(const bool more, invites_.row());
+      if (!more) return {};
+      party::InviteRow row;
+      const auto invite = party::InviteId::from_bytes(invites_.blob_at(0));
+      const Bytes hash = invites_.blob_at(1);
+      if (!invite || hash.size() != row.token_hash.size()) return damaged();
+      row.id = *invite;
+      std::copy(hash.begin(), hash.end(), row.token_hash.begin());
+      row.state = static_cast<party::InviteState>(invites_.number_at(2));
+      row.uses = static_cast<std::uint32_t>(invites_.number_at(3));
+      row.uses_left = static_cast<std::uint32_t>(invites_.number_at(4));
+      row.created = invites_.time_at(5);
+      row.expires = invites_.time_at(6);
+      row.envelope = invites_.blob_at(7);
+      data.invites.emplace(row.id, std::move(row));
+    }
+  }
+
+  Database& database_;
+  Query party_{database_, "SELECT version, genesis, bundle FROM party WHERE party=?"};
+  Query statements_{database_, "SELECT statement FROM statement WHERE party=? ORDER BY sequence"};
+  Query members_{database_,
+                 "SELECT public_key, verify_key, state, ipv4, name, invite, joined, record_version, since, record FROM "
+                 "member WHERE party=?"};
+  Query invites_{database_,
+                 "SELECT id, token_hash, state, uses, uses_left, created, expires, envelope FROM invite WHERE party=?"};
+  Query count_{database_, "SELECT count(*) FROM party"};
+};
+
+class Sqlite final : public Store {
+ public:
+  static Result<std::unique_ptr<Store>> open(const std::string& path, const Logger& log) {
+    auto store = std::unique_ptr<Sqlite>(new Sqlite(log));
+    const Timed timed(store->log_, op::kStoreOpen);
+    LR_TRY(open_database(store->write_database_, path));
+    LR_TRY(migrate(store->write_database_));
+    LR_TRY(open_database(store->read_database_, path));
+    store->reader_ = std::make_unique<Reader>(store->read_database_);
+    store->thread_ = std::thread([raw = store.get()] { raw->run(); });
+    return std::unique_ptr<Store>(std::move(store));
+  }
+
+  ~Sqlite() override {
+    {
+      const std::lock_guard lock(mutex_);
+      stopping_ = true;
+    }
+    wake_.notify_all();
+    if (thread_.joinable()) thread_.join();  // after everything that was queued
+  }
+
+  Result<std::optional<party::PartyData>> load(const party::PartyId& id) override {
+    {
+      std::unique_lock lock(mutex_);
+      idle_.wait(lock, [&] { return queue_.empty() && !writing_; });
+      failed_.erase(id);
+    }
+    return reader_->load(id);
+  }
+
+  void commit(const party::PartyId& id, std::vector<party::Change> changes, Committed done) override {
+    {
+      const std::lock_guard lock(mutex_);
+      if (queue_.size() < kQueueMax) {
+        queue_.push_back({id, std::move(changes), std::move(done)});
+        wake_.notify_one();
+        return;
+      }
+      failed_.insert(id);
+    }
+    done(Error{Code::kExhausted, "the server cannot keep up", "try again in a moment"});
+  }
+
+  Result<std::uint64_t> count() override { return reader_->count(); }
+
+ private:
+  struct Entry {
+    party::PartyId id;
+    std::vector<party::Change> changes;
+    Committed done;
+  };
+
+  explicit Sqlite(const Logger& log) : log_(log.named("store")) {}
+
+  void run() {
+    Writer writer(write_database_);
+    std::vector<Entry> group;
+    for (;;) {
+      {
+        std::unique_lock lock(mutex_);
+        writing_ = false;
+        if (queue_.empty()) idle_.notify_all();
+        wake_.wait(lock, [&] { return stopping_ || !queue_.empty(); });
+        if (queue_.empty()) return;
+        writing_ = true;
+        for (group.clear(); !queue_.empty() && group.size() < kGroupMax; queue_.pop_front())
+          group.push_back(std::move(queue_.front()));
+      }
+      write(writer, group);
+    }
+  }
+
+  // One transaction for the group; one that fails is repeated party by party, so that only the guilty one fails.
+  void write(Writer& writer, std::vector<Entry>& group) {
+    const Timed timed(log_, op::kStoreCommit);
+    if (transact(writer, group)) {
+      for (Entry& entry : group) entry.done({});
+      return;
+    }
+    for (Entry& entry : group) {
+      Result<void> result = Error{Code::kIo, "an earlier change of this party could not be stored", "try again"};
+      if (!is_failed(entry.id)) {
+        std::vector<Entry> one;
+        one.push_back({entry.id, std::move(entry.changes), {}});
+        result = transact(writer, one);
+      }
+      if (!result) {
+        log_.error("a change could not be stored", {{"problem", result.error().message}});
+        const std::lock_guard lock(mutex_);
+        failed_.insert(entry.id);
+      }
+      entry.done(std::move(result));
+    }
+  }
+
+  bool is_failed(const party::PartyId& id) {
+    const std::lock_guard lock(mutex_);
+    return failed_.contains(id);
+  }
+
+  Result<void> transact(Writer& writer, std::vector<Entry>& group) {
+    LR_TRY(write_database_.run("BEGIN IMMEDIATE"));
+    for (const Entry& entry : group) {
+      if (is_failed(entry.id))
+        return roll_back(Error{Code::kIo, "an earlier change of this party could not be stored", "try again"});
+      for (const party::Change& change : entry.changes) {
+        if (auto written = writer.apply(entry.id, change); !written) return roll_back(std::move(written).error());
+      }
+    }
+    if (auto committed = write_database_.run("COMMIT"); !committed) return roll_back(std::move(committed).error());
+    return {};
+  }
+  Error roll_back(Error error) {
+    sqlite3_exec(write_database_.handle, "ROLLBACK", nullptr, nullptr, nullptr);  // fails when SQLite did so already
+    return error;
+  }
+
+  const Logger log_;
+  Database write_database_;  // the thread's alone once it runs
+  Database read_database_;
+  std::unique_ptr<Reader> reader_;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::condition_variable idle_;
+  std::deque<Entry> queue_;
+  std::set<party::PartyId> failed_;
+  bool writing_ = false;
+  bool stopping_ = false;
+  std::thread thread_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Store>> SqliteStore::open(const std::string& path, const Logger& log) {
+  return Sqlite::open(path, log);
+}
+
+}  // namespace lanrage::store

@@ -1,0 +1,56 @@
+// Where a control server keeps its parties.
+//
+// Speaks of parties and changes, never of rows. `commit` is asynchronous, so that many acknowledgements share one
+// synced transaction (group commit): nothing may be told to anybody before `done` says that it is on disk. Commits of
+// one party are applied in the order given; when one fails, those given after it for the same party fail too until
+// `load` is called for it, because they were decided on top of something that never happened.
+//
+// Thread: one caller. `done` runs on the store's own thread (MemoryStore: inside the call).
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/log.h"
+#include "base/result.h"
+#include "party/server_party.h"
+
+namespace lanrage::store {
+
+using Committed = std::function<void(Result<void>)>;
+
+class Store {
+ public:
+  virtual ~Store() = default;
+  // Nothing: no such party. Waits for commits under way of that party.
+  virtual Result<std::optional<party::PartyData>> load(const party::PartyId& id) = 0;
+  virtual void commit(const party::PartyId& id, std::vector<party::Change> changes, Committed done) = 0;
+  // The number of parties, for `server status` and metrics.
+  virtual Result<std::uint64_t> count() = 0;
+};
+
+// In memory, for tests and the simulator. `fail_next` makes the next commit fail, as a full disk does.
+class MemoryStore final : public Store {
+ public:
+  Result<std::optional<party::PartyData>> load(const party::PartyId& id) override;
+  void commit(const party::PartyId& id, std::vector<party::Change> changes, Committed done) override;
+  Result<std::uint64_t> count() override { return parties_.size(); }
+  void fail_next(Error error) { failure_ = std::move(error); }
+
+ private:
+  std::map<party::PartyId, party::PartyData> parties_;
+  std::set<party::PartyId> failed_;
+  std::optional<Error> failure_;
+};
+
+// SQLite in WAL mode with full sync, on a thread of its own. The file is made when missing; its schema is brought up to
+// date by numbered steps. kIo with the reason when it cannot be opened, kInvalid when a newer version made it.
+class SqliteStore {
+ public:
+  static Result<std::unique_ptr<Store>> open(const std::string& path, const Logger& log);
+};
+
+}  // namespace lanrage::store

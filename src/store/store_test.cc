@@ -1,0 +1,233 @@
+#include "store/store.h"
+
+#include <gtest/gtest.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <filesystem>
+#include <future>
+
+#include "party/roster.h"
+
+namespace lanrage::store {
+namespace {
+
+// A party's data as its owner's first requests make it, without going through a server.
+struct Sample {
+  SeededRng rng{1};
+  party::PartyId id = party::PartyId(rng.array<16>());
+  std::vector<party::Change> created{party::PartyCreated{Bytes{1, 2, 3}}, party::VersionRaised{1},
+                                     party::MemberPut{member(1)}};
+
+  party::MemberRow member(std::uint8_t number) {
+    party::MemberRow row;
+    std::array<std::uint8_t, 32> key{};
+    key[0] = number;
+    row.public_key = crypto::PublicKey(key);
+    if (number % 2 == 0) row.verify_key = crypto::VerifyKey::from_bytes(Bytes(32, number));
+    row.state = party::MemberState::kJoined;
+    row.ipv4 = IpAddress::v4(10, 66, 1, number);
+    row.name = "böb " + std::to_string(number);
+    row.joined = from_unix_seconds(1700000000 + number);
+    row.record_version = number;
+    row.since = number;
+    row.record = Bytes(number, number);
+    return row;
+  }
+  party::InviteRow invite(std::uint8_t number) {
+    party::InviteRow row;
+    row.id = party::InviteId(std::array<std::uint8_t, 6>{number});
+    row.token_hash[0] = number;
+    row.uses = 5;
+    row.uses_left = 3;
+    row.expires = from_unix_seconds(1800000000);
+    row.envelope = {9, 9};
+    return row;
+  }
+};
+
+std::string fresh_folder() {
+  static int number = 0;
+  const auto folder = std::filesystem::temp_directory_path() /
+                      ("lanrage_store_test_" + std::to_string(getpid()) + "_" + std::to_string(++number));
+  std::filesystem::create_directory(folder);
+  return folder.string();
+}
+
+Result<void> commit(Store& store, const party::PartyId& id, std::vector<party::Change> changes) {
+  std::promise<Result<void>> promise;
+  store.commit(id, std::move(changes), [&](Result<void> result) { promise.set_value(std::move(result)); });
+  return promise.get_future().get();
+}
+
+// The contract, for every implementation.
+struct Memory {
+  static std::unique_ptr<Store> open(const std::string&) { return std::make_unique<MemoryStore>(); }
+};
+struct Sqlite {
+  static std::unique_ptr<Store> open(const std::string& folder) {
+    return SqliteStore::open(folder + "/test.db", silent_logger()).value();
+  }
+};
+template <class T>
+class StoreContract : public testing::Test {
+ protected:
+  ~StoreContract() override { std::filesystem::remove_all(folder_); }
+  std::string folder_ = fresh_folder();
+  std::unique_ptr<Store> store_ = T::open(folder_);
+  Sample sample_;
+};
+using Stores = testing::Types<Memory, Sqlite>;
+TYPED_TEST_SUITE(StoreContract, Stores);
+
+TYPED_TEST(StoreContract, KnowsNoPartyThatWasNotMade) {
+  EXPECT_FALSE(this->store_->load(this->sample_.id).value().has_value());
+  EXPECT_EQ(this->store_->count().value(), 0u);
+}
+
+TYPED_TEST(StoreContract, GivesBackWhatEveryKindOfChangeMade) {
+  Sample& s = this->sample_;
+  std::vector<party::Change> changes = s.created;
+  changes.insert(changes.end(), {party::MemberPut{s.member(2)}, party::MemberPut{s.member(3)},
+                                 party::MemberRemoved{s.member(3).public_key}, party::InvitePut{s.invite(1)},
+                                 party::InvitePut{s.invite(2)}, party::InviteRemoved{s.invite(1).id},
+                                 party::StatementAdded{1, Bytes{7}}, party::StatementAdded{2, Bytes{8}},
+                                 party::BundleReplaced{Bytes{6}}, party::VersionRaised{9}});
+  party::PartyData expected;
+  for (const auto& change : changes) party::apply_change(expected, change);
+  ASSERT_TRUE(commit(*this->store_, s.id, changes));
+  const auto loaded = this->store_->load(s.id).value();
+  ASSERT_TRUE(loaded);
+  EXPECT_EQ(*loaded, expected);
+  EXPECT_EQ(this->store_->count().value(), 1u);
+}
+
+TYPED_TEST(StoreContract, AppliesCommitsOfAPartyInOrder) {
+  Sample& s = this->sample_;
+  ASSERT_TRUE(commit(*this->store_, s.id, s.created));
+  std::promise<void> last;
+  for (std::uint64_t i = 2; i <= 300; ++i) {
+    this->store_->commit(s.id, {party::VersionRaised{i}}, [&, i](Result<void> result) {
+      EXPECT_TRUE(result);
+      if (i == 300) last.set_value();
+    });
+  }
+  last.get_future().wait();
+  EXPECT_EQ(this->store_->load(s.id).value()->version, 300u);
+}
+
+TEST(SqliteStore, KeepsItsPartiesAcrossARestart) {
+  const std::string folder = fresh_folder();
+  Sample s;
+  ASSERT_TRUE(commit(*Sqlite::open(folder), s.id, s.created));
+  EXPECT_EQ(Sqlite::open(folder)->load(s.id).value()->members.size(), 1u);
+  std::filesystem::remove_all(folder);
+}
+
+TEST(SqliteStore, RefusesADatabaseOfANewerVersionAndAFolderThatIsNotThere) {
+  const std::string folder = fresh_folder();
+  { auto made = Sqlite::open(folder); }
+  ASSERT_EQ(std::system(("python3 -c \"import sqlite3; c=sqlite3.connect('" + folder +
+                         "/test.db'); c.execute('PRAGMA user_version=999'); c.commit()\"")
+                            .c_str()),
+            0);
+  EXPECT_EQ(SqliteStore::open(folder + "/test.db", silent_logger()).error().code, Code::kInvalid);
+  EXPECT_EQ(SqliteStore::open(folder + "/none/test.db", silent_logger()).error().code, Code::kIo);
+  std::filesystem::remove_all(folder);
+}
+
+TEST(MemoryStore, AFailedCommitFailsThoseAfterItUntilThePartyIsLoadedAgain) {
+  MemoryStore store;
+  Sample s;
+  ASSERT_TRUE(commit(store, s.id, s.created));
+  store.fail_next({Code::kIo, "disk full", ""});
+  EXPECT_FALSE(commit(store, s.id, {party::VersionRaised{2}}));
+  EXPECT_FALSE(commit(store, s.id, {party::VersionRaised{3}}));
+  EXPECT_EQ(store.load(s.id).value()->version, 1u);
+  EXPECT_TRUE(commit(store, s.id, {party::VersionRaised{2}}));
+}
+
+// A small tmpfs in a mount namespace of a child process: the disk is full for a while.
+TEST(SqliteStore, AFullDiskFailsCommitsAndLosesNothing) {
+  const pid_t child = fork();
+  if (child == 0) {
+    const std::string folder = fresh_folder();
+    if (unshare(CLONE_NEWNS) != 0 || mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+        mount("tmpfs", folder.c_str(), "tmpfs", 0, "size=1m") != 0) {
+      _exit(10);
+    }
+    Sample s;
+    auto store = Sqlite::open(folder);
+    if (!commit(*store, s.id, s.created)) _exit(11);
+    const std::string ballast = folder + "/ballast";
+    FILE* file = fopen(ballast.c_str(), "w");
+    const std::vector<char> block(4096);
+    while (fwrite(block.data(), 1, block.size(), file) == block.size() && fflush(file) == 0) {
+    }
+    fclose(file);
+    bool failed = false;
+    std::uint64_t version = 1;
+    for (std::uint64_t i = 2; i < 200 && !failed; ++i) {
+      auto big = s.member(4);
+      big.record = Bytes(4000, static_cast<std::uint8_t>(i));
+      failed = !commit(*store, s.id, {party::VersionRaised{i}, party::MemberPut{big}});
+      if (!failed) version = i;
+    }
+    if (!failed) _exit(12);
+    if (store->load(s.id).value()->version != version) _exit(13);
+    unlink(ballast.c_str());
+    if (!commit(*store, s.id, {party::VersionRaised{500}})) _exit(14);
+    _exit(store->load(s.id).value()->version == 500 ? 0 : 15);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+}
+
+TEST(SqliteStore, KilledAtAnyMomentItLosesNothingAcknowledged) {
+  const std::string folder = fresh_folder();
+  Sample s;
+  SeededRng rng(5);
+  std::uint64_t acknowledged = 0;
+  for (int round = 0; round < 20; ++round) {
+    int fds[2];
+    ASSERT_EQ(pipe(fds), 0);
+    const pid_t child = fork();
+    if (child == 0) {
+      close(fds[0]);
+      auto store = Sqlite::open(folder);
+      const auto loaded = store->load(s.id).value();
+      std::uint64_t version = loaded ? loaded->version : 0;
+      if (!loaded) store->commit(s.id, {party::PartyCreated{Bytes{1}}}, [](Result<void>) {});
+      for (;;) {
+        const std::uint64_t next = ++version;
+        // The member's record carries the version too: a half commit would show.
+        auto row = s.member(1);
+        row.record_version = next;
+        if (commit(*store, s.id, {party::VersionRaised{next}, party::MemberPut{row}}) &&
+            write(fds[1], &next, sizeof next) < 0)
+          _exit(1);
+      }
+    }
+    close(fds[1]);
+    std::uint64_t wanted = 1 + rng.below(60);
+    std::uint64_t version = 0;
+    while (wanted-- > 0 && read(fds[0], &version, sizeof version) == sizeof version) acknowledged = version;
+    kill(child, SIGKILL);
+    while (read(fds[0], &version, sizeof version) == sizeof version) acknowledged = version;
+    close(fds[0]);
+    waitpid(child, nullptr, 0);
+    const auto loaded = Sqlite::open(folder)->load(s.id).value();
+    ASSERT_TRUE(loaded);
+    EXPECT_GE(loaded->version, acknowledged);
+    ASSERT_EQ(loaded->members.size(), 1u);
+    EXPECT_EQ(loaded->members.begin()->second.record_version, loaded->version);
+  }
+  std::filesystem::remove_all(folder);
+}
+
+}  // namespace
+}  // namespace lanrage::store

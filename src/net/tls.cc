@@ -12,6 +12,7 @@
 #include <memory>
 
 #include "net/fd.h"
+#include "net/tls_certificate.h"
 
 namespace lanrage::net {
 namespace {
@@ -40,13 +41,9 @@ Error library_error(std::string message) {
 }
 
 Result<SpkiHash> hash_of(X509* certificate) {
-  unsigned char* der = nullptr;
-  const int size = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(certificate), &der);
-  if (size <= 0) return library_error("cannot read the certificate's key");
-  SpkiHash hash;
-  SHA256(der, static_cast<std::size_t>(size), hash.data());
-  OPENSSL_free(der);
-  return hash;
+  const auto hash = spki_hash(certificate);
+  if (!hash) return library_error("cannot read the certificate's key");
+  return *hash;
 }
 
 // Valid from 1970 to the date that RFC 5280 (section 4.1.2.5) has for "no end": nobody looks at dates of a pinned key.
@@ -99,6 +96,16 @@ Result<void> write_file(const std::string& path, const std::string& text) {
 }
 
 }  // namespace
+
+std::optional<SpkiHash> spki_hash(X509* certificate) {
+  unsigned char* der = nullptr;
+  const int size = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(certificate), &der);
+  if (size <= 0) return std::nullopt;
+  SpkiHash hash;
+  SHA256(der, static_cast<std::size_t>(size), hash.data());
+  OPENSSL_free(der);
+  return hash;
+}
 
 Result<TlsIdentity> TlsIdentity::generate() {
   const Key key(EVP_EC_gen("P-256"));

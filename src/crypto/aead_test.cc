@@ -36,8 +36,9 @@ std::vector<AeadBackend> backends() {
   if (fastest_aead() != AeadBackend::kOpenSsl) all.push_back(fastest_aead());
   return all;
 }
-INSTANTIATE_TEST_SUITE_P(Backends, Aead, testing::ValuesIn(backends()),
-                         [](const auto& info) { return info.param == AeadBackend::kOpenSsl ? "OpenSsl" : "IpsecMb"; });
+INSTANTIATE_TEST_SUITE_P(Backends, Aead, testing::ValuesIn(backends()), [](const auto& backend) {
+  return backend.param == AeadBackend::kOpenSsl ? "OpenSsl" : "IpsecMb";
+});
 
 TEST_P(Aead, AnswersThePublishedVector) {  // RFC 8439 section 2.8.2
   AeadKey sealer = key(vector_key());

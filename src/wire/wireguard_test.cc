@@ -19,9 +19,15 @@ TEST(WireGuard, WritesBackWhatItReads) {
     Bytes bytes(size);
     rng.fill(bytes);
     store_le<std::uint32_t>(bytes.data(), static_cast<std::uint32_t>(type));
-    if (type == 1) EXPECT_EQ(write(parse_initiation(bytes).value()), bytes);
-    if (type == 2) EXPECT_EQ(write(parse_response(bytes).value()), bytes);
-    if (type == 3) EXPECT_EQ(write(parse_cookie_reply(bytes).value()), bytes);
+    if (type == 1) {
+      EXPECT_EQ(write(parse_initiation(bytes).value()), bytes);
+    }
+    if (type == 2) {
+      EXPECT_EQ(write(parse_response(bytes).value()), bytes);
+    }
+    if (type == 3) {
+      EXPECT_EQ(write(parse_cookie_reply(bytes).value()), bytes);
+    }
   }
 }
 

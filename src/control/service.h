@@ -1,0 +1,174 @@
+// What a control server decides, without its sockets: sessions, parties, event streams, signalling, grants.
+//
+// Requests, proofs and streams go in as values with the time; responses and events come out by callback. A response is
+// given, and its events are sent, only after the store has the change on disk. Runs in the server on its service thread
+// and in the simulator. Owned by one thread; `post` (an option) brings the store's completions onto it.
+//
+// It opens no seal and does not know who may join better than an invite's hash: what members may believe of it is
+// checked by them (party/roster.h).
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "base/log.h"
+#include "base/result.h"
+#include "base/rng.h"
+#include "crypto/hash.h"
+#include "crypto/signature.h"
+#include "party/server_party.h"
+#include "store/store.h"
+#include "wire/control.h"
+
+namespace lanrage::control {
+
+inline constexpr Duration kSessionLife = std::chrono::hours{24};
+inline constexpr Duration kChallengeLife = std::chrono::seconds{30};
+inline constexpr Duration kGrantLife = std::chrono::hours{1};
+inline constexpr Duration kGrantRenewal = std::chrono::minutes{45};
+inline constexpr std::size_t kSessionsMax = 200000;
+inline constexpr std::size_t kSessionsPerKeyMax = 8;  // the oldest gives way
+inline constexpr std::size_t kChallengesMax = 10000;
+inline constexpr std::size_t kPartiesCachedMax = 20000;
+inline constexpr std::size_t kStreamsMax = 100000;
+inline constexpr std::size_t kStreamsPerKeyMax = 4;
+inline constexpr std::size_t kBucketsMax = 100000;
+
+// A token bucket: `burst` at once, then `per_second`.
+struct Rate {
+  double burst;
+  double per_second;
+};
+inline constexpr Rate kHellosPerAddress{500, 50};  // each costs a key and a Diffie-Hellman
+inline constexpr Rate kRequestsPerKey{100, 20};
+inline constexpr Rate kRefusalsPerAddress{300, 5};  // wrong tokens: guessing an invite is slow
+inline constexpr Rate kSignalsPerKey{300, 100};
+
+struct ServiceOptions {
+  crypto::SigningKey grant_key;
+  std::vector<wire::RelayInfo> relays;
+  std::vector<Endpoint> stun;
+  std::function<void(std::function<void()>)> post;  // runs something on the service's thread, later or at once
+};
+
+// Whom an event stream goes to. Called on the service's thread; not from inside its own calls into the service.
+struct Stream {
+  std::function<void(const wire::Event&)> send;
+  std::function<void(const Error&)> close;
+};
+
+class Service {
+ public:
+  using Respond = std::function<void(Result<wire::Response>)>;
+  using StreamId = std::uint64_t;
+
+  Service(ServiceOptions options, store::Store& store, Rng& rng, const Logger& log);
+  ~Service();
+
+  // --- sessions --- `exporter` binds the proof to the TLS session (RFC 9266).
+  Result<wire::Challenge> hello(Now now, const IpAddress& from, const wire::Hello& hello);
+  Result<wire::Session> prove(Now now, const IpAddress& from, ByteView exporter, const wire::Proof& proof);
+  // The key whose possession the token stands for. kRefused: none or too old.
+  Result<crypto::PublicKey> authenticate(Now now, ByteView token) const;
+
+  // --- requests --- of the device `by`; anything but Signal and Follow.
+  void handle_request(Now now, const IpAddress& from, const crypto::PublicKey& by, const wire::Request& request,
+                      Respond respond);
+
+  // --- streams --- The first events are sent from inside the call or soon after it. kRefused: not a member.
+  void open_stream(Now now, const crypto::PublicKey& by, const wire::Follow& follow, Stream stream,
+                   std::function<void(Result<StreamId>)> opened);
+  void close_stream(StreamId id);
+  void handle_signal(Now now, StreamId from, const wire::Signal& signal);
+
+  // The directory changed: told to every stream.
+  void set_relays(std::vector<wire::RelayInfo> relays, std::vector<Endpoint> stun);
+
+  void handle_timeout(Now now);
+  Time next_timeout() const { return next_sweep_; }
+
+  struct Stats {
+    std::uint64_t sessions = 0, streams = 0, parties_cached = 0;
+    std::uint64_t requests = 0, refused = 0, limited = 0, signals = 0;
+  };
+  Stats stats() const;
+
+ private:
+  struct Party {
+    party::ServerParty state;
+    std::size_t pending = 0;  // commits under way
+    bool dead = false;        // a commit failed: what is in memory never happened
+  };
+  using PartyPtr = std::shared_ptr<Party>;
+  struct Session {
+    crypto::PublicKey key;
+    Time expires;
+    std::uint64_t number;
+  };
+  struct Challenge {
+    crypto::PrivateKey server_key;
+    crypto::PublicKey client;
+    std::array<std::uint8_t, 32> nonce;
+    Time expires;
+  };
+  struct Bucket {
+    double tokens;
+    Time filled;
+  };
+  struct OpenStream {
+    crypto::PublicKey by;
+    party::PartyId party;
+    Stream stream;
+    Time grant_renewal;
+  };
+  struct AnyHash {
+    std::size_t operator()(const crypto::Hash& h) const { return load_le<std::size_t>(h.data()); }
+  };
+
+  bool take(Now now, const std::string& key, const Rate& rate);
+  Result<PartyPtr> find(Now now, const party::PartyId& id);
+  Result<PartyPtr> find(Now now, const wire::PartyId& id) { return find(now, party::PartyId(id)); }
+  void commit(const party::PartyId& id, const PartyPtr& party, party::Effects effects,
+              std::function<void(Result<void>)> done);
+  void settled(const party::PartyId& id, const PartyPtr& party, std::function<void(Result<void>)> done);
+  void publish(const party::PartyId& id, const std::vector<party::PartyEvent>& events);
+  void begin_stream(Now now, const crypto::PublicKey& by, const wire::Follow& follow, const PartyPtr& party,
+                    Stream stream, std::function<void(Result<StreamId>)> opened);
+  void tell(const party::PartyId& id, const wire::Event& event, const crypto::PublicKey* except = nullptr);
+  std::vector<crypto::PublicKey> online(const party::PartyId& id) const;
+  wire::Grant grant(Now now, const party::PartyId& id, const crypto::PublicKey& peer) const;
+  void evict();
+
+  void serve(Now now, const crypto::PublicKey& by, const wire::CreateParty& request, Respond respond);
+  void serve(Now now, const crypto::PublicKey& by, const wire::Join& request, Respond respond);
+  void serve(Now now, const crypto::PublicKey& by, const wire::PutRecord& request, Respond respond);
+  void serve(Now now, const crypto::PublicKey& by, const wire::AddInvite& request, Respond respond);
+  void serve(Now now, const crypto::PublicKey& by, const wire::ListInvites& request, Respond respond);
+  void serve(Now now, const crypto::PublicKey& by, const wire::RevokeInvite& request, Respond respond);
+  void serve(Now now, const crypto::PublicKey& by, const wire::PutStatements& request, Respond respond);
+  void serve(Now now, const crypto::PublicKey& by, const wire::Signal& request, Respond respond);
+  void serve(Now now, const crypto::PublicKey& by, const wire::Follow& request, Respond respond);
+
+  ServiceOptions options_;
+  store::Store& store_;
+  Rng& rng_;
+  const Logger log_;
+  std::shared_ptr<int> alive_ = std::make_shared<int>();         // what completions check before they touch us
+  std::unordered_map<crypto::Hash, Session, AnyHash> sessions_;  // by hash of the token
+  std::map<crypto::PublicKey, std::vector<crypto::Hash>> sessions_of_;
+  std::uint64_t last_session_ = 0;
+  std::map<std::array<std::uint8_t, 16>, Challenge> challenges_;
+  std::unordered_map<std::string, Bucket> buckets_;
+  std::map<party::PartyId, PartyPtr> parties_;
+  std::map<StreamId, OpenStream> streams_;
+  std::map<party::PartyId, std::vector<StreamId>> streams_of_;
+  StreamId last_stream_ = 0;
+  Time next_sweep_{};
+  Stats stats_;
+};
+
+}  // namespace lanrage::control

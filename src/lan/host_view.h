@@ -1,6 +1,6 @@
 // What this computer looks like to LAN games, as plain values: interfaces, UDP sockets, joined groups.
 //
-// `Forwarder` decides by it. The real one is read from the kernel by host/host_tables.h and cached; tests and the
+// `Forwarder` decides by it. The real one is read from the kernel by host/kernel_tables.h and cached; tests and the
 // simulator make theirs up. The party's adapter is among the interfaces.
 #pragma once
 
@@ -20,6 +20,7 @@ struct HostInterface {
   std::vector<IpPrefix> addresses;  // own addresses with their prefix length
   bool loopback = false;
   bool multicast = true;
+  friend bool operator==(const HostInterface&, const HostInterface&) = default;
 };
 
 enum class SocketKind : std::uint8_t { kUdp, kTcpListener };
@@ -36,12 +37,14 @@ struct LocalSocket {
   std::uint64_t inode = 0;  // names it under /proc
   // IP_MULTICAST_ALL: whether it hears groups that others joined. Nullopt: the kernel does not tell.
   std::optional<bool> multicast_all;
+  friend bool operator==(const LocalSocket&, const LocalSocket&) = default;
 };
 
 struct GroupMembership {
   IpAddress group;
   int interface = 0;
   int users = 1;  // sockets that joined it there
+  friend bool operator==(const GroupMembership&, const GroupMembership&) = default;
 };
 
 struct HostView {
@@ -53,6 +56,7 @@ struct HostView {
   const HostInterface* interface(int index) const;
   // Whether `address` is one of ours on an interface other than loopback.
   bool is_local(const IpAddress& address) const;
+  friend bool operator==(const HostView&, const HostView&) = default;
 };
 
 enum class Freshness : std::uint8_t {

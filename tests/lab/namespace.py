@@ -47,7 +47,8 @@ def wait_until(condition: Callable[[], object], timeout: float, what: str, step:
 def show(argv: Sequence[str], stdin: str | None = None) -> None:
     if verbose:
         given = "".join(f"\n    | {line}" for line in stdin.splitlines()) if stdin else ""
-        print(f"  $ {' '.join(argv)}{given}", flush=True)
+        with contextlib.suppress(BrokenPipeError):  # nobody reads any more; what is being cleaned up still must be
+            print(f"  $ {' '.join(argv)}{given}", flush=True)
 
 
 def execute(argv: Sequence[str], *, stdin: str | None = None, check: bool = True, timeout: float = 30,

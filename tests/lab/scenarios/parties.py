@@ -163,6 +163,7 @@ def party_clashing_network(lab: Lab) -> None:
     alice, bob = node_behind(lab, network, "public", "alice"), node_behind(lab, network, "easy", "bob")
     invite = alice.host_party(server.link)
     party = ipaddress.ip_interface(f"{alice.address()}/24").network
-    bob.host.ip("link add office type dummy", "link set office up", f"addr add {party[200]}/24 dev office")
+    bob.host.ip("link add office type veth peer name desk", "link set office up", "link set desk up",
+                f"addr add {party[200]}/24 dev office")
     bob.join(invite)
     check_all_pairs([alice, bob])

@@ -194,7 +194,7 @@ def time_to_first_ping(joiner: Node, invite: str, address: str) -> float:
     """Seconds from the start of `join` until an echo request to `address` is answered."""
     start = time.monotonic()
     joiner.join(invite)
-    wait_until(lambda: joiner.host.ping(address, wait_s=0.2) == 1, 10, f"{joiner.name} reaches {address}", 0)
+    wait_until(lambda: joiner.host.ping(address, wait_s=0.2) == 1, 10, f"{joiner.name} reaches {address}")
     return time.monotonic() - start
 
 

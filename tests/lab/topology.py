@@ -22,6 +22,7 @@ import pathlib
 import subprocess
 
 import nat
+from echo import Echo
 from link import Links, Shape
 from namespace import NETNS, LabError, Namespace, connect
 
@@ -56,13 +57,8 @@ class Host(Namespace):
         return ["nsenter", f"--net={NETNS / self.full_name}", f"--mount=/proc/{self._keeper.pid}/ns/mnt"]
 
     def ping(self, address: str, count: int = 1, interval_s: float = 0.01, wait_s: float = 1, size: int = 56) -> float:
-        """Share of echo requests to `address` that were answered, 0 to 1."""
-        done = self.run("ping", "-n", "-q", "-c", str(count), "-i", str(interval_s), "-W", str(wait_s), "-s", str(size),
-                        address, check=False, timeout=10 + count * interval_s + wait_s)
-        for line in done.stdout.splitlines():
-            if " received" in line:
-                return int(line.split(",")[1].split()[0]) / count
-        return 0.0
+        """Share of echo requests to `address` that were answered, 0 to 1; each has at least `wait_s` for it."""
+        return Echo(self, address, size).answered(count, interval_s, wait_s) / count
 
     def root(self) -> pathlib.Path:
         """The host's file system, as seen from outside."""

@@ -326,7 +326,7 @@ Result<void> Netlink::remove_neighbour(unsigned interface, const IpAddress& addr
 
 Result<void> Netlink::set_up(unsigned interface, bool up) {
   return done(up ? "switch an interface on" : "switch an interface off",
-              change_link(socket_->handle.get(), interface, up ? IFF_UP : 0u, IFF_UP, 0, nullptr, 0));
+              change_link(socket_->handle.get(), interface, up ? unsigned{IFF_UP} : 0u, IFF_UP, 0, nullptr, 0));
 }
 
 Result<void> Netlink::set_mtu(unsigned interface, int mtu) {

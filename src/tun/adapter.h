@@ -81,7 +81,7 @@ class Adapter {
 
 struct AdapterOptions {
   Kind kind = Kind::kTap;
-  std::string name;                // exactly this, or
+  std::string name{};              // exactly this, or
   std::string prefix = "lanrage";  // the first free of prefix0, prefix1, ...
   int mtu = 1420;
   Mac mac{};                // TAP: our own address, `mac_from_key`; zero: the kernel picks one

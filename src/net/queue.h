@@ -51,13 +51,19 @@ class Queue {
     waiting_.reserve(capacity_);
   }
 
+  // Any thread: how many wait now.
+  std::size_t size() const {
+    const std::lock_guard lock(mutex_);
+    return waiting_.size();
+  }
+
   int fd() const { return event_.fd(); }  // readable: something may wait
   std::uint64_t dropped() const { return dropped_.load(std::memory_order_relaxed); }
 
  private:
   Event event_;
   const std::size_t capacity_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::vector<T> waiting_;
   std::atomic<std::uint64_t> dropped_{0};
 };

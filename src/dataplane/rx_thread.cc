@@ -1,0 +1,175 @@
+#include "dataplane/rx_thread.h"
+
+#include <pthread.h>
+
+#include <algorithm>
+
+#include "net/clock.h"
+#include "wire/wireguard.h"
+
+namespace lanrage::dataplane {
+
+namespace wg = wire::wireguard;
+using Action = node::InboundVerdict::Action;
+
+DataPlane::RxThread::RxThread(DataPlane& plane, net::Poller poller)
+    : plane_(plane),
+      poller_(std::move(poller)),
+      forwarding_(plane.forwarding_),
+      writer_(plane.adapter_, {.tcp = true, .udp = true, .verify = plane.options_.verify_checksums}),
+      memory_(new std::uint8_t[kBufferBytes]),
+      coalesced_(kBufferBytes / kCoalescedBytes),
+      singles_(std::min(kBufferBytes / kSingleBytes, net::UdpSocket::kBatchMax)) {
+  for (std::size_t i = 0; i < coalesced_.size(); ++i)
+    coalesced_[i].buffer = MutableBytes(memory_.get() + i * kCoalescedBytes, kCoalescedBytes);
+  for (std::size_t i = 0; i < singles_.size(); ++i)
+    singles_[i].buffer = MutableBytes(memory_.get() + i * kSingleBytes, kSingleBytes);
+}
+
+DataPlane::RxThread::~RxThread() { stop(); }
+
+void DataPlane::RxThread::start() {
+  thread_ = std::thread([this] { run(); });
+  pthread_setname_np(thread_.native_handle(), "lanrage-rx");
+}
+
+void DataPlane::RxThread::stop() {
+  wake();
+  if (thread_.joinable()) thread_.join();
+}
+
+void DataPlane::RxThread::run() {
+  refresh();
+  while (!plane_.stopping_.load(std::memory_order_acquire)) {
+    const auto ready = poller_.wait(now_, kNever);
+    now_ = net::now().time;
+    if (forwarding_.refresh([] {})) refresh();
+    for (const net::Ready& one : ready) {
+      if (one.tag == kV4Tag) receive(*plane_.sockets_.v4());
+      if (one.tag == kV6Tag) receive(*plane_.sockets_.v6());
+    }
+    store_stats();
+  }
+}
+
+void DataPlane::RxThread::refresh() {
+  if (identity_ == forwarding_->identity) return;
+  identity_ = forwarding_->identity;
+  door_.reset();
+  if (identity_) door_.emplace(*identity_, rng_);
+}
+
+void DataPlane::RxThread::receive(net::UdpSocket& socket) {
+  const std::span<net::ReceiveSlot> slots = socket.coalesces() ? coalesced_ : singles_;
+  for (int round = 0; round < kRoundsMax; ++round) {
+    const std::size_t count = socket.receive(slots);
+    for (const net::ReceiveSlot& slot : slots.first(count)) {
+      ++stats_.batches;
+      if (slot.truncated) continue;
+      const Path from = forwarding_->path_from(slot.source);
+      net::for_each_datagram(slot, [&](MutableBytes datagram) { handle_datagram(from, datagram); });
+    }
+    flush();
+    if (count < slots.size()) return;
+  }
+}
+
+void DataPlane::RxThread::handle_datagram(const Path& from, MutableBytes datagram) {
+  ++stats_.datagrams;
+  const wire::Protocol protocol = wire::protocol_of(datagram);
+  if (protocol == wire::Protocol::kWireGuard) {
+    if (datagram[0] == static_cast<std::uint8_t>(wg::Type::kData)) return handle_data(from, datagram);
+    return handle_handshake(from, datagram);
+  }
+  if (protocol == wire::Protocol::kUnknown || !plane_.options_.other_protocols) {
+    ++stats_.unknown;
+    return;
+  }
+  plane_.queues_->messages.push({protocol, from, to_bytes(datagram)});
+}
+
+void DataPlane::RxThread::handle_handshake(const Path& from, ByteView datagram) {
+  const auto type = wg::parse_type(datagram);
+  if (!type) {
+    ++stats_.unknown;
+    return;
+  }
+  net::Queue<ReceivedHandshake>& queue = plane_.queues_->handshakes;
+  if (*type != wg::Type::kCookieReply) {
+    const auto verdict = door_ ? door_->check(now_, from, datagram) : tunnel::CookieChecker::Verdict::kInvalid;
+    if (verdict == tunnel::CookieChecker::Verdict::kInvalid) {
+      ++stats_.bad_mac;
+      return;
+    }
+    if (load_.note(now_, queue.size())) {
+      if (verdict != tunnel::CookieChecker::Verdict::kValidCookie) {
+        ++stats_.cookies;
+        const Bytes reply = door_->make_reply(now_, from, datagram);
+        plane_.sockets_.send(net::SendItem{.destination = from.endpoint, .bytes = reply});
+        return;
+      }
+      if (!limiter_.allow(now_, from.endpoint.address)) {
+        ++stats_.limited;
+        return;
+      }
+    }
+  }
+  queue.push({from, to_bytes(datagram)});
+}
+
+void DataPlane::RxThread::handle_data(const Path& from, MutableBytes datagram) {
+  const node::InboundVerdict verdict = inbound_.handle_datagram(*forwarding_, now_, from, datagram);
+  if (verdict.first) plane_.queues_->attention.signal();
+  switch (verdict.action) {
+    case Action::kNothing:
+    case Action::kDrop:
+      return;
+    case Action::kDeliver:
+      return deliver(verdict);
+    case Action::kForward: {
+      const crypto::PublicKey& target = forwarding_->peer(verdict.forward_slot)->key;
+      if (!plane_.queues_->clear.push({target, verdict.forward_slot, to_bytes(verdict.packet)}))
+        inbound_.note_drop(node::InboundDrop::kQueueFull);
+      return;
+    }
+    case Action::kFrame:
+    case Action::kGroup: {
+      const crypto::PublicKey& peer = forwarding_->peer(verdict.slot)->key;
+      if (!plane_.queues_->frames.push({peer, verdict.action == Action::kGroup, to_bytes(verdict.packet)}))
+        inbound_.note_drop(node::InboundDrop::kQueueFull);
+      return;
+    }
+  }
+}
+
+void DataPlane::RxThread::deliver(const node::InboundVerdict& verdict) {
+  ByteView packet = verdict.packet;
+  if (verdict.reassembled) {
+    if (reassembled_.empty()) reassembled_.resize(kReassembledMax);
+    if (reassembled_used_ == kReassembledMax) flush();
+    auto& place = reassembled_[reassembled_used_++];
+    std::copy(packet.begin(), packet.end(), place.begin());
+    packet = ByteView(place).first(packet.size());
+  }
+  ++stats_.delivered;
+  writer_.add(packet, verdict.lane == node::Lane::kBulk);
+}
+
+void DataPlane::RxThread::flush() {
+  if (writer_.flush() == tun::IoStatus::kClosed) plane_.note_adapter_closed();
+  reassembled_used_ = 0;
+}
+
+void DataPlane::RxThread::store_stats() {
+  const tun::Writer::Stats& written = writer_.stats();
+  stats_.frames = written.frames;
+  stats_.frames_lost = written.dropped;
+  stats_.refused_merges = written.refused;
+  stats_.overflows = 0;
+  if (plane_.sockets_.v4() != nullptr) stats_.overflows += plane_.sockets_.v4()->overflows();
+  if (plane_.sockets_.v6() != nullptr) stats_.overflows += plane_.sockets_.v6()->overflows();
+  stats_.dropped = inbound_.dropped();
+  plane_.rx_stats_.store(stats_);
+}
+
+}  // namespace lanrage::dataplane

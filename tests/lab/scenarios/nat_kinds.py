@@ -122,10 +122,12 @@ def nat_kinds_second_opinion(lab: Lab) -> None:
                  "--no-tls", "--no-dtls", "--log-file", "stdout", "--pidfile", str(lab.state / "turn.pid"),
                  "--userdb", str(lab.state / "turn.db"))
     server.wait_listening("5.9.1.3", 3479, "udp")
-    for kind, mapping, filtering in (("easy", "Endpoint Independent", "Address and Port Dependent"),
-                                     ("cone", "Endpoint Independent", "Endpoint Independent"),
-                                     ("sym", "Address and Port Dependent", "Address and Port Dependent")):
-        said = network.host(kind, kind).run("turnutils_natdiscovery", "-m", "-f", "5.9.1.2", timeout=20).stdout
-        verdicts = re.findall(r"NAT with (.+?) (Mapping|Filtering)!", said)
-        expect_equal({what: verdict for verdict, what in verdicts}, {"Mapping": mapping, "Filtering": filtering},
-                     f"turnutils_natdiscovery on {kind}")
+    wanted = {"easy": {"Mapping": "Endpoint Independent", "Filtering": "Address and Port Dependent"},
+              "cone": {"Mapping": "Endpoint Independent", "Filtering": "Endpoint Independent"},
+              "sym": {"Mapping": "Address and Port Dependent", "Filtering": "Address and Port Dependent"}}
+    asked = {kind: network.host(kind, kind).start("discovery", "turnutils_natdiscovery", "-m", "-f", "5.9.1.2")
+             for kind in wanted}
+    for kind, process in asked.items():
+        wait_until(lambda: not process.running(), 20, f"turnutils_natdiscovery ends on {kind}")
+        verdicts = re.findall(r"NAT with (.+?) (Mapping|Filtering)!", process.output())
+        expect_equal({what: verdict for verdict, what in verdicts}, wanted[kind], f"turnutils_natdiscovery on {kind}")

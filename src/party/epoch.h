@@ -15,7 +15,7 @@ namespace lanrage::party {
 
 inline constexpr std::size_t kPartySecretSize = 16;
 inline constexpr std::size_t kEpochMembersMax = 1000;
-inline constexpr std::size_t kBundleBytesMax = 64 + 64 * kEpochMembersMax;
+inline constexpr std::size_t kBundleBytesMax = 64 + 48 * kEpochMembersMax;
 
 using RecordKey = crypto::Secret<struct RecordKeyTag>;  // MACs member records
 using ProbeKey = crypto::Secret<struct ProbeKeyTag>;    // authenticates probes of one pair

@@ -112,6 +112,12 @@ SignedRecord SignedRecord::make(const MemberRecord& record, const Identity& self
   return out;
 }
 
+SignedRecord SignedRecord::unsigned_draft(MemberRecord record) {
+  SignedRecord out;
+  out.record_ = std::move(record);
+  return out;
+}
+
 std::optional<SignedRecord> SignedRecord::parse(ByteView encoded) {
   if (encoded.size() > kRecordBytesMax || encoded.size() < kTrailer) return std::nullopt;
   ByteReader in(encoded.first(encoded.size() - kTrailer));

@@ -43,6 +43,8 @@ class SignedRecord {
  public:
   // Signs and MACs. `self` holds the record's keys; fields are valid (names, bounds) and routes sorted.
   static SignedRecord make(const MemberRecord& record, const Identity& self, const RecordKey& key);
+  // Nothing signed yet: fields to make() a record from.
+  static SignedRecord unsigned_draft(MemberRecord record);
   // Form only: ask signature_valid() and mac_valid() next.
   static std::optional<SignedRecord> parse(ByteView encoded);
 

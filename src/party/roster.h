@@ -6,9 +6,9 @@
 // updates to other members, and encode() to the state file (mode 0600: it holds secrets).
 #pragma once
 
+#include <algorithm>
 #include <map>
 #include <optional>
-#include <set>
 #include <string>
 #include <variant>
 #include <vector>
@@ -90,7 +90,10 @@ class Roster {
   RosterEvents apply_snapshot(const PartySnapshot& snapshot);
   RosterEvents apply_record(ByteView record);
   RosterEvents apply_statements(const std::vector<Bytes>& statements, ByteView bundle);
-  RosterEvents apply_event(const PartyEventBody& event);
+  RosterEvents apply_event(const PartyEvent& event);
+  // The number of the last event that was applied piecewise; apply_snapshot and apply_event do this themselves. The
+  // owner's requests carry it, so that nobody who joined meanwhile is shut out.
+  void saw(std::uint64_t number) { seen_ = number; }
   RosterEvents apply_update(ByteView piece);  // from another member; any order, any repetition
 
   // --- between members ---
@@ -113,9 +116,9 @@ class Roster {
   const Member* find(std::string_view name) const;  // as shown, without regard to case
   // Newest epoch first; empty for a stranger.
   std::vector<PairKeys> pair_keys(const crypto::PublicKey& peer) const;
-  std::uint32_t epoch() const { return chain_.epoch(); }  // the newest one announced
+  std::uint32_t epoch() const { return std::max(chain_.epoch(), floor_.epoch); }  // the newest one announced
   // An epoch began whose secret we were not given: rejoin() where invite() still gives a way, else ask again later.
-  bool missing_secret() const { return !secrets_.contains(chain_.epoch()) && !removed_; }
+  bool missing_secret() const { return !secrets_.contains(epoch()) && !removed_; }
   std::optional<Invite> invite() const;  // the one we came by, until our first record was published
   std::optional<Departure> removed() const { return removed_; }
 
@@ -148,33 +151,52 @@ class Roster {
     InviteSecret secret;
     WallTime expires{};
   };
+  // What the invite's envelope said of the chain: less than that is an old state, or a tombstone kept from us.
+  struct Floor {
+    std::uint32_t length = 0;
+    crypto::Hash head{};
+    std::uint32_t epoch = 0;
+  };
+
   Roster(Identity self, Genesis genesis, Bytes encoded_genesis);
-  const PartySecret* secret_of(std::uint32_t epoch) const;
+  Result<void> read_chain(ByteReader& in);
+  Result<void> read_records(ByteReader& in);
+  Result<void> read_invites(ByteReader& in);
+  Result<InviteContents> open_envelope(const InviteSecret& secret, ByteView envelope) const;
   void hold_secret(std::uint32_t epoch, const PartySecret& secret);
-  void remake_own_record(const SelfSettings& settings, bool left);
+  void make_own_record(const SelfSettings& settings, bool left, std::uint64_t above);
   SelfSettings settings() const;
 
   void take_statement(ByteView encoded, RosterEvents& events);
   void take_bundle(ByteView encoded, RosterEvents& events);
-  void take_record(ByteView encoded, RosterEvents& events);
+  // False when it was refused for an address that another record, still to come, may set free.
+  bool take_record(ByteView encoded, bool last_try, RosterEvents& events);
+  void take_records(const std::vector<Bytes>& records, RosterEvents& events);
   void take_own_record(const SignedRecord& record, RosterEvents& events);
+  void store(SignedRecord record, const crypto::SharedSecret& dh, RosterEvents& events);
+  void settle(RosterEvents& events);
   void check_secrets(RosterEvents& events);
   void apply_member_list(RosterEvents& events);
-  void settle(RosterEvents& events);
+  void depart(const crypto::PublicKey& key, Departure how, RosterEvents& events);
   std::optional<Why> judge(const SignedRecord& record) const;
   std::optional<Why> judge_pins(const MemberRecord& record) const;
   std::optional<Why> judge_epoch(const SignedRecord& record) const;
-  void depart(const crypto::PublicKey& key, Departure how, RosterEvents& events);
+  const SignedRecord* known_record(const crypto::PublicKey& key) const;
   std::string shown_name(const MemberRecord& record) const;
+  std::vector<const Bytes*> shareable_records() const;
+  crypto::Mac records_digest() const;
+  Result<void> may_speak() const;
+  Bytes sealed_invite(const InviteSecret& secret, const Chain& chain, const PartySecret& party_secret, Rng& rng) const;
   Result<StatementsRequest> new_epoch(WallTime now, std::vector<Statement> statements, Chain chain,
-                                      const std::optional<crypto::PublicKey>& without, Rng& rng) const;
+                                      const SignedRecord* without, Rng& rng) const;
 
   Identity self_;
   Bytes encoded_genesis_;
   Chain chain_;
+  Floor floor_;
   ServerInfo server_;
   std::map<std::uint32_t, PartySecret, std::greater<>> secrets_;  // by epoch, newest first
-  std::optional<EpochBundle> bundle_;                             // of the current epoch, with the signed list
+  std::optional<EpochBundle> bundle_;                             // of the chain's epoch, with the signed list
   SignedRecord own_;
   bool published_ = false;
   std::map<crypto::PublicKey, Member> members_;
@@ -182,6 +204,7 @@ class Roster {
   std::optional<InviteSecret> joined_by_;
   std::map<InviteId, OwnInvite> invites_;
   std::optional<Departure> removed_;
+  std::uint64_t seen_ = 0;
 };
 
 }  // namespace lanrage::party

@@ -275,6 +275,7 @@ Result<InviteRow> ServerParty::add_invite(WallTime now, const crypto::PublicKey&
     return Error{Code::kInvalid, format("an invite has 1 to {} uses", kInviteUsesMax)};
   }
   if (request.expires <= now) return Error{Code::kInvalid, "the invite would expire at once"};
+  if (request.expires > now + kInviteLifetimeMax) return Error{Code::kInvalid, "an invite lives for a year at most"};
   if (request.envelope.empty() || request.envelope.size() > kInviteEnvelopeBytesMax) {
     return Error{Code::kInvalid, "the invite's envelope is empty or too large"};
   }

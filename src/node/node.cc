@@ -1,0 +1,506 @@
+#include "node/node.h"
+
+#include <algorithm>
+
+#include "base/format.h"
+#include "wire/demux.h"
+#include "wire/inner.h"
+#include "wire/wireguard.h"
+
+namespace lanrage::node {
+namespace {
+
+constexpr Duration kCountersEvery = std::chrono::seconds{1};
+
+tunnel::DeviceOptions device_options(tunnel::Tai64n floor) {
+  tunnel::DeviceOptions options;
+  options.timestamp_floor = floor;
+  options.roaming = false;  // paths/ chooses
+  return options;
+}
+
+// Relays route initiations and probes by name; every other WireGuard message by its receiver index.
+bool travels_by_name(ByteView datagram) {
+  const wire::Protocol protocol = wire::protocol_of(datagram);
+  return protocol == wire::Protocol::kProbe || (protocol == wire::Protocol::kWireGuard && datagram[0] == 1);
+}
+
+}  // namespace
+
+Node::Node(const NodeOptions& options, const party::Identity& identity, tunnel::Tai64n timestamp_floor,
+           lan::HostTables& tables, Rng& rng, Logger log)
+    : options_(options),
+      identity_(identity),
+      rng_(rng),
+      log_(log.named("node")),
+      party_log_(log.named("party")),
+      paths_log_(log.named("paths")),
+      instance_(rng.u32()),
+      tunnel_(device_options(timestamp_floor), rng, log.named("tunnel")),
+      stun_(rng),
+      relays_(identity.private_key(), rng),
+      tables_(tables),
+      filter_(std::make_shared<PortFilter>(false, std::span<const FilterRule>())),
+      flows_(std::make_shared<Flows>(rng.u64())) {}
+
+Node::~Node() = default;
+
+void Node::event(NodeEvent event) {
+  // Each kind stands in the queue once: all of them mean "look again".
+  const bool queued =
+      std::any_of(events_.begin(), events_.end(), [&](const NodeEvent& e) { return e.index() == event.index(); });
+  if (!queued) events_.push_back(event);
+}
+
+Node::Link* Node::link_of(const crypto::PublicKey& key) {
+  auto it = links_.find(key);
+  return it == links_.end() ? nullptr : it->second.get();
+}
+
+void Node::set_filter(Now now, bool strict, std::vector<FilterRule> rules) {
+  strict_ = strict;
+  rules_ = std::move(rules);
+  filter_ = std::make_shared<PortFilter>(strict_, rules_);
+  forwarding_dirty_ = true;
+  pump(now);
+}
+
+// --- what happens --------------------------------------------------------------------------------------------------
+
+void Node::handle_datagram(Now now, const Endpoint& source, ByteView datagram, bool under_load) {
+  Path path{source, false};
+  Link* sender = nullptr;
+  if (wire::protocol_of(datagram) == wire::Protocol::kRelay) {
+    const auto inbound = relays_.handle_packet(now.time, source, datagram);
+    if (!inbound) return pump(now);
+    auto name = relay_names_.find(inbound->peer);
+    if (name != relay_names_.end()) sender = link_of(name->second);
+    path = inbound->path;
+    datagram = inbound->payload;
+  } else if (relays_.is_relay(source)) {
+    path.relayed = true;
+  }
+  switch (wire::protocol_of(datagram)) {
+    case wire::Protocol::kWireGuard:
+      tunnel_.handle_packet(now, path, datagram, under_load);
+      break;
+    case wire::Protocol::kProbe: {
+      const auto tag = wire::probe_tag_of(datagram);
+      auto owner = tag ? tags_.find(*tag) : tags_.end();
+      Link* link = owner == tags_.end() ? nullptr : link_of(owner->second);
+      if (link != nullptr && (sender == nullptr || sender == link))
+        link->selector->handle_packet(now.time, path, datagram);
+      break;
+    }
+    case wire::Protocol::kStun:
+      stun_.handle_packet(now.time, source, datagram);
+      break;
+    case wire::Protocol::kRelay:
+    case wire::Protocol::kUnknown:
+      break;
+  }
+  pump(now);
+}
+
+void Node::handle_frame(Now now, const crypto::PublicKey& peer, ByteView frame) {
+  Link* link = link_of(peer);
+  if (link == nullptr) return;
+  const auto type = wire::inner_type(frame);
+  if (type == wire::InnerType::kEcho) {
+    const auto echo = wire::Echo::parse(frame);
+    if (!echo) return;
+    if (echo->kind == wire::Echo::Kind::kRequest) {
+      wire::Echo reply = *echo;
+      reply.kind = wire::Echo::Kind::kReply;
+      const auto bytes = reply.bytes();
+      send_inner(now, *link, to_bytes(bytes), Lane::kGame);
+    } else if (auto ping = pings_.find(echo->id); ping != pings_.end() && ping->second.peer == peer) {
+      PingAnswer answer{now.time - ping->second.sent, {}};
+      if (const auto path = link->selector->selected()) answer.path = {path->relayed, path->endpoint, std::nullopt};
+      const auto done = std::move(ping->second.done);
+      pings_.erase(ping);
+      done(std::move(answer));
+    }
+  } else if (type == wire::InnerType::kMember) {
+    if (const auto message = wire::MemberMessage::parse(frame)) handle_member_message(now, *link, *message);
+  } else if (type == wire::InnerType::kLan) {
+    const party::Member* member = roster_ ? roster_->find(peer) : nullptr;
+    if (member == nullptr || !lan_) return;
+    const party::MemberRecord& record = member->record.record();
+    std::vector<IpPrefix> addresses = {IpPrefix::host(record.ipv4), IpPrefix::host(record.ipv6())};
+    addresses.insert(addresses.end(), record.routes.begin(), record.routes.end());
+    lan_->handle_envelope(now.time, {lan::origin_of(peer.bytes()), addresses}, frame);
+  }
+  pump(now);
+}
+
+void Node::handle_group_packet(Now now, ByteView packet) {
+  if (!lan_) return;
+  lan_->handle_adapter_packet(now.time, packet);
+  pump(now);
+}
+
+void Node::handle_captured(Now now, int interface, ByteView packet) {
+  if (!lan_) return;
+  lan_->handle_captured_packet(now.time, interface, packet);
+  pump(now);
+}
+
+void Node::handle_join_failed(const IpAddress& group, const std::string& why) {
+  if (lan_) lan_->handle_join_failed(group, why);
+}
+
+void Node::handle_waiting(Now now, const crypto::PublicKey& peer, ByteView packet) {
+  Link* link = link_of(peer);
+  if (link == nullptr) return;
+  if (link->sending && link->sending->usable(now.time)) {  // it came up while the packet was on its way here
+    inners_.push_back({link->slot, peer, Lane::kBulk, to_bytes(packet)});
+    return;
+  }
+  if (link->waiting.size() >= kWaitingPacketsMax) link->waiting.pop_front();
+  link->waiting.push_back({now.time + kSessionless, to_bytes(packet), Lane::kBulk});
+  if (link->selector->selected()) tunnel_.handle_outbound(now, peer);
+  pump(now);
+}
+
+void Node::handle_counters(Now now) {
+  for (auto& [key, link] : links_) {
+    const tunnel::Activity activity = link->state->counters.read();
+    tunnel_.handle_activity(now, key, activity);
+    if (activity.last_data_sent > link->seen.last_data_sent) link->selector->handle_sent(now.time);
+    if (activity.last_received > link->seen.last_received && activity.source)
+      link->selector->handle_received(now.time, *activity.source);
+    link->seen = activity;
+  }
+  counters_due_ = links_.empty() ? kNever : now.time + kCountersEvery;
+  pump(now);
+}
+
+void Node::handle_interfaces(Now now, const std::vector<paths::InterfaceAddress>& addresses, std::uint16_t port) {
+  const bool changed =
+      port != port_ || interfaces_.size() != addresses.size() ||
+      !std::equal(addresses.begin(), addresses.end(), interfaces_.begin(),
+                  [](const auto& a, const auto& b) { return a.prefix == b.prefix && a.is_ours == b.is_ours; });
+  if (!changed) return;
+  interfaces_ = addresses;
+  port_ = port;
+  std::vector<IpAddress> own;
+  for (const auto& address : interfaces_) own.push_back(address.prefix.address);
+  stun_.set_local(own, port_);
+  stun_.restart(now.time);
+  relays_.restart(now.time);
+  refresh_candidates(now);
+  pump(now);
+}
+
+void Node::handle_timeout(Now now) {
+  if (now.time >= counters_due_) handle_counters(now);
+  tunnel_.handle_timeout(now);
+  stun_.handle_timeout(now.time);
+  relays_.handle_timeout(now.time);
+  if (lan_) lan_->handle_timeout(now.time);
+  for (auto& [key, link] : links_) {
+    link->selector->handle_timeout(now.time);
+    while (!link->waiting.empty() && link->waiting.front().until <= now.time) link->waiting.pop_front();
+  }
+  for (auto it = pings_.begin(); it != pings_.end();) {
+    if (it->second.deadline > now.time) {
+      ++it;
+      continue;
+    }
+    const auto done = std::move(it->second.done);
+    it = pings_.erase(it);
+    done(Error{Code::kTimedOut, "no answer", "`lanrage status` says how the player is reached"});
+  }
+  pump(now);
+}
+
+std::optional<Time> Node::next_timeout() const {
+  Time next = counters_due_;
+  auto consider = [&next](std::optional<Time> time) {
+    if (time) next = std::min(next, *time);
+  };
+  consider(tunnel_.next_timeout());
+  consider(stun_.next_timeout());
+  consider(relays_.next_timeout());
+  if (lan_) consider(lan_->next_timeout());
+  for (const auto& [key, link] : links_) {
+    consider(link->selector->next_timeout());
+    if (!link->waiting.empty()) consider(link->waiting.front().until);
+  }
+  for (const auto& [id, ping] : pings_) consider(ping.deadline);
+  return next == kNever ? std::nullopt : std::optional<Time>(next);
+}
+
+// --- ping ----------------------------------------------------------------------------------------------------------
+
+void Node::ping(Now now, std::string_view name, Duration timeout, Done<PingAnswer> done) {
+  auto member = member_named(name);
+  if (!member) return done(std::move(member).error());
+  Link* link = link_of((*member)->record.record().public_key);
+  if (link == nullptr) return done(Error{Code::kNotFound, "that is you", "ping another player"});
+  const std::uint16_t id = ++last_ping_;
+  pings_[id] = {link->key, now.time, now.time + timeout, std::move(done)};
+  const wire::Echo echo{wire::Echo::Kind::kRequest, id, 0, 0};
+  const auto bytes = echo.bytes();
+  send_inner(now, *link, to_bytes(bytes), Lane::kGame);
+  pump(now);
+}
+
+void Node::send_inner(Now now, Link& link, Bytes inner, Lane lane) {
+  if (link.sending && link.sending->usable(now.time)) {
+    inners_.push_back({link.slot, link.key, lane, std::move(inner)});
+    return;
+  }
+  if (link.waiting.size() >= kWaitingPacketsMax) link.waiting.pop_front();
+  link.waiting.push_back({now.time + kSessionless, std::move(inner), lane});
+  if (link.selector->selected()) tunnel_.handle_outbound(now, link.key);
+}
+
+// --- what comes of it ----------------------------------------------------------------------------------------------
+
+void Node::send_to(const Path& path, const crypto::PublicKey& peer, Bytes datagram) {
+  if (path.relayed && travels_by_name(datagram)) {
+    Bytes framed(datagram.size() + wire::kRelayHeaderBytes);
+    paths::RelayClient::frame(wire::relay_peer(peer), datagram, framed);
+    datagram = std::move(framed);
+  }
+  datagrams_.push_back({path.endpoint, std::move(datagram)});
+}
+
+void Node::pump(Now now) {
+  // Each part's output may be another's input; they settle within a few rounds.
+  while (pump_tunnel(now) || pump_relays(now) || pump_links(now)) {
+  }
+  pump_stun(now);
+  pump_lan();
+  if (forwarding_dirty_) publish();
+}
+
+bool Node::pump_tunnel(Now now) {
+  bool any = false;
+  while (auto happened = tunnel_.poll_event()) {
+    any = true;
+    if (std::holds_alternative<tunnel::TimestampFloorRaised>(*happened)) {
+      event(SaveTimestampFloor{});
+      continue;
+    }
+    const crypto::PublicKey peer = std::visit(
+        [](const auto& e) {
+          if constexpr (requires { e.peer; }) return e.peer;
+          return crypto::PublicKey();
+        },
+        *happened);
+    Link* link = link_of(peer);
+    if (link == nullptr) continue;
+    if (auto* ready = std::get_if<tunnel::SessionReady>(&*happened)) {
+      link->sessions.push_back({ready->receive->local_index(), ready->send, ready->receive});
+      relays_.add_index(now.time, ready->receive->local_index());
+      if (ready->initiator) {
+        link->sending = ready->send;
+        if (link->connecting_since)
+          paths_log_.timed(op::kConnectToPeer, now.time - *std::exchange(link->connecting_since, std::nullopt));
+        announce_summary(now, *link);
+        // The responder may send only once it has heard from us.
+        if (link->waiting.empty()) inners_.push_back({link->slot, peer, Lane::kGame, {}});
+      }
+    } else if (auto* confirmed = std::get_if<tunnel::SessionConfirmed>(&*happened)) {
+      for (const SessionKeys& session : link->sessions) {
+        if (session.local_index == confirmed->local_index) link->sending = session.send;
+      }
+      if (link->connecting_since)
+        paths_log_.timed(op::kConnectToPeer, now.time - *std::exchange(link->connecting_since, std::nullopt));
+      announce_summary(now, *link);
+    } else if (auto* retired = std::get_if<tunnel::SessionRetired>(&*happened)) {
+      std::erase_if(link->sessions, [&](const SessionKeys& s) { return s.local_index == retired->local_index; });
+      if (link->sending && link->sending->local_index() == retired->local_index) link->sending.reset();
+      relays_.remove_index(retired->local_index);
+    } else if (std::holds_alternative<tunnel::KeepaliveDue>(*happened)) {
+      if (link->sending) inners_.push_back({link->slot, peer, Lane::kGame, {}});
+      continue;
+    } else if (std::holds_alternative<tunnel::HandshakeFailed>(*happened)) {
+      link->waiting.clear();
+    } else {
+      continue;
+    }
+    if (link->sending) {
+      for (Waiting& waiting : link->waiting)
+        inners_.push_back({link->slot, peer, waiting.lane, std::move(waiting.packet)});
+      link->waiting.clear();
+    }
+    forwarding_dirty_ = true;
+    event(StatusChanged{});
+  }
+  while (auto transmit = tunnel_.poll_transmit()) {
+    any = true;
+    std::optional<Path> path = transmit->path;
+    if (!path && transmit->peer) {
+      if (Link* link = link_of(*transmit->peer)) path = link->selector->selected();
+    }
+    if (!path) continue;
+    const std::uint8_t type = transmit->datagram[0];
+    if (type == 1 || type == 2) {  // its sender index is what answers and data will carry
+      relays_.add_index(now.time, load_le<std::uint32_t>(transmit->datagram.data() + 4));
+      pump_relays(now);
+    }
+    send_to(*path, transmit->peer.value_or(crypto::PublicKey()), std::move(transmit->datagram));
+  }
+  return any;
+}
+
+bool Node::pump_relays(Now now) {
+  bool any = false;
+  while (auto transmit = relays_.poll_transmit()) {
+    datagrams_.push_back({transmit->to, std::move(transmit->datagram)});
+  }
+  bool moved = false;
+  while (auto happened = relays_.poll_event()) {
+    any = true;
+    using Kind = paths::RelayClient::Event::Kind;
+    switch (happened->kind) {
+      case Kind::kRegistered:
+        paths_log_.debug("registered with a relay", {{"relay", happened->path.endpoint.text()}});
+        moved = true;
+        break;
+      case Kind::kLost:
+        paths_log_.warn("a relay does not answer");
+        moved = true;
+        break;
+      case Kind::kIndexTaken:
+        tunnel_.reject_index(now, happened->index);
+        break;
+      case Kind::kAbsent: {
+        auto name = relay_names_.find(happened->peer);
+        if (Link* link = name == relay_names_.end() ? nullptr : link_of(name->second))
+          link->selector->handle_relay_absent(now.time, happened->path);
+        break;
+      }
+      case Kind::kGrantWanted:
+        follow();
+        break;  // a stream begins with a fresh grant
+    }
+  }
+  if (moved) {
+    for (auto& [key, link] : links_) link->selector->set_relays(now.time, relays_.registered());
+    forwarding_dirty_ = true;
+  }
+  return any;
+}
+
+bool Node::pump_links(Now now) {
+  bool any = false;
+  for (auto& [key, link] : links_) {
+    while (auto happened = link->selector->poll_event()) {
+      any = true;
+      using Kind = paths::Selector::Event::Kind;
+      switch (happened->kind) {
+        case Kind::kSelected:
+          paths_log_.debug("path chosen", {{"peer", key.base64()},
+                                           {"path", happened->path.endpoint.text()},
+                                           {"relayed", happened->path.relayed},
+                                           {"proven", happened->valid}});
+          forwarding_dirty_ = true;
+          // One side begins, so that two handshakes do not cross; either begins when packets wait.
+          if (!link->sending && (identity_.public_key() < key || !link->waiting.empty()))
+            tunnel_.start_handshake(now, key);
+          break;
+        case Kind::kLost:
+          paths_log_.debug("no path", {{"peer", key.base64()}});
+          forwarding_dirty_ = true;
+          break;
+        case Kind::kSignal:
+          send_signal(*link, happened->call_me_now);
+          break;
+        case Kind::kPeerRestarted:
+          tunnel_.start_handshake(now, key);
+          break;
+        case Kind::kStateChanged:
+          break;
+      }
+      event(StatusChanged{});
+    }
+    while (auto transmit = link->selector->poll_transmit()) send_to(transmit->path, key, to_bytes(transmit->datagram));
+  }
+  return any;
+}
+
+void Node::pump_stun(Now now) {
+  while (auto report = stun_.poll_event()) {
+    paths_log_.debug("this network",
+                     {{"mapping", wire::mapping_name(report->mapping)}, {"udp_blocked", report->udp_blocked}});
+    refresh_candidates(now);
+    event(StatusChanged{});
+  }
+  while (auto transmit = stun_.poll_transmit()) datagrams_.push_back({transmit->to, to_bytes(transmit->datagram)});
+  pump_links(now);
+}
+
+void Node::pump_lan() {
+  if (!lan_) return;
+  while (auto envelope = lan_->poll_transmit()) {
+    for (auto& [key, link] : links_) {
+      if (link->sending) inners_.push_back({link->slot, key, Lane::kGame, *envelope});
+    }
+  }
+}
+
+void Node::publish() {
+  forwarding_dirty_ = false;
+  auto snapshot = std::make_shared<Forwarding>();
+  if (roster_) {
+    snapshot->identity = identity_.public_key();
+    snapshot->lan = true;
+    snapshot->flows = flows_;
+    const party::MemberRecord& self = roster_->self();
+    snapshot->own = {self.ipv4, self.ipv6()};
+    snapshot->broadcasts = {IpPrefix{self.ipv4, roster_->genesis().prefix.length}.broadcast()};
+    for (const Path& relay : relays_.registered()) snapshot->relays.push_back(relay.endpoint);
+    auto routes = std::make_shared<tunnel::AllowedIps<>>();
+    snapshot->peers.resize(slots_.size());
+    std::vector<SessionTable::Session> sessions;
+    for (const auto& [key, link] : links_) {
+      const party::Member* member = roster_->find(key);
+      if (member == nullptr) continue;
+      const party::MemberRecord& record = member->record.record();
+      Peer& peer = snapshot->peers[link->slot];
+      peer.key = key;
+      peer.state = link->state;
+      peer.send = link->sending;
+      peer.lanrage = true;
+      peer.path_mtu = kInnerMtu - 60;  // a 1452-byte datagram: fits every path of 1500 less IPv6 and a PPPoE header
+      peer.filter = filter_;
+      if (const auto path = link->selector->selected()) {
+        peer.paths[0] = *path;
+        peer.path_count = 1;
+      }
+      routes->insert(IpPrefix::host(record.ipv4), link->slot);
+      routes->insert(IpPrefix::host(record.ipv6()), link->slot);
+      for (const IpPrefix& route : record.routes) routes->insert(route, link->slot);
+      for (const SessionKeys& session : link->sessions) sessions.push_back({session.receive, link->slot});
+    }
+    snapshot->routes = std::move(routes);
+    snapshot->sessions = SessionTable(std::move(sessions));
+  }
+  forwarding_ = std::move(snapshot);
+  event(ForwardingChanged{});
+}
+
+namespace {
+
+template <class T>
+std::optional<T> take(std::deque<T>& queue) {
+  if (queue.empty()) return std::nullopt;
+  T front = std::move(queue.front());
+  queue.pop_front();
+  return front;
+}
+
+}  // namespace
+
+std::optional<NodeEvent> Node::poll_event() { return take(events_); }
+std::optional<OutDatagram> Node::poll_datagram() { return take(datagrams_); }
+std::optional<OutInner> Node::poll_inner() { return take(inners_); }
+std::optional<OutRequest> Node::poll_request() { return take(requests_); }
+std::optional<lan::Delivery> Node::poll_delivery() { return lan_ ? lan_->poll_delivery() : std::nullopt; }
+
+}  // namespace lanrage::node

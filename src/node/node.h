@@ -1,0 +1,303 @@
+// One whole client, as pure code: its device identity, its party, and a link to every other member.
+//
+// It composes tunnel (handshakes), paths (how each member is reached), lan (broadcast and multicast) and party (who is
+// who), and decides; it opens nothing. Who drives it (daemon/node_daemon on the control thread, or the simulator) calls
+// a `handle_*` or an operation with the time, then `poll_event()` until empty (saving what it is told to save before
+// going on), then the other polls, then sleeps until `next_timeout()`.
+//
+// Data packets never come by here: they run through `forwarding()` on the data threads (outbound.h, inbound.h). What
+// these cannot decide comes in: datagrams that are no data message, inner frames that are no IP packet, broadcasts from
+// the adapter, packets that wait for a session.
+//
+// An operation that needs the server takes a callback, which is called once, from inside a later call into the node.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <variant>
+#include <vector>
+
+#include "base/log.h"
+#include "base/result.h"
+#include "base/rng.h"
+#include "lan/forwarder.h"
+#include "node/filter.h"
+#include "node/forwarding.h"
+#include "node/outbound.h"
+#include "node/status.h"
+#include "party/roster.h"
+#include "paths/relay_client.h"
+#include "paths/selector.h"
+#include "paths/stun_client.h"
+#include "tunnel/device.h"
+#include "wire/control.h"
+
+namespace lanrage::node {
+
+inline constexpr std::uint16_t kInnerMtu = 1420;        // of the adapter, whatever the paths are (DESIGN section 4)
+inline constexpr std::size_t kWaitingPacketsMax = 128;  // per member, while a session is being made
+inline constexpr std::size_t kQuestionsMax = 64;        // requests to the server in flight
+inline constexpr Duration kSessionless = std::chrono::seconds{5};  // how long packets wait for a session
+
+enum class LinkState { kDown, kConnecting, kConnected };
+
+struct NodeOptions {
+  std::string hostname;         // this machine's, for records; may be empty
+  int adapter_index = 0;        // the party adapter's interface
+  bool allow_loopback = false;  // members on one machine's loopback may connect (tests)
+};
+
+// --- what the driver is to do --------------------------------------------------------------------------------------
+
+// A datagram for the UDP socket, as it is.
+struct OutDatagram {
+  Endpoint to;
+  Bytes bytes;
+};
+// Something for TX to seal: an IP packet that waited, one of our frames, or nothing (a keepalive).
+struct OutInner {
+  std::uint32_t slot = 0;
+  crypto::PublicKey peer;
+  Lane lane = Lane::kGame;
+  Bytes inner;
+};
+// A request for the control link; the answer comes by handle_response with the same number.
+struct OutRequest {
+  std::uint64_t id = 0;
+  wire::Request request;
+};
+
+// The party, or what the owner keeps of it, changed: write saved_party() to disk, or remove the file when it is empty.
+struct SaveParty {};
+// Write timestamp_floor() to disk before sending any datagram that waits.
+struct SaveTimestampFloor {};
+// Connect the control link to server(); none: let go of it.
+struct ServerChanged {};
+// The adapter's addresses or neighbours changed: adapter().
+struct AdapterChanged {};
+// forwarding() is a new snapshot.
+struct ForwardingChanged {};
+// Something a person would see changed: status().
+struct StatusChanged {};
+using NodeEvent =
+    std::variant<SaveParty, SaveTimestampFloor, ServerChanged, AdapterChanged, ForwardingChanged, StatusChanged>;
+
+struct AdapterConfig {
+  std::vector<IpPrefix> addresses;  // empty: not in a party
+  struct Neighbour {
+    IpAddress address;
+    crypto::PublicKey key;  // its MAC address is made from it
+  };
+  std::vector<Neighbour> neighbours;
+};
+
+struct PingAnswer {
+  Duration rtt{};
+  PathStatus path;
+};
+
+struct InviteAnswer {
+  std::string id;
+  std::string text;
+  std::int64_t expires = 0;  // unix seconds
+  std::uint32_t uses_left = 0;
+};
+
+class Node {
+ public:
+  template <class T>
+  using Done = std::function<void(Result<T>)>;
+
+  // `tables` is this computer as LAN games see it; it and `rng` outlive the node.
+  Node(const NodeOptions& options, const party::Identity& identity, tunnel::Tai64n timestamp_floor,
+       lan::HostTables& tables, Rng& rng, Logger log);
+  ~Node();
+  Node(const Node&) = delete;
+  Node& operator=(const Node&) = delete;
+
+  // --- starting and saving ---
+  // Goes on in the party that saved_party() held. kInvalid when the file is damaged or another device's.
+  Result<void> restore(Now now, ByteView saved_party);
+  Bytes saved_party() const;  // empty: in no party
+  tunnel::Tai64n timestamp_floor() const { return tunnel_.timestamp_floor(); }
+
+  // --- what people do --- (names and limits are checked; kConflict when it contradicts what is)
+  struct HostRequest {
+    std::string party_name;
+    std::string name;
+    party::ServerInfo server;
+  };
+  void host(Now now, const HostRequest& request, Done<InviteAnswer> done);
+  void join(Now now, const party::Invite& invite, const std::string& name, Done<void> done);
+  void leave(Now now, Done<void> done);
+  void invite(Now now, Duration lifetime, std::uint32_t uses, Done<InviteAnswer> done);
+  void list_invites(Now now, Done<std::vector<InviteAnswer>> done);
+  void revoke(Now now, const std::string& id, Done<void> done);
+  void kick(Now now, std::string_view name, Done<void> done);
+  void rekey(Now now, Done<void> done);
+  void handover(Now now, std::string_view name, Done<void> done);
+  void ping(Now now, std::string_view name, Duration timeout, Done<PingAnswer> done);
+  void set_filter(Now now, bool strict, std::vector<FilterRule> rules);
+  const std::vector<FilterRule>& filter_rules() const { return rules_; }
+
+  // --- what happens ---
+  void handle_datagram(Now now, const Endpoint& source, ByteView datagram, bool under_load = false);
+  void handle_frame(Now now, const crypto::PublicKey& peer, ByteView frame);
+  void handle_group_packet(Now now, ByteView packet);                       // from the adapter
+  void handle_captured(Now now, int interface, ByteView packet);            // leaving by another interface
+  void handle_join_failed(const IpAddress& group, const std::string& why);  // of a lan::Delivery
+  void handle_waiting(Now now, const crypto::PublicKey& peer, ByteView packet);
+  void handle_counters(Now now);  // the data threads' counters moved: at least every second while data flows
+  void handle_interfaces(Now now, const std::vector<paths::InterfaceAddress>& addresses, std::uint16_t port);
+  void handle_link(Now now, LinkState state, const std::string& problem);
+  void handle_response(Now now, std::uint64_t id, Result<wire::Response> response);
+  void handle_event(Now now, const wire::Event& event);
+  void handle_timeout(Now now);
+  std::optional<Time> next_timeout() const;
+
+  // --- what comes of it ---
+  std::optional<NodeEvent> poll_event();
+  std::optional<OutDatagram> poll_datagram();
+  std::optional<OutInner> poll_inner();
+  std::optional<OutRequest> poll_request();
+  std::optional<lan::Delivery> poll_delivery();
+  const std::shared_ptr<const Forwarding>& forwarding() const { return forwarding_; }
+  AdapterConfig adapter() const;
+  // The server to follow: the party's, or of the operation under way.
+  const std::optional<party::ServerInfo>& server() const { return server_; }
+
+  NodeStatus status(Now now) const;
+  lan::LanStatus lan_status() const { return lan_ ? lan_->status() : lan::LanStatus(); }
+  const paths::NatReport& nat() const { return stun_.report(); }
+  std::vector<paths::RelayClient::Status> relays() const { return relays_.status(); }
+  const party::Identity& identity() const { return identity_; }
+  const tunnel::Stats& tunnel_stats() const { return tunnel_.stats(); }
+
+ private:
+  // A session as control holds it, until the tunnel retires it.
+  struct SessionKeys {
+    std::uint32_t local_index = 0;
+    std::shared_ptr<tunnel::SendKey> send;
+    std::shared_ptr<tunnel::ReceiveKey> receive;
+  };
+  struct Waiting {
+    Time until;
+    Bytes packet;
+    Lane lane;
+  };
+  // One other member and everything that leads to it.
+  struct Link {
+    crypto::PublicKey key;
+    std::uint32_t slot = 0;
+    std::unique_ptr<paths::Selector> selector;
+    std::vector<std::uint64_t> tags;  // of its probes
+    std::shared_ptr<PeerState> state = std::make_shared<PeerState>();
+    std::vector<SessionKeys> sessions;
+    std::shared_ptr<tunnel::SendKey> sending;
+    std::deque<Waiting> waiting;
+    tunnel::Activity seen;
+    bool online = false;
+    std::optional<Time> connecting_since;
+  };
+  struct Ping {
+    crypto::PublicKey peer;
+    Time sent;
+    Time deadline;
+    Done<PingAnswer> done;
+  };
+
+  // node.cc
+  void pump(Now now);
+  bool pump_tunnel(Now now);
+  bool pump_links(Now now);
+  bool pump_relays(Now now);
+  void pump_stun(Now now);
+  void pump_lan();
+  void event(NodeEvent event);
+  void send_to(const Path& path, const crypto::PublicKey& peer, Bytes datagram);
+  void send_inner(Now now, Link& link, Bytes inner, Lane lane);
+  void publish();
+  Link* link_of(const crypto::PublicKey& key);
+
+  // node_party.cc
+  using Answered = std::function<void(Now, Result<wire::Response>)>;
+  void ask(wire::Request request, Answered answered);
+  void enter(Now now, party::Roster roster);
+  void forget_party(Now now);
+  void follow();
+  void apply(Now now, const party::RosterEvents& events);
+  void publish_record(Now now);
+  void finish_statements(Now now, party::StatementsRequest request, const char* what, Done<void> done);
+  void announce_summary(Now now, Link& link);
+  void handle_member_message(Now now, Link& link, const wire::MemberMessage& message);
+  Result<const party::Member*> member_named(std::string_view name) const;
+  party::SelfSettings self_settings(const std::string& name) const;
+  void set_server(std::optional<party::ServerInfo> server);
+
+  // node_links.cc
+  void sync_links(Now now);
+  void add_link(Now now, const party::Member& member);
+  void remove_link(Now now, const crypto::PublicKey& key);
+  void update_keys(Now now, Link& link);
+  void send_signal(Link& link, bool call_me_now);
+  void handle_signalled(Now now, const wire::Signalled& signalled);
+  void refresh_candidates(Now now);
+  void refresh_stun_servers(Now now);
+
+  const NodeOptions options_;
+  const party::Identity identity_;
+  Rng& rng_;
+  Logger log_;
+  Logger party_log_;
+  Logger paths_log_;
+  const std::uint32_t instance_;  // of this run, in probes
+
+  std::optional<party::Roster> roster_;
+  std::optional<party::ServerInfo> server_;
+  LinkState link_state_ = LinkState::kDown;
+  std::string link_problem_;
+  bool entering_ = false;    // host or join is under way
+  std::function<void(Now, Result<void>)> joined_;  // join waits for its first record to be published
+  bool publishing_ = false;  // a PutRecord is in flight
+  std::vector<std::string> notices_;
+  std::uint64_t last_question_ = 0;
+  std::map<std::uint64_t, Answered> questions_;
+
+  tunnel::Device tunnel_;
+  paths::StunClient stun_;
+  paths::RelayClient relays_;
+  lan::HostTables& tables_;
+  std::optional<lan::Forwarder> lan_;  // while in a party
+  bool strict_ = false;
+  std::vector<FilterRule> rules_;
+  std::shared_ptr<const PortFilter> filter_;
+  std::shared_ptr<Flows> flows_;
+
+  std::map<crypto::PublicKey, std::unique_ptr<Link>> links_;
+  std::vector<crypto::PublicKey> slots_;  // by slot; all zero: free
+  std::unordered_map<std::uint64_t, crypto::PublicKey> tags_;
+  std::unordered_map<wire::RelayPeer, crypto::PublicKey> relay_names_;
+  std::vector<paths::InterfaceAddress> interfaces_;
+  std::uint16_t port_ = 0;
+  std::vector<wire::RelayInfo> relay_infos_;
+  std::vector<Endpoint> stun_endpoints_;
+  std::vector<paths::Candidate> candidates_;
+  std::uint32_t generation_ = 0;
+  std::map<std::uint16_t, Ping> pings_;
+  std::uint16_t last_ping_ = 0;
+  Time counters_due_ = kNever;
+
+  bool forwarding_dirty_ = true;
+  std::shared_ptr<const Forwarding> forwarding_ = std::make_shared<Forwarding>();
+  std::deque<NodeEvent> events_;
+  std::deque<OutDatagram> datagrams_;
+  std::deque<OutInner> inners_;
+  std::deque<OutRequest> requests_;
+};
+
+}  // namespace lanrage::node

@@ -1,0 +1,153 @@
+// The links to the other members: keys, candidates, signals.
+#include <algorithm>
+
+#include "node/node.h"
+
+namespace lanrage::node {
+void Node::sync_links(Now now) {
+  std::vector<crypto::PublicKey> gone;
+  for (const auto& [key, link] : links_) {
+    if (roster_->find(key) == nullptr) gone.push_back(key);
+  }
+  for (const crypto::PublicKey& key : gone) remove_link(now, key);
+  for (const auto& [key, member] : roster_->members()) {
+    if (link_of(key) == nullptr) add_link(now, member);
+  }
+}
+
+void Node::add_link(Now now, const party::Member& member) {
+  const crypto::PublicKey key = member.record.record().public_key;
+  auto free = std::find(slots_.begin(), slots_.end(), crypto::PublicKey());
+  if (free == slots_.end()) free = slots_.insert(slots_.end(), crypto::PublicKey());
+  *free = key;
+
+  auto link = std::make_unique<Link>();
+  link->key = key;
+  link->slot = static_cast<std::uint32_t>(free - slots_.begin());
+  link->connecting_since = now.time;
+  paths::SelectorOptions options;
+  options.self = identity_.public_key();
+  options.peer = key;
+  options.instance = instance_;
+  options.local_port = port_;
+  options.allow_loopback = options_.allow_loopback;
+  link->selector = std::make_unique<paths::Selector>(options, rng_);
+  link->selector->set_local(stun_.report(), candidates_);
+  link->selector->set_relays(now.time, relays_.registered());
+  relay_names_[wire::relay_peer(key)] = key;
+  if (auto added = tunnel_.add_peer(now, key, {}); !added) {
+    paths_log_.warn("a member cannot be a peer", {{"problem", added.error().message}});
+    *free = crypto::PublicKey();
+    return;
+  }
+  Link& placed = *(links_[key] = std::move(link));
+  update_keys(now, placed);
+  placed.selector->start(now.time);
+  if (counters_due_ == kNever) counters_due_ = now.time + std::chrono::seconds{1};
+}
+
+void Node::remove_link(Now, const crypto::PublicKey& key) {
+  auto found = links_.find(key);
+  if (found == links_.end()) return;
+  Link& link = *found->second;
+  for (const SessionKeys& session : link.sessions) relays_.remove_index(session.local_index);
+  for (std::uint64_t tag : link.tags) tags_.erase(tag);
+  relay_names_.erase(wire::relay_peer(key));
+  slots_[link.slot] = crypto::PublicKey();
+  std::erase_if(inners_, [&](const OutInner& inner) { return inner.peer == key; });
+  links_.erase(found);
+  tunnel_.remove_peer(key);
+  forwarding_dirty_ = true;
+}
+
+void Node::update_keys(Now now, Link& link) {
+  tunnel::PeerOptions options;
+  std::vector<paths::ProbeKey> probe_keys;
+  for (const party::PairKeys& keys : roster_->pair_keys(link.key)) {
+    options.preshared_keys.push_back(keys.psk);
+    probe_keys.emplace_back(keys.probe.bytes());
+  }
+  if (probe_keys.size() > paths::kProbeKeysMax) probe_keys.resize(paths::kProbeKeysMax);
+  if (auto updated = tunnel_.update_peer(now, link.key, options); !updated) {
+    paths_log_.warn("a member's keys cannot be used", {{"problem", updated.error().message}});
+  }
+  link.selector->set_keys(probe_keys);
+  for (std::uint64_t tag : link.tags) tags_.erase(tag);
+  link.tags = link.selector->receive_tags();
+  for (std::uint64_t tag : link.tags) tags_[tag] = link.key;
+}
+
+// --- candidates and signals ----------------------------------------------------------------------------------------
+
+void Node::refresh_candidates(Now now) {
+  paths::CandidateSources sources;
+  sources.interfaces = interfaces_;
+  if (roster_) sources.party_prefixes = {roster_->genesis().prefix, IpPrefix{roster_->self().ipv6(), 64}};
+  sources.server_reflexive = stun_.report().public_endpoints;
+  sources.port = port_;
+  sources.allow_loopback = options_.allow_loopback;
+  std::vector<paths::Candidate> fresh = paths::gather_candidates(sources);
+  const bool changed = fresh != candidates_;
+  candidates_ = std::move(fresh);
+  if (changed) ++generation_;
+  for (auto& [key, link] : links_) {
+    link->selector->set_local(stun_.report(), candidates_);
+    if (changed) link->selector->restart(now.time);
+  }
+}
+
+void Node::refresh_stun_servers(Now now) {
+  std::vector<Endpoint> servers = stun_endpoints_;
+  if (servers.size() > paths::kStunServersMax) servers.resize(paths::kStunServersMax);
+  stun_.set_servers(now.time, servers);
+}
+
+void Node::send_signal(Link& link, bool call_me_now) {
+  if (!link.online || link_state_ != LinkState::kConnected) return;
+  const auto keys = roster_->pair_keys(link.key);
+  if (keys.empty()) return;
+  wire::PeerSignal signal;
+  signal.call_me_now = call_me_now;
+  signal.udp_blocked = stun_.report().udp_blocked;
+  signal.mapping = stun_.report().mapping;
+  signal.instance = instance_;
+  signal.generation = generation_;
+  signal.candidates = candidates_;
+  for (const auto& relay : relays_.status()) {
+    if (!relay.path || signal.relays.size() >= wire::kSignalRelaysMax) continue;
+    wire::SignalRelay entry{wire::relay_peer(relay.key), wire::kRelayRttUnknown};
+    if (relay.rtt_ema) entry.rtt_ms = static_cast<std::uint16_t>(std::min(milliseconds(*relay.rtt_ema), 65534.0));
+    signal.relays.push_back(entry);
+  }
+  wire::PartyId id;
+  std::copy(roster_->party().bytes().begin(), roster_->party().bytes().end(), id.begin());
+  Bytes sealed = wire::seal_signal(signal, keys.front().signal.bytes(), identity_.public_key(), link.key, rng_);
+  ask(wire::Signal{id, link.key, std::move(sealed)}, [](Now, Result<wire::Response>) {});
+}
+
+void Node::handle_signalled(Now now, const wire::Signalled& signalled) {
+  Link* link = link_of(signalled.from);
+  if (link == nullptr) return;
+  for (const party::PairKeys& keys : roster_->pair_keys(link->key)) {
+    const auto signal = wire::open_signal(signalled.sealed, keys.signal.bytes(), link->key, identity_.public_key());
+    if (!signal) continue;
+    link->online = true;
+    link->selector->handle_signal(now.time, *signal);
+    return;
+  }
+  paths_log_.warn("refused a signal that the member it names did not seal");
+}
+
+AdapterConfig Node::adapter() const {
+  AdapterConfig config;
+  if (!roster_) return config;
+  const party::MemberRecord& self = roster_->self();
+  config.addresses = {IpPrefix{self.ipv4, roster_->genesis().prefix.length}, IpPrefix{self.ipv6(), 64}};
+  for (const auto& [key, member] : roster_->members()) {
+    config.neighbours.push_back({member.record.record().ipv4, key});
+    config.neighbours.push_back({member.record.record().ipv6(), key});
+  }
+  return config;
+}
+
+}  // namespace lanrage::node

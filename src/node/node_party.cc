@@ -1,0 +1,438 @@
+// The party's side of the node: operations that ask the server, and what its events mean.
+#include <algorithm>
+
+#include "base/format.h"
+#include "node/node.h"
+#include "party/ipam.h"
+#include "party/name.h"
+
+namespace lanrage::node {
+namespace {
+
+constexpr std::size_t kNoticesMax = 8;
+
+// Kinds of member messages (docs/wire/inner.md).
+constexpr std::uint8_t kSummary = 1;
+constexpr std::uint8_t kUpdate = 2;
+
+Error not_in_party() {
+  return {Code::kNotFound, "this machine is in no party", "`lanrage host` starts one, `lanrage join INVITE` joins one"};
+}
+
+wire::PartyId wire_id(const party::PartyId& id) {
+  wire::PartyId out;
+  std::copy(id.bytes().begin(), id.bytes().end(), out.begin());
+  return out;
+}
+
+party::JoinAnswer join_answer(const wire::Admission& admission) { return {admission.address, admission.envelope}; }
+
+template <class T>
+Result<T> expect(Result<wire::Response> response) {
+  if (!response) return std::move(response).error();
+  if (T* value = std::get_if<T>(&*response)) return std::move(*value);
+  return Error{Code::kFailed, "the server answered something else than was asked",
+               "is it a newer version? update this one"};
+}
+
+}  // namespace
+
+party::SelfSettings Node::self_settings(const std::string& name) const {
+  party::SelfSettings settings;
+  settings.name = name;
+  settings.hostname = party::is_valid_hostname(options_.hostname) ? options_.hostname : "";
+  return settings;
+}
+
+void Node::set_server(std::optional<party::ServerInfo> server) {
+  if (server_ == server) return;
+  server_ = std::move(server);
+  link_state_ = LinkState::kDown;
+  link_problem_.clear();
+  event(ServerChanged{});
+}
+
+void Node::ask(wire::Request request, Answered answered) {
+  if (questions_.size() >= kQuestionsMax) {
+    // Called from inside an operation: its own callback gets the answer, as for any failure.
+    return answered(Now{},
+                    Error{Code::kExhausted, "too many requests are waiting for the server", "try again in a moment"});
+  }
+  const std::uint64_t id = ++last_question_;
+  questions_[id] = std::move(answered);
+  requests_.push_back({id, std::move(request)});
+}
+
+void Node::handle_response(Now now, std::uint64_t id, Result<wire::Response> response) {
+  auto question = questions_.find(id);
+  if (question == questions_.end()) return;
+  const Answered answered = std::move(question->second);
+  questions_.erase(question);
+  answered(now, std::move(response));
+  pump(now);
+}
+
+// --- entering and leaving ------------------------------------------------------------------------------------------
+
+void Node::host(Now now, const HostRequest& request, Done<InviteAnswer> done) {
+  if (roster_ || entering_)
+    return done(Error{Code::kConflict, "this machine is in a party already",
+                      "`lanrage leave` first, or use a second LANRAGE_DIR"});
+  std::vector<IpPrefix> local;
+  for (const auto& address : interfaces_) local.push_back(address.prefix);
+  auto roster = party::Roster::create(identity_, request.party_name, party::choose_prefix(local, rng_),
+                                      self_settings(request.name), request.server, rng_);
+  if (!roster) return done(std::move(roster).error());
+  entering_ = true;
+  set_server(request.server);
+  const auto shared = std::make_shared<party::Roster>(std::move(*roster));
+  ask(wire::CreateParty{shared->encoded_genesis(), request.name},
+      [this, shared, started = now.time, done](Now then, Result<wire::Response> response) {
+        if (!response) {
+          entering_ = false;
+          set_server(std::nullopt);
+          return done(std::move(response).error());
+        }
+        enter(then, std::move(*shared));
+        party_log_.timed(op::kCreateParty, then.time - started);
+        const Bytes record = roster_->own_record();
+        ask(wire::PutRecord{wire_id(roster_->party()), record},
+            [this, record, done](Now later, Result<wire::Response> put) {
+              if (!roster_) return done(not_in_party());
+              if (!put) return done(std::move(put).error());
+              roster_->mark_published(record);
+              event(SaveParty{});
+              follow();
+              invite(later, std::chrono::hours{24}, 0, done);
+            });
+      });
+  pump(now);
+}
+
+void Node::join(Now now, const party::Invite& invite, const std::string& name, Done<void> done) {
+  if (roster_ && roster_->party() == invite.party) return done({});
+  if (roster_ || entering_)
+    return done(Error{Code::kConflict, "this machine is in a party already",
+                      "`lanrage leave` first, or use a second LANRAGE_DIR"});
+  if (auto valid = party::check_name(name); !valid) return done(std::move(valid).error());
+  entering_ = true;
+  set_server(invite.server);
+  wire::InviteToken token;
+  const party::InviteToken secret = invite.secret.token(invite.party);
+  std::copy(secret.bytes().begin(), secret.bytes().end(), token.begin());
+  ask(wire::Join{wire_id(invite.party), token, name},
+      [this, invite, name, started = now.time, done](Now then, Result<wire::Response> response) {
+        auto fail = [&](Error error) {
+          entering_ = false;
+          set_server(std::nullopt);
+          done(std::move(error));
+        };
+        auto admission = expect<wire::Admission>(std::move(response));
+        if (!admission) return fail(std::move(admission).error());
+        auto roster = party::Roster::join(identity_, invite, join_answer(*admission), self_settings(name));
+        if (!roster) return fail(std::move(roster).error());
+        enter(then, std::move(*roster));
+        joined_ = [this, started, done](Now later, Result<void> published) {
+          if (!published) {
+            if (roster_) forget_party(later);
+            return done(std::move(published));
+          }
+          party_log_.info("joined a party", {{"party_id", roster_->party().text()}});
+          party_log_.timed(op::kJoinParty, later.time - started);
+          done({});
+        };
+        follow();  // the snapshot that it begins with decides what our record must say
+      });
+  pump(now);
+}
+
+void Node::enter(Now now, party::Roster roster) {
+  entering_ = false;
+  roster_ = std::move(roster);
+  notices_.clear();
+  for (const auto& address : interfaces_) {
+    if (address.is_ours || !roster_->genesis().prefix.overlaps(address.prefix)) continue;
+    notices_.push_back(format("this machine's network {} overlaps the party's {}; the party's addresses win here",
+                              address.prefix.network().text(), roster_->genesis().prefix.text()));
+  }
+  tunnel_.set_private_key(now, identity_.private_key());
+  const lan::Self self{lan::origin_of(identity_.public_key().bytes()), options_.adapter_index,
+                       IpPrefix{roster_->self().ipv4, roster_->genesis().prefix.length},
+                       IpPrefix{roster_->self().ipv6(), 64}};
+  lan_.emplace(lan::ForwarderOptions{}, self, tables_, rng_, log_.named("lan"));
+  sync_links(now);
+  refresh_candidates(now);
+  forwarding_dirty_ = true;
+  event(SaveParty{});
+  event(AdapterChanged{});
+  event(StatusChanged{});
+}
+
+void Node::forget_party(Now now) {
+  while (!links_.empty()) remove_link(now, crypto::PublicKey(links_.begin()->first));
+  relays_.stop();
+  pump(now);
+  relay_infos_.clear();
+  relays_.set_relays(now.time, {});
+  roster_.reset();
+  tunnel_.set_private_key(now, std::nullopt);
+  lan_.reset();
+  set_server(std::nullopt);
+  forwarding_dirty_ = true;
+  event(SaveParty{});
+  event(AdapterChanged{});
+  event(StatusChanged{});
+}
+
+void Node::leave(Now now, Done<void> done) {
+  if (!roster_) return done(not_in_party());
+  auto finish = [this, started = now.time, done](Now then, Result<wire::Response>) {
+    if (roster_) forget_party(then);
+    party_log_.timed(op::kLeaveParty, then.time - started);
+    done({});
+  };
+  const wire::PartyId id = wire_id(roster_->party());
+  const Bytes farewell = roster_->make_farewell();
+  if (link_state_ == LinkState::kConnected) {
+    ask(wire::PutRecord{id, farewell}, finish);
+  } else {
+    finish(now, wire::Response{});  // the others notice that we are gone; the server learns it never
+  }
+  pump(now);
+}
+
+Result<void> Node::restore(Now now, ByteView saved_party) {
+  LR_ASSIGN(party::Roster roster, party::Roster::parse(saved_party, identity_));
+  const party::ServerInfo server = roster.server();
+  enter(now, std::move(roster));
+  set_server(server);
+  follow();
+  pump(now);
+  return {};
+}
+
+Bytes Node::saved_party() const { return roster_ ? roster_->encode() : Bytes(); }
+
+void Node::follow() {
+  if (!roster_) return;
+  ask(wire::Follow{wire_id(roster_->party()), 0}, [this](Now, Result<wire::Response> response) {
+    if (!response) party_log_.warn("cannot follow the party's events", {{"problem", response.error().message}});
+  });
+}
+
+// --- the owner -----------------------------------------------------------------------------------------------------
+
+void Node::invite(Now now, Duration lifetime, std::uint32_t uses, Done<InviteAnswer> done) {
+  if (!roster_) return done(not_in_party());
+  auto made = roster_->make_invite(now.wall, uses == 0 ? party::kInviteUsesMax : uses, now.wall + lifetime, rng_);
+  if (!made) return done(std::move(made).error());
+  wire::AddInvite request{wire_id(roster_->party()), made->request.token_hash, made->request.envelope,
+                          made->request.uses, std::chrono::duration_cast<std::chrono::seconds>(lifetime).count()};
+  ask(std::move(request), [this, text = made->invite.text(), id = made->id, started = now.time, done](
+                              Now then, Result<wire::Response> response) {
+    auto info = expect<wire::InviteInfo>(std::move(response));
+    if (!info) {
+      if (roster_) roster_->forget_invite(id);
+      return done(std::move(info).error());
+    }
+    event(SaveParty{});
+    party_log_.timed(op::kCreateInvite, then.time - started);
+    done(InviteAnswer{info->id, text, info->expires, info->uses_left});
+  });
+  pump(now);
+}
+
+void Node::list_invites(Now now, Done<std::vector<InviteAnswer>> done) {
+  if (!roster_) return done(not_in_party());
+  ask(wire::ListInvites{wire_id(roster_->party())}, [done](Now, Result<wire::Response> response) {
+    auto list = expect<wire::InviteList>(std::move(response));
+    if (!list) return done(std::move(list).error());
+    std::vector<InviteAnswer> out;
+    for (const wire::InviteInfo& info : list->invites) out.push_back({info.id, "", info.expires, info.uses_left});
+    done(std::move(out));
+  });
+  pump(now);
+}
+
+void Node::revoke(Now now, const std::string& id, Done<void> done) {
+  if (!roster_) return done(not_in_party());
+  ask(wire::RevokeInvite{wire_id(roster_->party()), id},
+      [this, id, started = now.time, done](Now then, Result<wire::Response> response) {
+        if (!response) return done(std::move(response).error());
+        if (const auto known = party::InviteId::parse(id); known && roster_) {
+          roster_->forget_invite(*known);
+          event(SaveParty{});
+        }
+        party_log_.timed(op::kRevokeInvite, then.time - started);
+        done({});
+      });
+  pump(now);
+}
+
+void Node::finish_statements(Now now, party::StatementsRequest request, const char* what, Done<void> done) {
+  wire::PutStatements put{wire_id(roster_->party()), request.statements, request.bundle, {}, request.seen};
+  for (const party::RewrappedInvite& invite : request.invites)
+    put.invites.push_back({invite.id.text(), invite.envelope});
+  ask(std::move(put), [this, request = std::move(request), what, done](Now then, Result<wire::Response> response) {
+    if (!response) return done(std::move(response).error());
+    if (roster_) apply(then, roster_->apply_statements(request.statements, request.bundle));
+    party_log_.info("the owner's change is made", {{"change", what}});
+    done({});
+  });
+  pump(now);
+}
+
+void Node::kick(Now now, std::string_view name, Done<void> done) {
+  auto member = member_named(name);
+  if (!member) return done(std::move(member).error());
+  auto request = roster_->kick(now.wall, (*member)->record.record().public_key, rng_);
+  if (!request) return done(std::move(request).error());
+  finish_statements(now, std::move(*request), "kick", std::move(done));
+}
+
+void Node::rekey(Now now, Done<void> done) {
+  if (!roster_) return done(not_in_party());
+  auto request = roster_->rekey(now.wall, rng_);
+  if (!request) return done(std::move(request).error());
+  finish_statements(now, std::move(*request), "rekey", std::move(done));
+}
+
+void Node::handover(Now now, std::string_view name, Done<void> done) {
+  auto member = member_named(name);
+  if (!member) return done(std::move(member).error());
+  auto request = roster_->handover((*member)->record.record().public_key);
+  if (!request) return done(std::move(request).error());
+  finish_statements(now, std::move(*request), "handover", std::move(done));
+}
+
+Result<const party::Member*> Node::member_named(std::string_view name) const {
+  if (!roster_) return not_in_party();
+  if (const party::Member* member = roster_->find(name)) return member;
+  return Error{Code::kNotFound,
+               format("nobody here is called {}", party::display_safe(name) ? std::string(name) : "that"),
+               "`lanrage peers` lists who is"};
+}
+
+// --- the control link ----------------------------------------------------------------------------------------------
+
+void Node::handle_link(Now now, LinkState state, const std::string& problem) {
+  if (state != link_state_ || problem != link_problem_) event(StatusChanged{});
+  const bool up = state == LinkState::kConnected && link_state_ != LinkState::kConnected;
+  link_state_ = state;
+  link_problem_ = problem;
+  if (up && !joined_) publish_record(now);
+  pump(now);
+}
+
+void Node::handle_event(Now now, const wire::Event& happened) {
+  if (!roster_) return;
+  if (const auto* snapshot = std::get_if<wire::Snapshot>(&happened)) {
+    apply(now, roster_->apply_snapshot(
+                   {snapshot->version, snapshot->genesis, snapshot->statements, snapshot->bundle, snapshot->records}));
+    publish_record(now);
+  } else if (const auto* record = std::get_if<wire::RecordChanged>(&happened)) {
+    apply(now, roster_->apply_record(record->record));
+  } else if (const auto* added = std::get_if<wire::StatementAdded>(&happened)) {
+    apply(now, roster_->apply_statements({added->statement}, added->bundle));
+  } else if (const auto* online = std::get_if<wire::Online>(&happened)) {
+    for (auto& [key, link] : links_) {
+      const bool is_online = std::find(online->members.begin(), online->members.end(), key) != online->members.end();
+      if (is_online && !std::exchange(link->online, is_online)) link->selector->restart(now.time);
+      link->online = is_online;
+    }
+  } else if (const auto* presence = std::get_if<wire::Presence>(&happened)) {
+    if (Link* link = link_of(presence->member)) {
+      link->online = presence->online;
+      if (presence->online) link->selector->restart(now.time);
+    }
+    event(StatusChanged{});
+  } else if (const auto* signalled = std::get_if<wire::Signalled>(&happened)) {
+    handle_signalled(now, *signalled);
+  } else if (const auto* relays = std::get_if<wire::Relays>(&happened)) {
+    relay_infos_ = relays->relays;
+    stun_endpoints_ = relays->stun;
+    std::vector<paths::RelayAddress> infos;
+    for (const wire::RelayInfo& info : relay_infos_) infos.push_back({info.key, info.addresses});
+    relays_.set_relays(now.time, infos);
+    refresh_stun_servers(now);
+  } else if (const auto* grant = std::get_if<wire::Grant>(&happened)) {
+    relays_.set_grant(now.time, grant->grant);
+  }
+  pump(now);
+}
+
+void Node::apply(Now now, const party::RosterEvents& events) {
+  bool removed = false;
+  for (const party::RosterEvent& happened : events) {
+    if (const auto* refused = std::get_if<party::Refused>(&happened)) {
+      party_log_.warn("refused what the server or a member says",
+                      {{"what", refused->what}, {"why", party::why_name(refused->why)}});
+      if (notices_.size() >= kNoticesMax) notices_.erase(notices_.begin());
+      notices_.push_back(format("refused: {}, {}", refused->what, party::why_text(refused->why)));
+    } else if (const auto* self = std::get_if<party::RemovedSelf>(&happened)) {
+      removed = true;
+      party_log_.warn("this machine was removed from the party", {{"kicked", self->how == party::Departure::kKicked}});
+    } else if (std::holds_alternative<party::MemberJoined>(happened)) {
+      party_log_.info("a member joined");
+    } else if (const auto* left = std::get_if<party::MemberLeft>(&happened)) {
+      party_log_.info("a member left", {{"kicked", left->how != party::Departure::kLeft}});
+      remove_link(now, left->key);
+    } else if (std::holds_alternative<party::EpochChanged>(happened)) {
+      party_log_.info("a new epoch of the party began", {{"epoch", roster_->epoch()}});
+      for (auto& [key, link] : links_) update_keys(now, *link);
+    }
+  }
+  if (removed) {
+    forget_party(now);
+    notices_.push_back("the party's owner removed this machine from it");
+    return;
+  }
+  if (events.empty()) return;
+  sync_links(now);
+  publish_record(now);
+  forwarding_dirty_ = true;
+  event(SaveParty{});
+  event(AdapterChanged{});
+  event(StatusChanged{});
+}
+
+void Node::publish_record(Now now) {
+  if (!roster_ || publishing_ || link_state_ != LinkState::kConnected) return;
+  const auto record = roster_->unpublished_record();
+  if (!record) return;
+  publishing_ = true;
+  ask(wire::PutRecord{wire_id(roster_->party()), *record}, [this, record = *record](Now then,
+                                                                                    Result<wire::Response> response) {
+    publishing_ = false;
+    if (!roster_) return;
+    if (!response) {
+      party_log_.warn("the server does not take this machine's record", {{"problem", response.error().message}});
+      if (auto joined = std::exchange(joined_, nullptr)) joined(then, std::move(response).error());
+      return;
+    }
+    roster_->mark_published(record);
+    event(SaveParty{});
+    if (auto joined = std::exchange(joined_, nullptr)) joined(then, {});
+    publish_record(then);
+  });
+  pump(now);
+}
+
+// --- from member to member -----------------------------------------------------------------------------------------
+
+void Node::announce_summary(Now now, Link& link) {
+  if (roster_) send_inner(now, link, wire::MemberMessage::write(kSummary, roster_->summary()), Lane::kBulk);
+}
+
+void Node::handle_member_message(Now now, Link& link, const wire::MemberMessage& message) {
+  if (!roster_) return;
+  if (message.kind == kSummary) {
+    for (const Bytes& piece : roster_->export_for(link.key, message.payload)) {
+      send_inner(now, link, wire::MemberMessage::write(kUpdate, piece), Lane::kBulk);
+    }
+  } else if (message.kind == kUpdate) {
+    apply(now, roster_->apply_update(message.payload));
+  }
+}
+
+}  // namespace lanrage::node

@@ -1,0 +1,94 @@
+// What a person sees of the node.
+#include "base/format.h"
+#include "node/node.h"
+#include "wire/signal.h"
+
+namespace lanrage::node {
+namespace {
+
+NatStatus nat_status(const paths::NatReport& report) {
+  NatStatus nat;
+  nat.type = report.udp_blocked ? "udp_blocked" : wire::mapping_name(report.mapping);
+  if (report.udp_blocked) {
+    nat.mapping = "blocks UDP: no direct path and no relay over UDP is possible from here";
+  } else if (report.mapping == wire::Mapping::kNone) {
+    nat.mapping = "no address translation";
+  } else if (report.mapping == wire::Mapping::kEndpointIndependent) {
+    nat.mapping = "one public port for every destination: direct paths work";
+  } else if (report.mapping == wire::Mapping::kDependent) {
+    nat.mapping = "another public port for every destination (symmetric NAT): direct paths only to open networks";
+  } else {
+    nat.mapping = "not known yet";
+  }
+  for (const Endpoint& endpoint : report.public_endpoints) nat.public_endpoints.push_back(endpoint.text());
+  return nat;
+}
+
+std::optional<double> in_ms(std::optional<Duration> duration) {
+  return duration ? std::optional<double>(milliseconds(*duration)) : std::nullopt;
+}
+
+}  // namespace
+
+NodeStatus Node::status(Now now) const {
+  NodeStatus out;
+  out.public_key = identity_.public_key().base64();
+  out.notices = notices_;
+  if (stun_.is_complete()) out.nat = nat_status(stun_.report());
+  if (server_) {
+    const char* state = link_state_ == LinkState::kConnected ? "connected"
+                        : link_problem_.empty()              ? "connecting"
+                                                             : "unreachable";
+    out.server = NodeStatus::Server{"https://" + server_->addresses.front().text(), state, link_problem_};
+  }
+  if (!roster_) {
+    out.state = entering_ ? NodeState::kConnecting : NodeState::kIdle;
+    return out;
+  }
+  const party::MemberRecord& self = roster_->self();
+  out.state = link_state_ == LinkState::kConnected ? NodeState::kInParty
+              : link_problem_.empty()              ? NodeState::kConnecting
+                                                   : NodeState::kDegraded;
+  out.name = self.name;
+  out.addresses = {self.ipv4.text(), self.ipv6().text()};
+  out.party =
+      NodeStatus::Party{roster_->party().text(), roster_->genesis().name, roster_->is_owner() ? "owner" : "member",
+                        roster_->epoch(), roster_->genesis().prefix.text()};
+  for (const auto& [key, link] : links_) {
+    const party::Member* member = roster_->find(key);
+    if (member == nullptr) continue;
+    PeerStatus peer;
+    peer.name = member->name;
+    peer.public_key = key.base64();
+    peer.addresses = {member->record.record().ipv4.text(), member->record.record().ipv6().text()};
+    peer.online = link->online;
+    const auto tunnel_status = tunnel_.status(now, key);
+    const bool connected =
+        link->selector->state() == paths::PeerState::kConnected && tunnel_status && tunnel_status->connected;
+    peer.state = connected                                                   ? Reach::kConnected
+                 : link->selector->state() == paths::PeerState::kUnreachable ? Reach::kUnreachable
+                                                                             : Reach::kConnecting;
+    if (const auto path = link->selector->selected()) {
+      peer.path = PathStatus{path->relayed, path->endpoint, std::nullopt};
+      if (const auto relay = path->relayed ? relays_.id_of(*path) : std::nullopt)
+        peer.path->relay = format("{:016x}", *relay);
+    }
+    peer.why = link->online || connected ? link->selector->why(now.time) : "not online";
+    if (const paths::Quality* quality = link->selector->quality()) {
+      peer.rtt_ms = in_ms(quality->rtt_last());
+      peer.rtt_ema_ms = in_ms(quality->rtt_ema());
+      peer.jitter_ms = in_ms(quality->jitter());
+      peer.loss_percent = quality->loss_percent();
+    }
+    const tunnel::Activity activity = link->state->counters.read();
+    peer.rx_bytes = activity.received_bytes;
+    peer.tx_bytes = activity.sent_bytes;
+    if (tunnel_status && tunnel_status->last_handshake) {
+      peer.last_handshake_s = std::chrono::duration<double>(now.wall - *tunnel_status->last_handshake).count();
+    }
+    out.peers.push_back(std::move(peer));
+  }
+  return out;
+}
+
+}  // namespace lanrage::node

@@ -1,0 +1,72 @@
+// How a node is, as every surface shows it: the values behind `status --json` (docs/api.md). Plain values made by
+// `Node` for whoever asks; what is not known is absent, never invented.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/ip.h"
+#include "base/time.h"
+
+namespace lanrage::node {
+
+enum class NodeState { kIdle, kConnecting, kInParty, kDegraded };
+enum class Reach { kConnecting, kConnected, kUnreachable };
+
+struct PathStatus {
+  bool relayed = false;
+  Endpoint endpoint;
+  std::optional<std::string> relay;  // the relay's id
+};
+
+struct PeerStatus {
+  std::string name;
+  std::string public_key;  // base64
+  std::vector<std::string> addresses;
+  bool plain_wireguard = false;
+  bool online = false;  // the server hears from it
+  Reach state = Reach::kConnecting;
+  std::optional<PathStatus> path;
+  std::string why;  // one sentence; empty when the path is direct and there is nothing to say
+  std::optional<double> rtt_ms;
+  std::optional<double> rtt_ema_ms;
+  std::optional<double> jitter_ms;
+  std::optional<double> loss_percent;
+  std::uint64_t rx_bytes = 0;
+  std::uint64_t tx_bytes = 0;
+  std::optional<double> last_handshake_s;
+};
+
+struct NatStatus {
+  std::string type;     // "none", "endpoint_independent", "dependent", "udp_blocked", "unknown"
+  std::string mapping;  // the same in words
+  std::vector<std::string> public_endpoints;
+};
+
+struct NodeStatus {
+  NodeState state = NodeState::kIdle;
+  std::string name;
+  std::string public_key;
+  std::vector<std::string> addresses;
+  std::optional<NatStatus> nat;
+  struct Party {
+    std::string id;
+    std::string name;
+    std::string role;  // "owner" or "member"
+    std::uint32_t epoch = 0;
+    std::string network;  // "10.66.7.0/24"
+  };
+  std::optional<Party> party;
+  struct Server {
+    std::string url;    // without the key
+    std::string state;  // "connected", "connecting", "unreachable"
+    std::string problem;
+  };
+  std::optional<Server> server;
+  std::vector<PeerStatus> peers;
+  std::vector<std::string> notices;  // what a person should know: clashes, refused records
+};
+
+}  // namespace lanrage::node

@@ -251,7 +251,7 @@ void Selector::handle_timeout(Time now) {
     } else if (entry.valid) {
       schedule_watch(now, entry);
     } else {
-      entry.next_ping = kNever;
+      entry.next_ping = entry.lost != Time{} && now < entry.lost + kLostFor ? now + spread(kLostProbe) : kNever;
     }
   }
   if (signal_at_ <= now) signal(now, signal_call_me_now_, true);
@@ -396,6 +396,7 @@ void Selector::handle_miss(Time now, Entry& entry) {
 
 void Selector::lose(Time now, Entry& entry) {
   entry.valid = false;
+  entry.lost = now;
   entry.misses = 0;
   entry.followed = false;
   if (selected_ != entry.path) return;

@@ -14,8 +14,9 @@
 // Watching: the chosen path is pinged every second while packets flow and every 25 s when idle. A ping unanswered after
 // a few round trips is repeated quickly and the other paths are pinged too (*distress*); three in a row mean that the
 // path is lost: the best other one is chosen, the relay at once and unproven if need be, and punching starts again.
-// While relayed, bursts are repeated after 5, 10, 20 ... 300 s. A peer that moved is followed: authenticated packets
-// from a new place are pinged back, and its pong moves us there when the old path has been silent since.
+// What was proven once is pinged every 4 s for ten minutes more: it may heal. While relayed, bursts are repeated after
+// 5, 10, 20 ... 300 s. A peer that moved is followed: authenticated packets from a new place are pinged back, and its
+// pong moves us there when the old path has been silent since.
 //
 // Every ping is answered (same size, same path). The selector says when to signal (kSignal); the node fills in the
 // candidates, seals it and gives it to the control link.
@@ -64,6 +65,8 @@ inline constexpr Duration kStay = std::chrono::seconds(5);                // bef
 inline constexpr Duration kMarginMin = std::chrono::milliseconds(2);      // an improvement is this and a fifth
 inline constexpr Duration kReflexiveBias = std::chrono::milliseconds(5);  // in favour of the LAN
 inline constexpr Duration kRetryFirst = std::chrono::seconds(5);          // punching again while not direct; doubles
+inline constexpr Duration kLostProbe = std::chrono::seconds(4);           // a path that was proven once may heal:
+inline constexpr Duration kLostFor = std::chrono::minutes(10);            // for so long
 inline constexpr Duration kRetryMax = std::chrono::minutes(5);
 inline constexpr Duration kConnectTime = std::chrono::seconds(5);  // without an answer: unreachable
 inline constexpr Duration kSignalGap = std::chrono::seconds(1);    // between two signals to one peer
@@ -184,6 +187,7 @@ class Selector {
     Duration burst_gap{};    // until the next of them
     Time burst_began{};
     Time found{};         // first seen
+    Time lost{};          // last time that it stopped being valid
     Time heard{};         // last authenticated packet from here
     Time missed_since{};  // when the first of `misses` was sent
     Time pinged{};

@@ -60,18 +60,20 @@ std::string user_name(std::uint32_t uid) {
 
 std::string Programs::name(Time now, std::uint64_t inode, std::uint32_t uid) {
   auto found = by_inode_.find(inode);
-  if (found == by_inode_.end() && (!looked_once_ || now - looked_ >= kInterval)) {
+  if (found == by_inode_.end() && (looks_ == 0 || now - looked_ >= kInterval)) {
     look_through(now);
     found = by_inode_.find(inode);
   }
   if (found != by_inode_.end()) return found->second;
-  const auto user = users_.find(uid);
-  if (user != users_.end()) return user->second;
-  return users_[uid] = user_name(uid);
+  auto user = users_.find(uid);
+  if (user == users_.end()) user = users_.emplace(uid, user_name(uid)).first;
+  // Not ours to see: looking again for the same socket would find no more.
+  if (looked_ == now && by_inode_.size() < kSocketsMax) by_inode_.emplace(inode, user->second);
+  return user->second;
 }
 
 void Programs::look_through(Time now) {
-  looked_once_ = true;
+  ++looks_;
   looked_ = now;
   by_inode_.clear();
   users_.clear();

@@ -20,13 +20,14 @@ class Programs {
 
   // "name", "user:NAME", "uid:N".
   std::string name(Time now, std::uint64_t inode, std::uint32_t uid);
+  int looks() const { return looks_; }
 
  private:
   void look_through(Time now);
   std::unordered_map<std::uint64_t, std::string> by_inode_;
   std::unordered_map<std::uint32_t, std::string> users_;
   Time looked_{};
-  bool looked_once_ = false;
+  int looks_ = 0;
 };
 
 }  // namespace lanrage::host

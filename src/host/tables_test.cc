@@ -109,6 +109,15 @@ TEST(KernelTables, ReadAgainOnlyWhenOldOrAsked) {
   EXPECT_NE(find((*tables)->view(at(3.6), lan::Freshness::kCached).sockets, later.port), nullptr);
 }
 
+TEST(Programs, AreNotLookedForAgainWhereTheyCannotBeSeen) {
+  Programs programs;
+  EXPECT_EQ(programs.name(at(1), ~std::uint64_t{0}, 0), "user:root");
+  for (int n = 0; n < 100; ++n) EXPECT_EQ(programs.name(at(2 + n), ~std::uint64_t{0}, 0), "user:root");
+  EXPECT_EQ(programs.looks(), 1);
+  programs.name(at(102), ~std::uint64_t{1}, 0);
+  EXPECT_EQ(programs.looks(), 2) << "another socket";
+}
+
 TEST(KernelTables, NamesTheUserWhereTheProgramCannotBeTold) {
   auto tables = KernelTables::open(silent_logger());
   ASSERT_TRUE(tables);
@@ -116,6 +125,7 @@ TEST(KernelTables, NamesTheUserWhereTheProgramCannotBeTold) {
   lan::LocalSocket stranger;
   stranger.inode = ~std::uint64_t{0};
   EXPECT_EQ((*tables)->program(stranger), "user:root");
+  stranger.inode = ~std::uint64_t{1};
   stranger.uid = 4'000'000'000;
   EXPECT_EQ((*tables)->program(stranger), "uid:4000000000");
 }

@@ -1,0 +1,323 @@
+#include "paths/relay_client.h"
+
+#include <gtest/gtest.h>
+
+namespace lanrage::paths {
+namespace {
+
+using namespace std::chrono_literals;
+using Kind = RelayClient::Event::Kind;
+
+const Endpoint kV4 = *Endpoint::parse("198.51.100.1:41820");
+const Endpoint kV6 = *Endpoint::parse("[2001:db8::1]:41820");
+const Endpoint kUs = *Endpoint::parse("203.0.113.9:1234");
+
+// A relay played by hand: what it is sent is parsed, what it answers is written here.
+struct Fixture : testing::Test {
+  SeededRng rng{1};
+  crypto::PrivateKey device = crypto::PrivateKey::generate(rng);
+  crypto::PrivateKey relay = crypto::PrivateKey::generate(rng);
+  crypto::PublicKey device_public = crypto::public_key(device);
+  crypto::PublicKey relay_public = crypto::public_key(relay);
+  wire::RelayMacKey key = *wire::relay_mac_key(relay, device_public, device_public, relay_public);
+  wire::GrantBytes grant = wire::sign_grant({.peer = device_public}, crypto::SigningKey::generate(rng));
+  RelayClient client{device, rng};
+  Time now{1000s};
+  wire::RelaySession session = 77;
+
+  std::vector<RelayClient::Transmit> sent() {
+    std::vector<RelayClient::Transmit> all;
+    while (auto one = client.poll_transmit()) all.push_back(std::move(*one));
+    return all;
+  }
+  std::vector<RelayClient::Event> events() {
+    std::vector<RelayClient::Event> all;
+    while (auto one = client.poll_event()) all.push_back(*one);
+    return all;
+  }
+  void run(Duration d) {
+    const Time end = now + d;
+    while (client.next_timeout() && *client.next_timeout() <= end) {
+      now = *client.next_timeout();
+      client.handle_timeout(now);
+    }
+    now = end;
+  }
+  void begin(std::vector<Endpoint> endpoints = {kV4}) {
+    client.set_grant(now, grant);
+    client.set_relays(now, {{relay_public, std::move(endpoints)}});
+  }
+  void challenge(const RelayClient::Transmit& question, const wire::RelayCookie& cookie = {1}) {
+    const auto message = wire::parse_relay_register(question.datagram);
+    ASSERT_TRUE(message);
+    client.handle_packet(now, question.to, wire::write_relay_challenge({message->transaction, cookie}));
+  }
+  std::uint64_t transaction_of(const RelayClient::Transmit& question) {
+    if (const auto m = wire::parse_relay_register(question.datagram)) return m->transaction;
+    if (const auto m = wire::parse_relay_refresh(question.datagram)) return m->transaction;
+    return 0;
+  }
+  Bytes registered(std::uint64_t transaction, const std::vector<std::uint32_t>& taken = {}) {
+    wire::RelayRegistered message;
+    message.transaction = transaction;
+    message.session = session;
+    message.lifetime_seconds = 60;
+    message.observed = kUs;
+    return wire::write_relay_registered(message, taken, key);
+  }
+  void accept(const RelayClient::Transmit& question, const std::vector<std::uint32_t>& taken = {}) {
+    ASSERT_TRUE(wire::verify_relay_mac(question.datagram, key));
+    client.handle_packet(now, question.to, registered(transaction_of(question), taken));
+  }
+  void enter() {
+    begin();
+    challenge(sent().at(0));
+    now += 30ms;
+    accept(sent().at(0));
+    events();
+  }
+};
+using RelayClientTest = Fixture;
+
+TEST_F(RelayClientTest, RegistersInTwoRoundTrips) {
+  client.add_index(now, 5);
+  begin();
+  const auto first = sent();
+  ASSERT_EQ(first.size(), 1u);
+  EXPECT_EQ(wire::parse_relay_register(first[0].datagram)->cookie, wire::RelayCookie{});
+  challenge(first[0], {9});
+  const auto second = sent();
+  ASSERT_EQ(second.size(), 1u);
+  const auto message = wire::parse_relay_register(second[0].datagram);
+  EXPECT_EQ(message->cookie, (wire::RelayCookie{9}));
+  ASSERT_EQ(message->indices.size(), 1u);
+  EXPECT_EQ(message->indices[0], 5u);
+  EXPECT_TRUE(client.registered().empty());
+  now += 30ms;
+  accept(second[0]);
+  EXPECT_EQ(client.registered(), (std::vector<Path>{{kV4, true}}));
+  EXPECT_EQ(events().at(0).kind, Kind::kRegistered);
+  EXPECT_EQ(client.status().at(0).rtt_last, 30ms);
+  EXPECT_EQ(client.status().at(0).observed, kUs);
+}
+
+TEST_F(RelayClientTest, SendsNothingWithoutAGrant) {
+  client.set_relays(now, {{relay_public, {kV4}}});
+  run(60s);
+  EXPECT_TRUE(sent().empty());
+}
+
+TEST_F(RelayClientTest, UsesTheEndpointThatAnswersFirst) {
+  begin({kV6, kV4});
+  const auto questions = sent();
+  ASSERT_EQ(questions.size(), 2u);
+  challenge(questions[1]);
+  challenge(questions[0]);
+  const auto next = sent();
+  ASSERT_EQ(next.size(), 1u);
+  EXPECT_EQ(next[0].to, kV4);
+}
+
+TEST_F(RelayClientTest, RefreshesEveryTwentySecondsAndSoMeasuresTheRoundTrip) {
+  enter();
+  run(kRelayRefresh - 1ms);
+  EXPECT_TRUE(sent().empty());
+  run(1ms);
+  const auto questions = sent();
+  ASSERT_EQ(questions.size(), 1u);
+  EXPECT_EQ(wire::parse_relay_refresh(questions[0].datagram)->session, session);
+  now += 50ms;
+  accept(questions[0]);
+  EXPECT_EQ(client.status().at(0).rtt_last, 50ms);
+  EXPECT_NEAR(milliseconds(*client.status().at(0).rtt_ema), 36, 0.01);
+}
+
+TEST_F(RelayClientTest, LosesARelayThatStopsAnsweringAndComesBack) {
+  enter();
+  run(kRelayRefresh + 3500ms);
+  EXPECT_EQ(sent().size(), 4u);
+  EXPECT_TRUE(events().empty());
+  run(250ms);
+  const auto lost = events();
+  ASSERT_EQ(lost.size(), 1u);
+  EXPECT_EQ(lost[0].kind, Kind::kLost);
+  EXPECT_TRUE(client.registered().empty());
+  run(120s);
+  const auto tries = sent();
+  EXPECT_GT(tries.size(), 12u);
+  EXPECT_LT(tries.size(), 60u);  // backing off
+  challenge(tries.back());
+  const auto next = sent();
+  if (!next.empty()) accept(next.back());
+  while (client.registered().empty()) {
+    run(1s);
+    for (const auto& question : sent()) {
+      wire::parse_relay_register(question.datagram)->cookie == wire::RelayCookie{} ? challenge(question)
+                                                                                   : accept(question);
+    }
+  }
+  EXPECT_EQ(events().at(0).kind, Kind::kRegistered);
+}
+
+TEST_F(RelayClientTest, RegistersAgainAtOnceWithARelayThatForgotIt) {
+  enter();
+  run(kRelayRefresh);
+  const auto question = sent().at(0);
+  client.handle_packet(now, kV4,
+                       wire::write_relay_refused({transaction_of(question), wire::RelayRefusal::kUnknownSession}));
+  const auto again = sent();
+  ASSERT_EQ(again.size(), 1u);
+  challenge(again[0]);
+  session = 78;
+  accept(sent().at(0));
+  EXPECT_TRUE(events().empty());  // for the node nothing changed
+  EXPECT_EQ(client.registered().size(), 1u);
+}
+
+TEST_F(RelayClientTest, AHintThatNobodyVouchesForMakesItAskOnceASecond) {
+  enter();
+  now += 5s;
+  const Bytes hint = wire::write_relay_refused({0, wire::RelayRefusal::kUnknownSession});
+  for (int i = 0; i < 10; ++i) client.handle_packet(now, kV4, hint);
+  EXPECT_EQ(sent().size(), 1u);
+  EXPECT_EQ(client.registered().size(), 1u);
+}
+
+TEST_F(RelayClientTest, TellsANewIndexAtOnceAndAGoneOneWithTheNext) {
+  enter();
+  client.add_index(now, 5);
+  auto question = sent().at(0);
+  EXPECT_EQ(wire::parse_relay_refresh(question.datagram)->added.size(), 1u);
+  accept(question);
+  client.remove_index(5);
+  EXPECT_TRUE(sent().empty());
+  client.add_index(now, 6);
+  question = sent().at(0);
+  const auto message = wire::parse_relay_refresh(question.datagram);
+  ASSERT_EQ(message->added.size(), 1u);
+  EXPECT_EQ(message->added[0], 6u);
+  ASSERT_EQ(message->removed.size(), 1u);
+  EXPECT_EQ(message->removed[0], 5u);
+  accept(question);
+  run(kRelayRefresh);
+  question = sent().at(0);
+  EXPECT_EQ(wire::parse_relay_refresh(question.datagram)->added.size(), 0u);
+  EXPECT_EQ(wire::parse_relay_refresh(question.datagram)->removed.size(), 0u);
+}
+
+TEST_F(RelayClientTest, AnIndexWhoseMessageIsLostIsToldAgain) {
+  enter();
+  client.add_index(now, 5);
+  sent();
+  client.add_index(now, 6);
+  EXPECT_EQ(wire::parse_relay_refresh(sent().at(0).datagram)->added.size(), 2u);
+  run(kRelayRetry);
+  EXPECT_EQ(wire::parse_relay_refresh(sent().at(0).datagram)->added.size(), 2u);
+}
+
+TEST_F(RelayClientTest, MoreIndicesThanAMessageHoldsFollowInTheNext) {
+  for (std::uint32_t i = 0; i < 600; ++i) client.add_index(now, i);
+  begin();
+  challenge(sent().at(0));
+  std::size_t told = 0;
+  for (int i = 0; i < 3; ++i) {
+    const auto question = sent().at(0);
+    if (const auto m = wire::parse_relay_register(question.datagram)) told += m->indices.size();
+    if (const auto m = wire::parse_relay_refresh(question.datagram)) told += m->added.size();
+    accept(question);
+  }
+  EXPECT_EQ(told, 600u);
+  EXPECT_TRUE(sent().empty());
+}
+
+TEST_F(RelayClientTest, ATakenIndexIsReportedAndForgotten) {
+  enter();
+  client.add_index(now, 5);
+  accept(sent().at(0), {5, 999});  // 999 is none of ours
+  const auto taken = events();
+  ASSERT_EQ(taken.size(), 1u);
+  EXPECT_EQ(taken[0].kind, Kind::kIndexTaken);
+  EXPECT_EQ(taken[0].index, 5u);
+  session = 79;
+  client.restart(now);
+  challenge(sent().at(0));
+  EXPECT_EQ(wire::parse_relay_register(sent().at(0).datagram)->indices.size(), 0u);
+}
+
+TEST_F(RelayClientTest, AsksForANewGrantWhenTheRelayRefusesThisOne) {
+  begin();
+  challenge(sent().at(0));
+  const auto question = sent().at(0);
+  client.handle_packet(now, kV4,
+                       wire::write_relay_refused({transaction_of(question), wire::RelayRefusal::kExpiredGrant}));
+  EXPECT_EQ(events().at(0).kind, Kind::kGrantWanted);
+  run(20s);
+  EXPECT_TRUE(sent().empty());
+  client.set_grant(now, grant);
+  EXPECT_EQ(sent().size(), 1u);
+}
+
+TEST_F(RelayClientTest, BelievesNoForgedAnswer) {
+  begin();
+  challenge(sent().at(0));
+  const auto question = sent().at(0);
+  Bytes forged = registered(transaction_of(question));
+  forged.back() ^= 1;
+  client.handle_packet(now, kV4, forged);
+  client.handle_packet(now, kV4, registered(transaction_of(question) + 2));
+  client.handle_packet(now, kV6, registered(transaction_of(question)));
+  EXPECT_TRUE(client.registered().empty());
+  EXPECT_EQ(client.stats().dropped_forged, 1u);
+  EXPECT_EQ(client.stats().dropped_stale, 1u);
+  EXPECT_EQ(client.stats().dropped_unknown_source, 1u);
+}
+
+TEST_F(RelayClientTest, UnframesWhatTheRelayDelivers) {
+  enter();
+  const Bytes payload = {1, 2, 3};
+  Bytes datagram(wire::kRelayHeaderBytes + payload.size());
+  RelayClient::frame(42, payload, datagram);
+  EXPECT_FALSE(client.handle_packet(now, kV4, datagram));  // a Send is for relays
+  wire::make_relay_deliver(datagram, 43);
+  const auto inbound = client.handle_packet(now, kV4, datagram);
+  ASSERT_TRUE(inbound);
+  EXPECT_EQ(inbound->peer, 43u);
+  EXPECT_EQ(inbound->path, (Path{kV4, true}));
+  EXPECT_EQ(to_bytes(inbound->payload), payload);
+  EXPECT_FALSE(client.handle_packet(now, kV6, datagram));
+  client.handle_packet(now, kV4, wire::write_relay_absent({44}));
+  const auto absent = events();
+  ASSERT_EQ(absent.size(), 1u);
+  EXPECT_EQ(absent[0].kind, Kind::kAbsent);
+  EXPECT_EQ(absent[0].peer, 44u);
+}
+
+TEST_F(RelayClientTest, LeavesARelayThatIsNoLongerListed) {
+  enter();
+  client.set_relays(now, {});
+  const auto bye = sent();
+  ASSERT_EQ(bye.size(), 1u);
+  EXPECT_EQ(wire::parse_relay_leave(bye[0].datagram)->session, session);
+  EXPECT_EQ(events().at(0).kind, Kind::kLost);
+  EXPECT_FALSE(client.next_timeout());
+}
+
+TEST_F(RelayClientTest, ListsTheQuickestRelayFirst) {
+  const crypto::PrivateKey second = crypto::PrivateKey::generate(rng);
+  const crypto::PublicKey second_public = crypto::public_key(second);
+  client.set_grant(now, grant);
+  client.set_relays(now, {{relay_public, {kV4}}, {second_public, {kV6}}});
+  for (const auto& question : sent()) challenge(question);
+  const auto questions = sent();
+  now += 10ms;
+  key = *wire::relay_mac_key(second, device_public, device_public, second_public);
+  accept(questions[1]);
+  now += 10ms;
+  key = *wire::relay_mac_key(relay, device_public, device_public, relay_public);
+  accept(questions[0]);
+  EXPECT_EQ(client.registered(), (std::vector<Path>{{kV6, true}, {kV4, true}}));
+  EXPECT_EQ(client.id_of({kV6, true}), wire::relay_peer(second_public));
+}
+
+}  // namespace
+}  // namespace lanrage::paths

@@ -250,6 +250,8 @@ void Forwarder::handle_envelope(Time now, const Sender& sender, ByteView inner) 
   if (!allowed || source.is_multicast()) return drop(Drop::kForeignSource);
   if (!is_lan_destination(udp->destination.address, self_.v4)) return drop(Drop::kNotLan);
   if (never_forwarded(udp->destination.port) != nullptr) return drop(Drop::kNeverForwarded);
+  const bool discovery = is_service_discovery(udp->destination.port) && udp->destination.address.is_multicast();
+  if (!discovery && !is_open_(udp->destination.port)) return drop(Drop::kClosedPort);
   if (options_.deduplicate &&
       windows_.check(now, envelope->origin, envelope->sequence) != OriginWindows::Verdict::kNew) {
     ++status_.duplicates;

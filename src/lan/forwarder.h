@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -85,6 +86,10 @@ class Forwarder {
   // An inner frame of type 0x10.
   void handle_envelope(Time now, const Sender& sender, ByteView inner);
 
+  // Which UDP ports of this machine members may reach; every one until set. What was said to a closed one is dropped,
+  // but for mDNS and SSDP to a group, which are asked for by joining it.
+  void set_open_ports(std::function<bool(std::uint16_t port)> is_open) { is_open_ = std::move(is_open); }
+
   // An envelope to be sent to every other member.
   std::optional<Bytes> poll_transmit();
   std::optional<Delivery> poll_delivery();
@@ -141,6 +146,7 @@ class Forwarder {
   HostTables& tables_;
   Logger log_;
   std::uint64_t sequence_;
+  std::function<bool(std::uint16_t)> is_open_ = [](std::uint16_t) { return true; };
 
   OriginWindows windows_;
   RecentContent said_;       // by local programs

@@ -580,6 +580,22 @@ TEST(Forwarder, RefusesEnvelopesThatClaimAnotherOriginOrSource) {
   EXPECT_TRUE(carol.deliveries().empty());
 }
 
+TEST(Forwarder, DeliversNothingToPortsThatAreClosedToMembers) {
+  Node alice(1), carol(3);
+  carol.forwarder.set_open_ports([](std::uint16_t port) { return port >= 2000; });
+  std::size_t delivered = 0;
+  const Endpoint to[] = {
+      {kLimited, 514}, {kLimited, kSsdpPort}, {ip("239.255.255.250"), kSsdpPort}, {kGroup, 514}, {kLimited, 27960}};
+  for (const Endpoint& destination : to) {
+    alice.forwarder.handle_captured_packet(at(1), kEth0,
+                                           wire::build_udp({alice.eth0(), 5000}, destination, as_bytes("a")));
+    for (const Bytes& frame : alice.sent()) carol.receive(at(1), alice, frame);
+    delivered += carol.deliveries().size();
+  }
+  EXPECT_EQ(delivered, 2u);
+  EXPECT_EQ(carol.dropped(Drop::kClosedPort), 3u);
+}
+
 TEST(Forwarder, HoldsAFloodOfOneMemberToItsRate) {
   Node alice(1), carol(3);
   wire::LanEnvelope envelope;

@@ -22,6 +22,8 @@ const char* drop_name(Drop reason) {
       return "card_in_turn";
     case Drop::kNeverForwarded:
       return "never_forwarded";
+    case Drop::kClosedPort:
+      return "closed_port";
     case Drop::kServiceAccount:
       return "service_account";
     case Drop::kRateLimited:

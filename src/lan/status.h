@@ -21,6 +21,7 @@ enum class Drop : std::uint8_t {
   kEcho,            // what a member said, come back by another way
   kCardInTurn,      // the same announcement, sent on another card too
   kNeverForwarded,  // the documented list
+  kClosedPort,      // the filter between members keeps this port shut
   kServiceAccount,  // mDNS or SSDP of a system daemon
   kRateLimited,     //
   kNoAddress,       // no party address of that family

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "base/format.h"
+#include "control/proof.h"
 #include "wire/relay.h"
 
 namespace lanrage::control {
@@ -88,15 +88,10 @@ Result<wire::Session> Service::prove(Now now, const IpAddress& from, ByteView ex
   if (found == challenges_.end() || found->second.expires <= now.time) return refused;
   const Challenge challenge = found->second;
   challenges_.erase(found);
-  const auto secret = crypto::x25519(challenge.server_key, challenge.client);
-  if (!secret) return refused;
-  Bytes key = crypto::hkdf_sha256(secret->bytes(), exporter, as_bytes("lanrage session v1"), 32);
-  const crypto::PublicKey server_key = crypto::public_key(challenge.server_key);
-  const Bytes message =
-      ByteWriter{}.bytes(challenge.nonce).bytes(challenge.client.bytes()).bytes(server_key.bytes()).take();
-  const crypto::Hash mac = crypto::hmac_sha256(key, {message});
-  crypto::wipe(key);
-  if (!crypto::secure_equal(mac, proof.mac)) {
+  const auto mac =
+      session_proof(challenge.server_key, challenge.client,
+                    {proof.challenge, crypto::public_key(challenge.server_key), challenge.nonce}, exporter);
+  if (!mac || !crypto::secure_equal(*mac, proof.mac)) {
     take(now, "refused " + from.text(), kRefusalsPerAddress);
     return refused;
   }

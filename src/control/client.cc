@@ -1,0 +1,462 @@
+#include "control/client.h"
+
+#include <algorithm>
+#include <atomic>
+#include <list>
+
+#include "base/format.h"
+#include "control/proof.h"
+#include "net/clock.h"
+
+namespace lanrage::control {
+namespace {
+
+constexpr double kJitter = 0.2;
+constexpr Duration kSessionMargin = std::chrono::minutes(5);  // a session this near its end is made anew
+
+net::TlsTarget target_of(const party::ServerInfo& server) {
+  net::TlsTarget target;
+  for (const party::ServerAddress& address : server.addresses) target.addresses.push_back({address.host, address.port});
+  target.pin = server.key;
+  return target;
+}
+
+net::HttpRequest post_request(std::string_view path, std::string body, const std::string& correlation) {
+  net::HttpRequest request;
+  request.method = "POST";
+  request.target = path;
+  request.headers.emplace_back(wire::kCorrelationHeader, correlation);
+  request.body = std::move(body);
+  return request;
+}
+
+// Whether an error says that the link is down, rather than that the server said no.
+bool is_transport(const Error& error) {
+  return error.code == Code::kUnavailable || error.code == Code::kTimedOut || error.code == Code::kIo;
+}
+
+// Everything that happens, on the loop.
+class Link : public std::enable_shared_from_this<Link> {
+ public:
+  Link(ClientOptions options, Client::Handlers handlers, Executor executor, std::unique_ptr<Rng> rng, const Logger& log)
+      : options_(std::move(options)),
+        public_key_(crypto::public_key(options_.key)),
+        loop_(options_.loop.get()),
+        shared_loop_(options_.loop),
+        handlers_(std::make_shared<const Client::Handlers>(std::move(handlers))),
+        executor_(std::move(executor)),
+        rng_(std::move(rng)),
+        log_(log) {
+    net::HttpClient::Options http;
+    http.loop = std::exchange(options_.loop, nullptr);
+    http_ = net::HttpClient::create(target_of(options_.server), http, log_);
+  }
+
+  void request(wire::Request request, Client::Answered answered, std::string correlation) {
+    if (const auto* signal = std::get_if<wire::Signal>(&request)) return send_signal(*signal, std::move(answered));
+    if (waiting_.size() >= Client::kRequestsWaitingMax)
+      return answer(std::move(answered), Error{Code::kExhausted, "too many requests wait for the server"});
+    const auto job = waiting_.emplace(waiting_.end());
+    job->request = std::move(request);
+    job->answered = std::move(answered);
+    job->correlation = correlation.empty() ? to_hex(rng_->array<8>()) : std::move(correlation);
+    job->started = net::now().time;
+    job->deadline = loop_->after(options_.request_timeout, [this, job] { expire(job); });
+    if (const auto* follow = std::get_if<wire::Follow>(&job->request)) start_following(*follow, job);
+    work();
+  }
+
+  void unfollow() {
+    follow_.reset();
+    close_stream();
+    work();
+  }
+
+  void retry_now() {
+    if (status_.state != LinkState::kWaiting) return;
+    retry_.reset();
+    set_state(LinkState::kConnecting);
+    work();
+  }
+
+  // Nothing is called after it.
+  void stop() {
+    alive_->store(false);
+    stopped_ = true;
+    retry_.reset();
+    stable_.reset();
+    waiting_.clear();
+    farewell_.reset();
+    stream_.reset();
+    http_.reset();
+  }
+
+ private:
+  struct Job {
+    wire::Request request;
+    Client::Answered answered;
+    std::string correlation;
+    Time started{};
+    std::unique_ptr<net::LoopTimer> deadline;
+    std::uint64_t sent = 0;  // the number it was sent under; 0: waits for the link
+    bool refused_once = false;
+  };
+  using JobIt = std::list<Job>::iterator;
+
+  void post(std::function<void()> callback) {
+    executor_([alive = alive_, callback = std::move(callback)] {
+      if (alive->load()) callback();
+    });
+  }
+
+  void answer(Client::Answered answered, Result<wire::Response> result) {
+    post([answered = std::move(answered), result = std::move(result)] { answered(result); });
+  }
+
+  void set_state(LinkState state, std::optional<Error> why = std::nullopt, Duration retry_in = {}) {
+    if (state == status_.state && !why) return;
+    log_.debug("control link", {{"state", link_state_name(state)}, {"failures", failures_}});
+    status_ = {state, failures_, std::move(why), retry_in};
+    post([handlers = handlers_, status = status_] {
+      if (handlers->on_link) handlers->on_link(status);
+    });
+  }
+
+  // Looks at what is wanted and what is there, and does the next thing.
+  void work() {
+    if (stopped_ || retry_ || authenticating_) return;
+    const bool wanted = follow_.has_value() || !waiting_.empty();
+    if (!wanted) return set_state(LinkState::kIdle);
+    if (!session_ || net::now().time > session_ends_) return authenticate();
+    for (auto job = waiting_.begin(); job != waiting_.end();) {
+      const auto next = std::next(job);
+      if (job->sent == 0 && !std::holds_alternative<wire::Follow>(job->request)) send(job);
+      job = next;
+    }
+    if (follow_ && !stream_) return open_stream();
+    if (stream_open_) online();
+  }
+
+  // --- the session
+
+  void authenticate() {
+    if (status_.state != LinkState::kWaiting) set_state(LinkState::kConnecting);
+    authenticating_ = true;
+    session_.reset();
+    const Time started = net::now().time;
+    const std::string correlation = waiting_.empty() ? to_hex(rng_->array<8>()) : waiting_.front().correlation;
+    http_->request(post_request(wire::kHelloPath, wire::encode(wire::Hello{public_key_}), correlation),
+                   options_.request_timeout,
+                   [weak = weak_from_this(), started, correlation](Result<net::HttpResponse> response) {
+                     if (const auto self = weak.lock()) self->prove(std::move(response), started, correlation);
+                   });
+  }
+
+  void prove(Result<net::HttpResponse> response, Time started, const std::string& correlation) {
+    if (stopped_) return;
+    if (!response) return failed(std::move(response).error());
+    if (response->status != 200) return failed(wire::decode_error(response->status, response->body));
+    const auto challenge = wire::decode_challenge(response->body);
+    if (!challenge) return failed(challenge.error());
+    const auto mac = session_proof(options_.key, public_key_, *challenge, response->exporter);
+    if (!mac) return failed({Code::kRefused, "the server's challenge is not one"});
+    http_->request(
+        post_request(wire::kProofPath, wire::encode(wire::Proof{challenge->id, *mac}), correlation),
+        options_.request_timeout,
+        [weak = weak_from_this(), started](Result<net::HttpResponse> answer) {
+          if (const auto self = weak.lock()) self->proven(std::move(answer), started);
+        },
+        response->connection);
+  }
+
+  void proven(Result<net::HttpResponse> response, Time started) {
+    if (stopped_) return;
+    if (!response) return failed(std::move(response).error());
+    if (response->status != 200) return failed(wire::decode_error(response->status, response->body));
+    const auto session = wire::decode_session(response->body);
+    if (!session) return failed(session.error());
+    // By this machine's clock, from the server's two: the clocks need not agree.
+    const Time now = net::now().time;
+    const auto lifetime = std::chrono::seconds(std::max<std::int64_t>(session->expires - session->now, 0));
+    session_ends_ = now + std::max<Duration>(lifetime - kSessionMargin, std::chrono::seconds(1));
+    session_ = to_base64url(session->token);
+    authenticating_ = false;
+    log_.timed(op::kControlAuthenticate, now - started);
+    if (!follow_) online();
+    work();
+  }
+
+  // --- requests
+
+  void send(JobIt job) {
+    job->sent = ++last_sent_;
+    net::HttpRequest request =
+        post_request(wire::request_path(job->request), wire::encode(job->request), job->correlation);
+    request.headers.emplace_back("Authorization", "Bearer " + *session_);
+    http_->request(std::move(request), options_.request_timeout,
+                   [weak = weak_from_this(), number = job->sent](Result<net::HttpResponse> response) {
+                     if (const auto self = weak.lock()) self->answered(number, std::move(response));
+                   });
+  }
+
+  void answered(std::uint64_t number, Result<net::HttpResponse> response) {
+    if (stopped_) return;
+    const auto job = std::find_if(waiting_.begin(), waiting_.end(), [&](const Job& j) { return j.sent == number; });
+    if (job == waiting_.end()) return;  // its time was over
+    if (!response && is_transport(response.error())) {
+      job->sent = 0;  // asks again when the link is back; every request may be repeated
+      return failed(std::move(response).error());
+    }
+    if (!response) return finish(job, std::move(response).error());
+    if (response->status == 401 && !job->refused_once) {
+      job->refused_once = true;
+      job->sent = 0;
+      session_.reset();
+      return work();
+    }
+    log_.timed(op::kControlRequest, net::now().time - job->started);
+    if (!follow_) online();
+    if (response->status != 200) return finish(job, wire::decode_error(response->status, response->body));
+    finish(job, wire::decode_response(job->request, response->body));
+    work();
+  }
+
+  void finish(JobIt job, Result<wire::Response> result) {
+    Client::Answered answered = std::move(job->answered);
+    if (follow_job_ == &*job) follow_job_ = nullptr;
+    waiting_.erase(job);
+    answer(std::move(answered), std::move(result));
+  }
+
+  void expire(JobIt job) {
+    const bool down = status_.state != LinkState::kOnline && status_.why;
+    Error error = down ? Error{Code::kUnavailable, "the server cannot be reached: " + status_.why->message,
+                               "it is tried again and again; known members reach each other without it"}
+                       : Error{Code::kTimedOut, "the server did not answer in time"};
+    finish(job, std::move(error));
+    work();
+  }
+
+  void send_signal(const wire::Signal& signal, Client::Answered answered) {
+    if (stream_ && stream_open_ && stream_->send(wire::encode_signal(signal)))
+      return answer(std::move(answered), wire::Response(wire::Done{}));
+    answer(std::move(answered), Error{Code::kUnavailable, "not connected to the server"});
+  }
+
+  // --- the event stream
+
+  void start_following(const wire::Follow& follow, JobIt job) {
+    for (auto it = waiting_.begin(); it != waiting_.end(); ++it) {
+      if (it == job || !std::holds_alternative<wire::Follow>(it->request)) continue;
+      finish(it, Error{Code::kConflict, "another party is followed instead"});
+      break;
+    }
+    follow_ = follow;
+    follow_job_ = &*job;
+    close_stream();
+  }
+
+  void close_stream() {
+    stream_open_ = false;
+    ++stream_number_;
+    if (auto old = std::move(stream_)) {
+      old->close();
+      // It is not destroyed inside its own callback, and gets a moment to say goodbye.
+      const auto held = std::make_shared<std::unique_ptr<net::WebSocketClient>>(std::move(old));
+      farewell_ = loop_->after(std::chrono::milliseconds(200), [held] {});
+    }
+  }
+
+  void open_stream() {
+    const std::uint64_t number = ++stream_number_;
+    const Time started = net::now().time;
+    net::WebSocketClient::Options options;
+    options.loop = shared_loop_.lock();
+    const auto when_current = [weak = weak_from_this(), number](auto&& act) {
+      const auto self = weak.lock();
+      if (self && !self->stopped_ && self->stream_number_ == number) act(*self);
+    };
+    net::Headers headers = {{"Authorization", "Bearer " + *session_}};
+    headers.emplace_back(wire::kCorrelationHeader, follow_job_ ? follow_job_->correlation : to_hex(rng_->array<8>()));
+    stream_ = net::WebSocketClient::open(
+        target_of(options_.server), wire::follow_target(*follow_), std::move(headers), options,
+        {.on_open = [when_current, started] { when_current([&](Link& self) { self.stream_opened(started); }); },
+         .on_text = [when_current](std::string text) { when_current([&](Link& self) { self.event_came(text); }); },
+         .on_close =
+             [when_current](const Error& why, const std::optional<net::HttpResponse>& refused) {
+               when_current([&](Link& self) { self.stream_closed(why, refused); });
+             }},
+        log_);
+  }
+
+  void stream_opened(Time started) {
+    stream_open_ = true;
+    log_.timed(op::kControlConnect, net::now().time - started);
+    online();
+    for (auto job = waiting_.begin(); job != waiting_.end(); ++job) {
+      if (&*job != follow_job_) continue;
+      finish(job, wire::Response(wire::Done{}));
+      break;
+    }
+  }
+
+  void event_came(const std::string& text) {
+    auto event = wire::decode_event(text);
+    if (!event) return stream_closed({Code::kInvalid, "the server sent no event: " + event.error().message}, {});
+    if (!event->has_value()) return;  // of a newer version
+    if (const auto version = wire::event_version(**event)) {
+      const bool snapshot = std::holds_alternative<wire::Snapshot>(**event);
+      if (!snapshot && *version <= follow_->from) return;
+      if (!snapshot && *version != follow_->from + 1) {
+        log_.debug("missed events, asking again", {{"have", follow_->from}, {"got", *version}});
+        return stream_closed({Code::kUnavailable, "events were missed"}, {});
+      }
+      follow_->from = *version;
+    }
+    post([handlers = handlers_, event = std::move(**event)] {
+      if (handlers->on_event) handlers->on_event(event);
+    });
+  }
+
+  void stream_closed(const Error& why, const std::optional<net::HttpResponse>& refused) {
+    close_stream();
+    if (refused && refused->status == 401) {
+      session_.reset();
+      return renew_session(wire::decode_error(401, refused->body));
+    }
+    if (!refused) return failed(why);
+    Error error = wire::decode_error(refused->status, refused->body);
+    for (auto job = waiting_.begin(); job != waiting_.end(); ++job) {
+      if (&*job != follow_job_) continue;
+      finish(job, error);  // the server's no; the next Follow asks anew
+      follow_.reset();
+      return work();
+    }
+    failed(std::move(error));
+  }
+
+  // --- the link as a whole
+
+  // A session that the server does not know any more (restarted, expired) is made anew at once, but not for ever.
+  void renew_session(Error why) {
+    if (!renewed_session_) {
+      renewed_session_ = true;
+      return work();
+    }
+    failed(std::move(why));
+  }
+
+  void online() {
+    renewed_session_ = false;
+    if (status_.state == LinkState::kOnline) return;
+    set_state(LinkState::kOnline);
+    stable_ = loop_->after(options_.stable_after, [this] { failures_ = 0; });
+  }
+
+  void failed(Error why) {
+    authenticating_ = false;
+    stable_.reset();
+    if (retry_) return;  // several things failed together
+    const double factor = 1 + kJitter * (2 * rng_->unit() - 1);
+    Duration delay = options_.backoff_max;
+    if (failures_ < 16) delay = std::min(options_.backoff_max, options_.backoff_min * (1 << failures_));
+    delay = std::chrono::duration_cast<Duration>(delay * factor);
+    ++failures_;
+    log_.debug("the control server cannot be reached",
+               {{"error", why.message}, {"attempt", failures_}, {"retry_ms", milliseconds(delay)}});
+    retry_ = loop_->after(delay, [this] {
+      const auto keep = std::move(retry_);
+      if (!stopped_) work();
+    });
+    set_state(LinkState::kWaiting, std::move(why), delay);
+  }
+
+  ClientOptions options_;
+  const crypto::PublicKey public_key_;
+  net::IoLoop* const loop_;  // the client object holds it for longer
+  const std::weak_ptr<net::IoLoop> shared_loop_;
+  const std::shared_ptr<const Client::Handlers> handlers_;
+  const Executor executor_;
+  const std::unique_ptr<Rng> rng_;
+  const Logger log_;
+  const std::shared_ptr<std::atomic<bool>> alive_ = std::make_shared<std::atomic<bool>>(true);
+
+  std::unique_ptr<net::HttpClient> http_;
+  std::optional<std::string> session_;  // token text
+  Time session_ends_{};
+  bool authenticating_ = false;
+  bool renewed_session_ = false;
+
+  std::list<Job> waiting_;
+  std::uint64_t last_sent_ = 0;
+
+  std::optional<wire::Follow> follow_;  // `from` is the last event handed over
+  const Job* follow_job_ = nullptr;     // the Follow that waits for its answer
+  std::unique_ptr<net::WebSocketClient> stream_;
+  std::uint64_t stream_number_ = 0;
+  bool stream_open_ = false;
+  std::unique_ptr<net::LoopTimer> farewell_;
+
+  LinkStatus status_;
+  int failures_ = 0;
+  std::unique_ptr<net::LoopTimer> retry_;
+  std::unique_ptr<net::LoopTimer> stable_;
+  bool stopped_ = false;
+};
+
+class LinkClient final : public Client {
+ public:
+  LinkClient(std::shared_ptr<net::IoLoop> loop, std::shared_ptr<Link> link)
+      : loop_(std::move(loop)), link_(std::move(link)) {}
+  ~LinkClient() override {
+    loop_->run([this] { link_->stop(); });
+  }
+  void request(wire::Request request, Answered answered) override {
+    std::string correlation;
+    for (const auto& [key, value] : Context::current().fields())
+      if (key == "correlation_id") value.append_text(correlation);
+    post([request = std::move(request), answered = Answered(keep_context(std::move(answered))),
+          correlation](Link& link) { link.request(request, answered, correlation); });
+  }
+  void unfollow() override {
+    post([](Link& link) { link.unfollow(); });
+  }
+  void retry_now() override {
+    post([](Link& link) { link.retry_now(); });
+  }
+
+ private:
+  void post(std::function<void(Link&)> act) {
+    loop_->post([weak = std::weak_ptr<Link>(link_), act = std::move(act)] {
+      if (const auto link = weak.lock()) act(*link);
+    });
+  }
+  std::shared_ptr<net::IoLoop> loop_;
+  std::shared_ptr<Link> link_;
+};
+
+}  // namespace
+
+const char* link_state_name(LinkState state) {
+  switch (state) {
+    case LinkState::kIdle:
+      return "idle";
+    case LinkState::kConnecting:
+      return "connecting";
+    case LinkState::kOnline:
+      return "online";
+    case LinkState::kWaiting:
+      return "waiting";
+  }
+  return "idle";
+}
+
+std::unique_ptr<Client> Client::create(ClientOptions options, Handlers handlers, Executor executor,
+                                       std::unique_ptr<Rng> rng, const Logger& log) {
+  if (!options.loop) options.loop = net::IoLoop::start("control-client");
+  const auto loop = options.loop;
+  auto link = std::make_shared<Link>(std::move(options), std::move(handlers), std::move(executor), std::move(rng), log);
+  return std::make_unique<LinkClient>(loop, std::move(link));
+}
+
+}  // namespace lanrage::control

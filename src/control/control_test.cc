@@ -1,0 +1,346 @@
+// A real server and real clients, over HTTPS on loopback.
+#include <gmock/gmock.h>
+#include <sys/wait.h>
+
+#include <atomic>
+#include <csignal>
+#include <fstream>
+
+#include "control/proof.h"
+#include "control/test_player.h"
+#include "net/http.h"
+
+namespace lanrage::control {
+namespace {
+
+using namespace std::chrono_literals;
+using testing::HasSubstr;
+
+struct Running {
+  Folder folder;
+  std::unique_ptr<Server> server;
+  Running() { start(0); }
+  void start(std::uint16_t port) { server = *Server::start(test_server_options(folder, port), silent_logger()); }
+  // Gone and back on the same port, as after an update.
+  void restart() {
+    const std::uint16_t port = server->listening().front().port;
+    server.reset();
+    start(port);
+  }
+  net::HttpTarget target() const {
+    return net::TlsTarget{{{"127.0.0.1", server->listening().front().port}}, server->info().key};
+  }
+  Result<net::HttpResponse> post(std::string_view path, std::string body, net::Headers headers = {}) const {
+    net::HttpRequest request;
+    request.method = "POST";
+    request.target = path;
+    request.headers = std::move(headers);
+    request.body = std::move(body);
+    return net::HttpClient::create(target(), {}, silent_logger())->call(request, kTestPatience);
+  }
+};
+
+// A session made by hand; `spoil` may change what is sent.
+Result<net::HttpResponse> prove(const party::Identity& self, net::HttpClient& hello_over, net::HttpClient& prove_over,
+                                const std::function<void(wire::Proof&)>& spoil) {
+  net::HttpRequest hello;
+  hello.method = "POST";
+  hello.target = wire::kHelloPath;
+  hello.body = wire::encode(wire::Hello{self.public_key()});
+  LR_ASSIGN(const auto asked, hello_over.call(hello, kTestPatience));
+  LR_ASSIGN(const auto challenge, wire::decode_challenge(asked.body));
+  const auto mac = session_proof(self.private_key(), self.public_key(), challenge, asked.exporter);
+  wire::Proof proof{challenge.id, *mac};
+  spoil(proof);
+  net::HttpRequest request = hello;
+  request.target = wire::kProofPath;
+  request.body = wire::encode(proof);
+  return prove_over.call(request, kTestPatience);
+}
+
+TEST(ControlServer, WritesItsLinkOnlyWhileItServes) {
+  Folder folder;
+  auto server = Server::start(test_server_options(folder), silent_logger());
+  ASSERT_TRUE(server);
+  std::string link;
+  std::getline(std::ifstream(folder.path + "/server.link"), link);
+  EXPECT_EQ(link, (*server)->link());
+  const auto parsed = party::ServerLink::parse(link);
+  ASSERT_TRUE(parsed);
+  EXPECT_EQ(parsed->key, (*server)->info().key);
+  server->reset();
+  EXPECT_FALSE(std::filesystem::exists(folder.path + "/server.link"));
+}
+
+TEST(ControlServer, SaysThatItsPortIsInUse) {
+  Running running;
+  Folder other;
+  const auto second =
+      Server::start(test_server_options(other, running.server->listening().front().port), silent_logger());
+  ASSERT_FALSE(second);
+  EXPECT_EQ(second.error().code, Code::kConflict);
+  EXPECT_THAT(second.error().message, HasSubstr("in use"));
+  EXPECT_FALSE(std::filesystem::exists(other.path + "/server.link"));
+}
+
+TEST(ControlServer, TwoPlayersMeetAndSeeEachOther) {
+  Running running;
+  Player alice(running.server->info(), "alice"), bob(running.server->info(), "bob");
+  ASSERT_TRUE(alice.host());
+  ASSERT_TRUE(alice.ask(wire::Follow{alice.party(), 0}));
+  const auto first = alice.next<wire::Snapshot>();
+  ASSERT_TRUE(first);
+  EXPECT_EQ(first->records.size(), 1u);
+  const auto invite = alice.invite(1);
+  ASSERT_TRUE(invite) << invite.error().message;
+  const auto entered = bob.enter(*invite);
+  ASSERT_TRUE(entered) << entered.error().message;
+  const auto record = alice.next<wire::RecordChanged>();
+  ASSERT_TRUE(record);
+  EXPECT_EQ(record->record, bob.roster().own_record());
+  ASSERT_TRUE(bob.ask(wire::Follow{bob.party(), 0}));
+  EXPECT_EQ(bob.next<wire::Snapshot>()->records.size(), 2u);
+  EXPECT_EQ(bob.next<wire::Online>()->members.size(), 2u);
+  const auto relays = bob.next<wire::Relays>();
+  ASSERT_EQ(relays->relays.size(), 1u);
+  EXPECT_FALSE(relays->stun.empty());
+  EXPECT_TRUE(wire::parse_grant(bob.next<wire::Grant>()->grant));
+  const auto presence = alice.next<wire::Presence>();
+  EXPECT_EQ(presence->member, bob.identity().public_key());
+  EXPECT_TRUE(presence->online);
+
+  ASSERT_TRUE(bob.ask(wire::Signal{bob.party(), alice.identity().public_key(), {1, 2, 3}}));
+  const auto signal = alice.next<wire::Signalled>();
+  EXPECT_EQ(signal->from, bob.identity().public_key());
+  EXPECT_EQ(signal->sealed, (Bytes{1, 2, 3}));
+
+  bob.disconnect();
+  EXPECT_FALSE(alice.next<wire::Presence>()->online) << "a clean end is told at once";
+}
+
+TEST(ControlServer, AOneUseInviteLetsOneOfTwoHundredIn) {
+  Running running;
+  Player owner(running.server->info(), "owner");
+  ASSERT_TRUE(owner.host());
+  const auto invite = owner.invite(1);
+  ASSERT_TRUE(invite);
+  const auto loop = net::IoLoop::start("players");
+  std::vector<std::unique_ptr<Player>> players;
+  for (int i = 0; i < 200; ++i)
+    players.push_back(std::make_unique<Player>(running.server->info(), "p" + std::to_string(i), loop));
+  Mailbox<Result<wire::Response>> answers;
+  for (const auto& player : players) {
+    wire::Join join;
+    join.party = owner.party();
+    const auto token = invite->secret.token(invite->party);
+    std::copy(token.bytes().begin(), token.bytes().end(), join.token.begin());
+    join.name = player->name();
+    player->client().request(join, [&](auto answer) { answers.put(std::move(answer)); });
+  }
+  int admitted = 0;
+  for (int i = 0; i < 200; ++i) {
+    const auto answer = answers.take();
+    ASSERT_TRUE(answer);
+    if (*answer) {
+      ++admitted;
+    } else {
+      EXPECT_EQ(answer->error().code, Code::kExhausted) << answer->error().message;
+    }
+  }
+  EXPECT_EQ(admitted, 1);
+}
+
+TEST(ControlServer, BelievesNoWrongProofAndNoneOfAnotherTlsSession) {
+  Running running;
+  crypto::SystemRng rng;
+  const party::Identity self = party::Identity::generate(rng);
+  const auto client = net::HttpClient::create(running.target(), {}, silent_logger());
+  const auto other = net::HttpClient::create(running.target(), {}, silent_logger());
+  const auto nothing = [](wire::Proof&) {};
+  EXPECT_EQ(prove(self, *client, *client, nothing)->status, 200);
+  EXPECT_EQ(prove(self, *client, *other, nothing)->status, 403) << "relayed to another session";
+  EXPECT_EQ(prove(self, *client, *client, [](wire::Proof& p) { p.mac[5] ^= 1; })->status, 403);
+  EXPECT_EQ(prove(self, *client, *client, [](wire::Proof& p) { p.challenge[0] ^= 1; })->status, 403);
+}
+
+TEST(ControlServer, ATokenSpeaksForItsOwnKeyOnly) {
+  Running running;
+  Player owner(running.server->info(), "owner"), stranger(running.server->info(), "stranger");
+  ASSERT_TRUE(owner.host());
+  ASSERT_TRUE(owner.invite(1));
+  EXPECT_EQ(stranger.ask(wire::ListInvites{owner.party()}).error().code, Code::kRefused);
+  EXPECT_EQ(stranger.ask(wire::PutRecord{owner.party(), owner.roster().own_record()}).error().code, Code::kRefused);
+  EXPECT_EQ(stranger.ask(wire::Follow{owner.party(), 0}).error().code, Code::kRefused);
+  EXPECT_EQ(stranger.ask(wire::CreateParty{owner.roster().encoded_genesis(), "stranger"}).error().code, Code::kRefused);
+}
+
+TEST(ControlServer, AnswersEveryBadInputCleanly) {
+  Running running;
+  const auto status = [&](std::string_view path, std::string body, net::Headers headers = {}) {
+    const auto answer = running.post(path, std::move(body), std::move(headers));
+    EXPECT_TRUE(answer) << answer.error().message;
+    if (!answer) return 0;
+    EXPECT_THAT(answer->body, testing::StartsWith("{\"error\":{\"code\":")) << path;
+    return answer->status;
+  };
+  EXPECT_EQ(status("/v1/session", "{"), 400);
+  EXPECT_EQ(status("/v1/session", std::string(1000, '[')), 400);
+  EXPECT_EQ(status("/v1/session", std::string(wire::kRequestBytesMax + 1, ' ')), 413);
+  EXPECT_EQ(status("/nowhere", "{}"), 404);
+  EXPECT_EQ(status("/v1/events", "{}"), 404);
+  const std::string party = R"({"party":"00000000000000000000000000000000"})";
+  EXPECT_EQ(status("/v1/invite/list", party), 401);
+  EXPECT_EQ(status("/v1/invite/list", party, {{"Authorization", "Bearer " + to_base64url(Bytes(32))}}), 401);
+  EXPECT_EQ(status("/v1/invite/list", party, {{"Authorization", "Bearer !"}}), 401);
+  EXPECT_EQ(status("/v1/session", "{}", {{"X", std::string(20000, 'x')}}), 431);
+  net::HttpRequest get;
+  EXPECT_EQ(net::HttpClient::create(running.target(), {}, silent_logger())->call(get, kTestPatience)->status, 405);
+}
+
+TEST(ControlServer, RefusesStreamsOfWebPagesAndStrangers) {
+  Running running;
+  const auto refusal = [&](net::Headers headers, const std::string& target) {
+    Mailbox<int> statuses;
+    const auto socket = net::WebSocketClient::open(
+        running.target(), target, std::move(headers), {},
+        {.on_open = [&] { statuses.put(101); },
+         .on_text = nullptr,
+         .on_close = [&](const Error&, const auto& refused) { statuses.put(refused ? refused->status : 0); }},
+        silent_logger());
+    return statuses.take().value_or(-1);
+  };
+  const std::string target = wire::follow_target({});
+  const std::string token = "Bearer " + to_base64url(Bytes(32));
+  EXPECT_EQ(refusal({{"Authorization", token}, {"Origin", "https://evil.example"}}, target), 403);
+  EXPECT_EQ(refusal({{"Authorization", token}}, target), 401);
+  EXPECT_EQ(refusal({}, target), 401);
+  EXPECT_EQ(refusal({{"Authorization", token}}, "/v1/events?party=zz&from=0"), 400);
+  EXPECT_EQ(refusal({{"Authorization", token}}, "/other"), 404);
+}
+
+TEST(ControlServer, ServesOthersWhileSlowClientsHang) {
+  Running running;
+  std::vector<std::unique_ptr<net::HttpClient>> clients;
+  Player owner(running.server->info(), "owner");
+  // Each says hello, proves nothing, and stays.
+  for (int i = 0; i < 100; ++i) {
+    clients.push_back(net::HttpClient::create(running.target(), {}, silent_logger()));
+    net::HttpRequest request;
+    request.method = "POST";
+    request.target = wire::kHelloPath;
+    clients.back()->request(request, kTestPatience, [](const auto&) {});
+  }
+  EXPECT_TRUE(owner.host());
+}
+
+TEST(ControlClient, ResumesItsEventsOverAServersRestart) {
+  Running running;
+  Player alice(running.server->info(), "alice"), bob(running.server->info(), "bob");
+  ASSERT_TRUE(alice.host());
+  ASSERT_TRUE(alice.ask(wire::Follow{alice.party(), 0}));
+  const auto before = alice.next<wire::Snapshot>();
+  ASSERT_TRUE(before);
+  running.restart();
+  // Nothing happened meanwhile: no snapshot again, only who is here.
+  ASSERT_TRUE(alice.next<wire::Grant>());
+  std::optional<wire::Event> event;
+  do event = alice.events.take();
+  while (event && !std::holds_alternative<wire::Online>(*event) && !std::holds_alternative<wire::Snapshot>(*event));
+  ASSERT_TRUE(event);
+  EXPECT_TRUE(std::holds_alternative<wire::Online>(*event));
+  const auto invite = alice.invite(1);
+  ASSERT_TRUE(invite) << invite.error().message;
+  EXPECT_EQ(alice.next<wire::InviteChanged>()->version, before->version + 1);
+  ASSERT_TRUE(bob.enter(*invite));
+  EXPECT_EQ(alice.next<wire::InviteChanged>()->version, before->version + 2);
+  EXPECT_EQ(alice.next<wire::RecordChanged>()->version, before->version + 3);
+}
+
+TEST(ControlClient, RequestsWaitThroughAnOutageAndThenGoOut) {
+  Running running;
+  Player alice(running.server->info(), "alice");
+  ASSERT_TRUE(alice.host());
+  const std::uint16_t port = running.server->listening().front().port;
+  running.server.reset();
+  Mailbox<Result<wire::Response>> answers;
+  alice.client().request(wire::ListInvites{alice.party()}, [&](auto answer) { answers.put(std::move(answer)); });
+  while (alice.links.take()->state != LinkState::kWaiting) {
+  }
+  running.start(port);
+  const auto answer = answers.take();
+  ASSERT_TRUE(answer && *answer) << answer->error().message;
+}
+
+TEST(ControlClient, SaysSoWhenAServerStaysAway) {
+  Running running;
+  ClientOptions options;
+  crypto::SystemRng rng;
+  options.server = running.server->info();
+  options.key = crypto::PrivateKey::generate(rng);
+  options.request_timeout = 300ms;
+  running.server.reset();
+  Mailbox<Result<wire::Response>> answers;
+  Mailbox<LinkStatus> links;
+  const auto client = Client::create(
+      options, {.on_event = nullptr, .on_link = [&](const LinkStatus& status) { links.put(status); }},
+      [](const std::function<void()>& run) { run(); }, std::make_unique<SeededRng>(1), silent_logger());
+  client->request(wire::ListInvites{}, [&](auto answer) { answers.put(std::move(answer)); });
+  const auto answer = answers.take();
+  ASSERT_TRUE(answer);
+  EXPECT_EQ(answer->error().code, Code::kUnavailable);
+  EXPECT_THAT(answer->error().message, HasSubstr("cannot be reached"));
+  EXPECT_EQ(links.take()->state, LinkState::kConnecting);
+  const auto waiting = links.take();
+  EXPECT_EQ(waiting->state, LinkState::kWaiting);
+  EXPECT_GE(waiting->retry_in, 800ms);
+  EXPECT_LE(waiting->retry_in, 1200ms);
+}
+
+TEST(ControlClient, WaitsLongerAfterEachFailureUpToAMinute) {
+  ClientOptions options;
+  crypto::SystemRng rng;
+  options.server = {{}, {party::ServerAddress::of({IpAddress::v4(127, 0, 0, 1), 1})}};
+  options.key = crypto::PrivateKey::generate(rng);
+  Mailbox<LinkStatus> links;
+  const auto client = Client::create(
+      options, {.on_event = nullptr, .on_link = [&](const LinkStatus& status) { links.put(status); }},
+      [](const std::function<void()>& run) { run(); }, std::make_unique<SeededRng>(1), silent_logger());
+  client->request(wire::Follow{}, [](const auto&) {});
+  for (const double seconds : {1, 2, 4, 8, 16, 32, 60, 60}) {
+    std::optional<LinkStatus> status;
+    do status = links.take();
+    while (status && status->state != LinkState::kWaiting);
+    ASSERT_TRUE(status);
+    const double delay = milliseconds(status->retry_in) / 1000;
+    EXPECT_GE(delay, seconds * 0.8);
+    EXPECT_LE(delay, seconds * 1.2);
+    client->retry_now();
+  }
+}
+
+TEST(ControlClient, RefusesAServerWithAnotherKey) {
+  Running running;
+  party::ServerInfo wrong = running.server->info();
+  wrong.key[3] ^= 1;
+  Player player(wrong);
+  player.client().request(wire::ListInvites{}, [](const auto&) {});
+  std::optional<LinkStatus> status;
+  do status = player.links.take();
+  while (status && status->state != LinkState::kWaiting);
+  ASSERT_TRUE(status && status->why);
+  EXPECT_EQ(status->why->code, Code::kRefused);
+}
+
+TEST(ControlClient, MayBeDestroyedAtAnyMoment) {
+  Running running;
+  for (int i = 0; i < 30; ++i) {
+    Player player(running.server->info());
+    player.client().request(wire::Follow{}, [](const auto&) {});
+    player.client().request(wire::ListInvites{}, [](const auto&) {});
+    if (i % 3 == 0) (void)player.ask(wire::ListInvites{});
+    if (i % 3 == 1) (void)player.links.take();
+  }
+}
+
+}  // namespace
+}  // namespace lanrage::control

@@ -1,0 +1,414 @@
+#include "control/server.h"
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+
+#include "base/format.h"
+#include "config/folders.h"
+#include "crypto/random.h"
+#include "net/address.h"
+#include "net/clock.h"
+#include "net/fd.h"
+#include "party/identity.h"
+#include "store/store.h"
+
+namespace lanrage::control {
+namespace {
+
+constexpr int kFreePortAttempts = 16;
+constexpr std::size_t kCorrelationBytesMax = 64;
+constexpr Duration kTick = std::chrono::seconds(1);
+
+net::HttpResponse error_response(int status, const Error& error) {
+  return {.status = status, .headers = {}, .body = wire::encode(error)};
+}
+net::HttpResponse error_response(const Error& error) { return error_response(http_status(error.code), error); }
+
+std::optional<Bytes> bearer_token(const net::HttpRequest& request) {
+  constexpr std::string_view kScheme = "Bearer ";
+  const std::string_view header = request.header("Authorization");
+  if (!header.starts_with(kScheme)) return std::nullopt;
+  return from_base64url(header.substr(kScheme.size()));
+}
+
+// The caller's correlation id where it is one that may stand in a log, else a fresh one.
+std::string correlation_of(const net::HttpRequest& request, Rng& rng) {
+  const std::string_view given = request.header(wire::kCorrelationHeader);
+  const bool fit =
+      !given.empty() && given.size() <= kCorrelationBytesMax && std::all_of(given.begin(), given.end(), [](char c) {
+        return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-';
+      });
+  return fit ? std::string(given) : to_hex(rng.array<8>());
+}
+
+std::optional<Operation> operation_of(const wire::Request& request) {
+  if (std::holds_alternative<wire::CreateParty>(request)) return op::kCreateParty;
+  if (std::holds_alternative<wire::Join>(request)) return op::kJoinParty;
+  if (std::holds_alternative<wire::AddInvite>(request)) return op::kCreateInvite;
+  if (std::holds_alternative<wire::RevokeInvite>(request)) return op::kRevokeInvite;
+  return std::nullopt;
+}
+
+// The address from which this machine would reach the outside; asks the routing table and sends nothing.
+std::optional<IpAddress> own_address(const char* outside) {
+  const Endpoint target{*IpAddress::parse(outside), 9};
+  sockaddr_storage storage{};
+  socklen_t size = net::to_sockaddr(target, storage);
+  const net::Fd fd(::socket(storage.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (!fd.is_open() || ::connect(fd.get(), reinterpret_cast<sockaddr*>(&storage), size) != 0) return std::nullopt;
+  size = sizeof storage;
+  if (::getsockname(fd.get(), reinterpret_cast<sockaddr*>(&storage), &size) != 0) return std::nullopt;
+  const auto endpoint = net::from_sockaddr(storage);
+  return endpoint ? std::optional(endpoint->address) : std::nullopt;
+}
+
+std::vector<party::ServerAddress> own_addresses(const std::vector<Endpoint>& listening) {
+  std::vector<party::ServerAddress> out;
+  for (const Endpoint& endpoint : listening) {
+    auto address = std::optional(endpoint.address);
+    // From the documentation ranges (RFC 5737, RFC 3849): routed like any other, and nobody's.
+    if (address->is_unspecified()) address = own_address(address->is_v4() ? "192.0.2.1" : "2001:db8::1");
+    if (address && !address->is_link_local()) out.push_back(party::ServerAddress::of({*address, endpoint.port}));
+  }
+  if (out.empty()) out.push_back(party::ServerAddress::of({IpAddress::v4(127, 0, 0, 1), listening.front().port}));
+  return out;
+}
+
+Result<party::Identity> load_seed(const std::string& path, Rng& rng) {
+  LR_ASSIGN(auto text, config::read_file(path));
+  if (text) {
+    const auto seed = party::IdentitySeed::from_base64(*text);
+    if (!seed) return Error{Code::kInvalid, path + " is damaged", "restore it from a backup, or delete it"};
+    return party::Identity(*seed);
+  }
+  party::Identity fresh = party::Identity::generate(rng);
+  LR_TRY(config::write_file(path, fresh.seed().base64()));
+  return fresh;
+}
+
+// Turns HTTP requests into calls of the service on its thread, and its answers back.
+class Front {
+ public:
+  Front(std::shared_ptr<net::IoLoop> loop, Service& service, const Logger& log)
+      : loop_(std::move(loop)), service_(service), log_(log) {}
+
+  net::HttpServer::Handlers handlers() {
+    return {.on_request = [this](net::HttpRequest request,
+                                 net::HttpResponder respond) { handle(std::move(request), std::move(respond)); },
+            .on_upgrade = [this](net::HttpRequest request,
+                                 net::WebSocketUpgrade upgrade) { follow(std::move(request), std::move(upgrade)); }};
+  }
+
+ private:
+  // Runs `act` on the service's thread, unless too much waits for it already.
+  template <class F>
+  bool enter(F act) {
+    if (under_way_.fetch_add(1) >= Server::kRequestsUnderWayMax) {
+      under_way_.fetch_sub(1);
+      return false;
+    }
+    loop_->post([this, act = std::move(act)]() mutable {
+      under_way_.fetch_sub(1);
+      act();
+    });
+    return true;
+  }
+  static Error busy() { return {Code::kUnavailable, "the server is busy", "it is tried again soon"}; }
+
+  void handle(net::HttpRequest request, net::HttpResponder respond) {
+    const ContextScope context("correlation_id", correlation_of(request, rng_));
+    if (request.method != "POST")
+      return respond(error_response(405, {Code::kInvalid, "requests are posted to this server"}));
+    const std::string path(request.path());
+    if (path == wire::kHelloPath) return hello(request, std::move(respond));
+    if (path == wire::kProofPath) return prove(request, std::move(respond));
+    auto decoded = wire::decode_request(path, request.body);
+    if (!decoded) return respond(error_response(decoded.error()));
+    const auto token = bearer_token(request);
+    if (!token) return respond(no_token());
+    const Time started = net::now().time;
+    const bool entered = enter(keep_context([this, request = *std::move(decoded), token = *token, respond, started,
+                                             from = request.peer.remote.address]() {
+      const Now now = net::now();
+      const auto by = service_.authenticate(now, token);
+      if (!by) return respond(error_response(401, by.error()));
+      const ContextScope peer("peer_id", by->base64());
+      service_.handle_request(
+          now, from, *by, request,
+          keep_context([this, respond, started, operation = operation_of(request)](Result<wire::Response> response) {
+            answer(respond, started, operation, std::move(response));
+          }));
+    }));
+    if (!entered) respond(error_response(busy()));
+  }
+
+  static net::HttpResponse no_token() {
+    return error_response(401, {Code::kRefused, "no valid session", "prove the device's key first"});
+  }
+
+  void answer(const net::HttpResponder& respond, Time started, const std::optional<Operation>& operation,
+              Result<wire::Response> response) {
+    const Duration took = net::now().time - started;
+    log_.timed(op::kHandleRequest, took);
+    if (operation) log_.timed(*operation, took);
+    if (!response) return respond(error_response(response.error()));
+    respond({.status = 200, .headers = {}, .body = wire::encode(*response)});
+  }
+
+  void hello(const net::HttpRequest& request, net::HttpResponder respond) {
+    const auto hello = wire::decode_hello(request.body);
+    if (!hello) return respond(error_response(hello.error()));
+    const bool entered = enter(keep_context([this, hello = *hello, respond, from = request.peer.remote.address] {
+      const auto challenge = service_.hello(net::now(), from, hello);
+      if (!challenge) return respond(error_response(challenge.error()));
+      respond({.status = 200, .headers = {}, .body = wire::encode(*challenge)});
+    }));
+    if (!entered) respond(error_response(busy()));
+  }
+
+  void prove(const net::HttpRequest& request, net::HttpResponder respond) {
+    const auto proof = wire::decode_proof(request.body);
+    if (!proof) return respond(error_response(proof.error()));
+    const bool entered = enter(keep_context(
+        [this, proof = *proof, respond, from = request.peer.remote.address, exporter = request.peer.exporter] {
+          const auto session = service_.prove(net::now(), from, exporter, proof);
+          if (!session) return respond(error_response(session.error()));
+          respond({.status = 200, .headers = {}, .body = wire::encode(*session)});
+        }));
+    if (!entered) respond(error_response(busy()));
+  }
+
+  // --- event streams
+
+  // One WebSocket and its stream. Touched on the service's thread alone.
+  struct Open {
+    std::shared_ptr<net::WebSocket> socket;
+    Service::StreamId id = 0;
+  };
+
+  void follow(net::HttpRequest request, net::WebSocketUpgrade upgrade) {
+    const ContextScope context("correlation_id", correlation_of(request, rng_));
+    if (request.path() != wire::kEventsPath)
+      return upgrade.refuse(error_response({Code::kNotFound, "no such address on this server"}));
+    // Nodes send none; a web page cannot leave it out.
+    if (!request.header("Origin").empty()) return upgrade.refuse(error_response({Code::kRefused, "not for web pages"}));
+    const auto wanted = wire::parse_follow(request.query("party"), request.query("from"));
+    if (!wanted) return upgrade.refuse(error_response(wanted.error()));
+    const auto token = bearer_token(request);
+    if (!token) return upgrade.refuse(no_token());
+    const bool entered = enter(keep_context([this, wanted = *wanted, token = *token, upgrade] {
+      const Now now = net::now();
+      const auto by = service_.authenticate(now, token);
+      if (!by) return upgrade.refuse(error_response(401, by.error()));
+      open(now, *by, wanted, upgrade);
+    }));
+    if (!entered) upgrade.refuse(error_response(busy()));
+  }
+
+  void open(Now now, const crypto::PublicKey& by, const wire::Follow& wanted, const net::WebSocketUpgrade& upgrade) {
+    const ContextScope peer("peer_id", by.base64());
+    const auto open = std::make_shared<Open>();
+    Stream stream;
+    stream.send = [open](const wire::Event& event) {
+      if (open->socket) open->socket->send(wire::encode(event));
+    };
+    stream.close = [open](const Error& why) {
+      if (open->socket) open->socket->close(1008, why.message);
+    };
+    service_.open_stream(now, by, wanted, std::move(stream), [this, open, upgrade, now](Result<Service::StreamId> id) {
+      if (!id) return upgrade.refuse(error_response(id.error()));
+      open->id = *id;
+      open->socket = upgrade.accept({.on_text = [this, id = *id](std::string text) { signalled(id, text); },
+                                     .on_close =
+                                         [this, open](const Error&) {
+                                           loop_->post([this, open] {
+                                             service_.close_stream(open->id);
+                                             open->socket = nullptr;
+                                           });
+                                         }});
+      log_.timed(op::kControlSnapshot, net::now().time - now.time);
+    });
+  }
+
+  void signalled(Service::StreamId id, const std::string& text) {
+    auto signal = wire::decode_signal(text);
+    if (!signal) return;  // of a newer version, or nothing
+    // Where too much waits it is lost, as UDP would lose it; nodes send candidates again.
+    enter([this, id, signal = *std::move(signal)] { service_.handle_signal(net::now(), id, signal); });
+  }
+
+  const std::shared_ptr<net::IoLoop> loop_;
+  Service& service_;
+  const Logger log_;
+  crypto::SystemRng rng_;
+  std::atomic<std::size_t> under_way_{0};
+};
+
+class WholeServer final : public Server {
+ public:
+  WholeServer(ServerOptions options, net::TlsIdentity tls, party::Identity identity,
+              std::unique_ptr<store::Store> store, const Logger& log)
+      : options_(std::move(options)),
+        tls_(std::move(tls)),
+        identity_(std::move(identity)),
+        log_(log),
+        loop_(net::IoLoop::start("server")),
+        store_(std::move(store)) {
+    ServiceOptions service;
+    service.grant_key = grant_key();
+    service.post = [loop = std::weak_ptr<net::IoLoop>(loop_)](std::function<void()> act) {
+      if (const auto held = loop.lock()) held->post(std::move(act));
+    };
+    service_ = std::make_unique<Service>(std::move(service), *store_, rng_, log_);
+    front_ = std::make_unique<Front>(loop_, *service_, log_);
+  }
+
+  ~WholeServer() override {
+    if (linked_) ::unlink(link_path().c_str());
+    http_.reset();  // while the service still answers what is under way
+    udp_.reset();
+    loop_->run([this] {
+      timer_.reset();
+      service_.reset();
+    });
+    store_.reset();  // its last completions find no service
+  }
+
+  // With port 0, until a port is free for TCP and UDP in both families.
+  Result<void> open() {
+    const bool any_port = !options_.listen.empty() && options_.listen.front().port == 0;
+    Result<void> opened = open_ports();
+    for (int i = 1; i < kFreePortAttempts && any_port && !opened && opened.error().code == Code::kConflict; ++i)
+      opened = open_ports();
+    LR_TRY(std::move(opened));
+    info_.key = tls_.spki_hash();
+    info_.addresses = options_.public_addresses;
+    if (info_.addresses.empty()) info_.addresses = own_addresses(listening_);
+    if (info_.addresses.size() > party::kServerAddressesMax) info_.addresses.resize(party::kServerAddressesMax);
+    announce();
+    LR_TRY(config::write_file(link_path(), link() + "\n"));
+    linked_ = true;
+    loop_->run([this] { tick(); });
+    log_.info("serving", {{"port", listening_.front().port}, {"relay", options_.relay}});
+    return {};
+  }
+
+  const party::ServerInfo& info() const override { return info_; }
+  std::string link() const override { return party::ServerLink{info_.addresses.front(), info_.key}.text(); }
+  const std::vector<Endpoint>& listening() const override { return listening_; }
+  Stats stats() const override {
+    Stats out;
+    out.http = http_->stats();
+    loop_->run([&] { out.service = service_->stats(); });
+    out.udp = udp_->stats();
+    if (const auto count = store_->count()) out.parties = *count;
+    return out;
+  }
+
+ private:
+  std::string link_path() const { return options_.folder + "/server.link"; }
+  crypto::SigningKey grant_key() const {
+    const Bytes seed = crypto::hkdf_sha256(identity_.seed().bytes(), {}, as_bytes("lanrage server v1 grants"), 32);
+    return *crypto::SigningKey::from_bytes(seed);
+  }
+
+  Result<void> open_ports() {
+    listening_.clear();
+    http_.reset();
+    udp_.reset();
+    UdpService::Options udp;
+    const bool everywhere = options_.listen.empty();
+    udp.port = everywhere ? party::kServerPort : options_.listen.front().port;
+    if (options_.relay) {
+      udp.relay.emplace();
+      udp.relay->key = identity_.private_key();
+      udp.relay->grant_keys = {crypto::verify_key(grant_key())};
+    }
+    LR_ASSIGN(udp_, UdpService::start(std::move(udp), log_));
+    http_ =
+        net::HttpServer::create({.limits = options_.limits, .tls = tls_, .loop = nullptr}, front_->handlers(), log_);
+    if (everywhere) {
+      LR_TRY(listen({IpAddress::v4(0u), party::kServerPort}));
+      const auto v6 = listen({IpAddress::v6({}), party::kServerPort});
+      if (!v6 && v6.error().code == Code::kConflict) return v6.error();
+      if (!v6) log_.debug("not listening on IPv6", {{"error", v6.error().message}});
+      return {};
+    }
+    for (Endpoint endpoint : options_.listen) {
+      if (endpoint.port == 0) endpoint.port = udp_->port();
+      LR_TRY(listen(endpoint));
+    }
+    return {};
+  }
+
+  Result<void> listen(const Endpoint& endpoint) {
+    LR_ASSIGN(const Endpoint bound, http_->listen(net::TcpListener{endpoint, true}));
+    listening_.push_back(bound);
+    return {};
+  }
+
+  // Tells the service where STUN and the relay are: at those public addresses that are no names.
+  void announce() {
+    std::vector<Endpoint> reachable;
+    for (const party::ServerAddress& address : info_.addresses)
+      if (const auto ip = address.ip()) reachable.push_back({*ip, udp_->port()});
+    if (reachable.empty())
+      for (const party::ServerAddress& address : own_addresses(listening_))
+        reachable.push_back({*address.ip(), udp_->port()});
+    std::vector<wire::RelayInfo> relays;
+    if (options_.relay) relays.push_back({identity_.public_key(), options_.region, reachable});
+    loop_->run([&] { service_->set_relays(std::move(relays), reachable); });
+  }
+
+  void tick() {
+    service_->handle_timeout(net::now());
+    timer_ = loop_->after(kTick, [this] { tick(); });
+  }
+
+  ServerOptions options_;
+  const net::TlsIdentity tls_;
+  const party::Identity identity_;
+  const Logger log_;
+  crypto::SystemRng rng_;
+  std::shared_ptr<net::IoLoop> loop_;  // the service's thread
+  std::unique_ptr<store::Store> store_;
+  std::unique_ptr<Service> service_;
+  std::unique_ptr<Front> front_;
+  std::unique_ptr<net::LoopTimer> timer_;
+  std::unique_ptr<UdpService> udp_;
+  std::unique_ptr<net::HttpServer> http_;
+  std::vector<Endpoint> listening_;
+  party::ServerInfo info_;
+  bool linked_ = false;
+};
+
+}  // namespace
+
+net::HttpLimits ServerOptions::default_limits() {
+  net::HttpLimits limits;
+  limits.body_bytes_max_for = [](std::string_view, std::string_view target) {
+    return wire::request_bytes_max(target.substr(0, target.find('?')));
+  };
+  limits.connections_max = 16384;
+  limits.connections_per_address_max = 512;  // a LAN party behind one router
+  limits.websocket_message_bytes_max = 16 * 1024;
+  limits.websocket_queue_bytes_max = 2 * wire::kEventBytesMax;
+  return limits;
+}
+
+Result<std::unique_ptr<Server>> Server::start(ServerOptions options, const Logger& log) {
+  ::unlink((options.folder + "/server.link").c_str());
+  crypto::SystemRng rng;
+  LR_ASSIGN(auto tls, net::TlsIdentity::load_or_create(options.folder + "/server.key"));
+  LR_ASSIGN(auto identity, load_seed(options.folder + "/server.seed", rng));
+  LR_ASSIGN(auto store, store::SqliteStore::open(options.folder + "/server.db", log));
+  auto server =
+      std::make_unique<WholeServer>(std::move(options), std::move(tls), std::move(identity), std::move(store), log);
+  LR_TRY(server->open());
+  return std::unique_ptr<Server>(std::move(server));
+}
+
+}  // namespace lanrage::control

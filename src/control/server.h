@@ -1,0 +1,54 @@
+// A control server as a whole: HTTPS and WebSocket over Service, its store, and STUN and the relay on the same port.
+//
+// Three threads of its own (HTTPS, service, UDP) and the store's. What it is stays in its folder: `server.key` (TLS,
+// the key in every link), `server.seed` (grants and the relay's identity), `server.db`, and `server.link`, which is
+// there only while it serves. It does not parse arguments, drop privileges or wait: whoever constructs it does.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/log.h"
+#include "control/service.h"
+#include "control/udp_service.h"
+#include "net/http.h"
+#include "party/link.h"
+
+namespace lanrage::control {
+
+struct ServerOptions {
+  std::string folder;            // must exist
+  std::vector<Endpoint> listen;  // TCP; empty: all addresses of both families at party::kServerPort
+  // What links, invites and the relay directory name. Empty: the addresses that this machine reaches others from.
+  std::vector<party::ServerAddress> public_addresses;
+  bool relay = true;  // STUN is answered in any case
+  std::string region;
+  net::HttpLimits limits = default_limits();
+
+  static net::HttpLimits default_limits();
+};
+
+class Server {
+ public:
+  static constexpr std::size_t kRequestsUnderWayMax = 4096;
+
+  // Serves once it returns. kConflict: a port is in use; kIo, kInvalid: the folder's files.
+  static Result<std::unique_ptr<Server>> start(ServerOptions options, const Logger& log);
+  // Answers what is under way (about a second at most), then stops. Everything acknowledged is on disk.
+  virtual ~Server() = default;
+
+  virtual const party::ServerInfo& info() const = 0;  // key and public addresses
+  virtual std::string link() const = 0;               // https://HOST:PORT#KEY by the first public address
+  virtual const std::vector<Endpoint>& listening() const = 0;
+
+  struct Stats {
+    net::HttpServer::Stats http;
+    Service::Stats service;
+    UdpService::Stats udp;
+    std::uint64_t parties = 0;
+  };
+  virtual Stats stats() const = 0;  // waits for the service's thread
+};
+
+}  // namespace lanrage::control

@@ -1,0 +1,33 @@
+// The UDP half of a server's port: answers STUN and, where it relays, runs the relay's core.
+//
+// One thread, started by `start` and ended by the destructor. Bare packets of a received run that go to one destination
+// leave as the run they came in. It decides nothing: who may send what to whom is relay/server.h.
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include "base/log.h"
+#include "relay/server.h"
+
+namespace lanrage::control {
+
+class UdpService {
+ public:
+  struct Options {
+    std::uint16_t port = 0;                     // of both families; 0: one that is free in both
+    std::optional<relay::ServerOptions> relay;  // none: STUN alone
+  };
+  struct Stats {
+    relay::Server::Stats relay;  // with STUN
+    std::size_t sessions = 0;
+  };
+
+  // kConflict: the port is in use.
+  static Result<std::unique_ptr<UdpService>> start(Options options, const Logger& log);
+  virtual ~UdpService() = default;
+  virtual std::uint16_t port() const = 0;
+  virtual Stats stats() const = 0;  // as of the last batch; any thread
+};
+
+}  // namespace lanrage::control

@@ -8,5 +8,5 @@ DEFAULT = [
     "nat_kinds_easy", "nat_kinds_cone", "nat_kinds_sym", "nat_kinds_cgn_easy", "nat_kinds_cgn_sym", "nat_kinds_blocked",
     "nat_kinds_fw", "nat_kinds_forgets", "nat_kinds_second_opinion",
     "link_figures",
-    "wireguard_go_baseline",
+    "wireguard_go_baseline", "wg_interop_v4", "wg_interop_v6", "wg_rekey", "wg_wrong_psk", "wg_quick",
 ]

@@ -135,6 +135,7 @@ def wg_show(lab: Lab) -> None:
     expect(stranger not in show("peers"), "the removed peer stays")
     a.host.run("wg", "syncconf", "wg0", str(conf))
     expect(stranger in show("peers"), "syncconf does not bring the peer back")
+    expect_equal(a.host.ping(b.ipv4), 1.0, "answers at once after syncconf, which must disturb no session")
     check_pings(a, b)
     a.host.run("wg", "setconf", "wg0", str(conf))
     check_pings(a, b)

@@ -1,0 +1,625 @@
+#include "daemon/node_daemon.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+
+#include "base/format.h"
+#include "daemon/stop_signals.h"
+#include "dataplane/uapi.h"
+#include "net/clock.h"
+#include "observe/prometheus.h"
+#include "party/ipam.h"
+#include "party/name.h"
+#include "wire/demux.h"
+
+namespace lanrage::daemon {
+namespace {
+
+enum Tag : std::uint64_t {
+  kStop = 1,
+  kTasks,
+  kHandshakes,
+  kMessages,
+  kFrames,
+  kWaiting,
+  kAttention,
+  kNetlink,
+  kCapture
+};
+
+constexpr std::size_t kTasksMax = 4096;
+constexpr std::uint32_t kTableBase = 0x4C520000;  // our routing tables: one for each adapter
+constexpr std::uint32_t kRulePriority =
+    5000;  // before the main table's 32766, so that ours win where both have a route
+constexpr std::size_t kLogTailBytes = 256 * 1024;
+constexpr int kServerPortsTried = 20;
+
+std::string hostname() {
+  char name[256] = {};
+  return ::gethostname(name, sizeof name - 1) == 0 ? name : "";
+}
+
+// lanrage3 -> 3; another name: some number that stays the same.
+std::uint32_t table_of(const std::string& interface) {
+  const std::size_t digits = interface.find_first_of("0123456789");
+  std::uint32_t number = 0;
+  if (digits != std::string::npos)
+    std::from_chars(interface.data() + digits, interface.data() + interface.size(), number);
+  return kTableBase + number % 0xffff;
+}
+
+std::shared_ptr<const node::Forwarding> nothing() { return std::make_shared<node::Forwarding>(); }
+
+}  // namespace
+
+Result<void> run_node(const config::Config& config, const config::Folders& folders, Readiness readiness) {
+  harden_process();
+  LR_ASSIGN(const LogOptions options, config.settings().log_options());
+  LR_ASSIGN(const auto log, Log::open(options));
+  const Logger logger(*log, "daemon");
+  auto serve = [&]() -> Result<void> {
+    LR_TRY(require_network_privileges());
+    LR_ASSIGN(const auto stop, StopSignals::take());
+    LR_ASSIGN(const auto daemon, NodeDaemon::open(config.settings(), folders, logger));
+    LR_TRY(keep_network_privileges());
+    readiness.ready();
+    daemon->run(stop.fd());
+    return {};
+  };
+  auto served = serve();
+  if (!served) {
+    logger.error("the node cannot start", {{"problem", served.error().message}});
+    readiness.failed(served.error());
+  }
+  return served;
+}
+
+// --- construction --------------------------------------------------------------------------------------------------
+
+Result<std::unique_ptr<NodeDaemon>> NodeDaemon::open(const config::Settings& settings, const config::Folders& folders,
+                                                     const Logger& log) {
+  const Timed timed(log, op::kNodeStart);
+  LR_ASSIGN(FolderLock lock, FolderLock::take(folders.state));
+  LR_ASSIGN(auto poller, net::Poller::create());
+  LR_ASSIGN(auto netlink, net::Netlink::open());
+  LR_ASSIGN(auto watch, net::NetlinkWatch::open());
+  std::unique_ptr<NodeDaemon> self(
+      new NodeDaemon(settings, folders, log, std::move(lock), std::move(poller), std::move(netlink), std::move(watch)));
+  LR_TRY(self->open_parts());
+  return self;
+}
+
+NodeDaemon::NodeDaemon(const config::Settings& settings, const config::Folders& folders, const Logger& log,
+                       FolderLock lock, net::Poller poller, net::Netlink netlink, net::NetlinkWatch watch)
+    : settings_(settings),
+      folders_(folders),
+      log_(log),
+      lock_(std::move(lock)),
+      now_(net::now()),
+      poller_(std::move(poller)),
+      netlink_(std::move(netlink)),
+      watch_(std::move(watch)) {}
+
+NodeDaemon::~NodeDaemon() {
+  const Timed timed(log_, op::kNodeStop);
+  api_.reset();
+  plane_.reset();
+  client_.reset();
+  server_.reset();
+  if (configured_.addresses.empty()) return;
+  configured_.neighbours.clear();
+  const std::uint32_t table = table_of(adapter_->info().name);
+  for (const IpPrefix& address : configured_.addresses) {
+    if (auto removed = netlink_.remove_rule({table, kRulePriority, address.network(), {}, 0, address.address.is_v6()});
+        !removed) {
+      log_.debug("a routing rule stays behind", {{"problem", removed.error().message}});
+    }
+  }
+}
+
+Result<void> NodeDaemon::open_parts() {
+  LR_ASSIGN(auto tasks_event, net::Event::create());
+  tasks_ = std::make_unique<net::Queue<std::function<void()>>>(std::move(tasks_event), kTasksMax);
+  LR_ASSIGN(const Saved saved, load());
+  LR_TRY(open_adapter());
+  net::UdpOptions udp;
+  udp.bind.port = settings_.port;
+  udp.segmentation = udp.coalescing = settings_.offload;
+  LR_ASSIGN(auto sockets, net::UdpPair::open(udp));
+  sockets_.emplace(std::move(sockets));
+  LR_TRY(open_lan());
+  node::NodeOptions options;
+  options.hostname = hostname();
+  options.adapter_index = static_cast<int>(adapter_->info().index);
+  node_ = std::make_unique<node::Node>(options, party::Identity(saved.seed), saved.floor, *tables_, rng_, log_);
+  LR_TRY(load_rules());
+  LR_ASSIGN(plane_, dataplane::DataPlane::start({}, *adapter_, *sockets_, nothing(), log_.named("dataplane")));
+  dataplane::ControlQueues& queues = plane_->queues();
+  LR_TRY(poller_.add(tasks_->fd(), kTasks));
+  LR_TRY(poller_.add(queues.handshakes.fd(), kHandshakes));
+  LR_TRY(poller_.add(queues.messages.fd(), kMessages));
+  LR_TRY(poller_.add(queues.frames.fd(), kFrames));
+  LR_TRY(poller_.add(queues.waiting.fd(), kWaiting));
+  LR_TRY(poller_.add(queues.attention.fd(), kAttention));
+  LR_TRY(poller_.add(watch_.fd(), kNetlink));
+  LR_TRY(poller_.add(capture_->fd(), kCapture));
+  // A second node with the same interface name elsewhere, or no /var/run/wireguard: the party works without `wg show`.
+  auto uapi = dataplane::UapiServer::open(adapter_->info().name, poller_, [this](std::string_view request) {
+    return request.rfind("get=1", 0) == 0 ? describe_wireguard() : dataplane::format_uapi_result(EPERM);
+  });
+  if (uapi) {
+    uapi_ = std::move(*uapi);
+  } else {
+    log_.info("`wg show` cannot show this interface", {{"problem", uapi.error().message}});
+  }
+  read_interfaces();
+  restore(saved);
+  LR_TRY(open_api());
+  settle();
+  return {};
+}
+
+Result<void> NodeDaemon::open_adapter() {
+  const Timed timed(log_, op::kNetworkInit);
+  tun::AdapterOptions options;
+  options.kind = tun::Kind::kTap;
+  options.name = settings_.interface;
+  options.mtu = node::kInnerMtu;
+  options.tcp_offload = options.udp_offload = settings_.offload;
+  LR_ASSIGN(adapter_, tun::open_adapter(options));
+  return {};
+}
+
+Result<void> NodeDaemon::open_lan() {
+  const Timed timed(log_, op::kLanCaptureStart);
+  LR_ASSIGN(tables_, host::KernelTables::open(log_.named("host")));
+  LR_ASSIGN(auto capture, host::LanCapture::open({adapter_->info().index, "lanrage"}, log_.named("host")));
+  capture_.emplace(std::move(capture));
+  LR_ASSIGN(auto inject, host::LanInject::open(adapter_->info().index, log_.named("host")));
+  inject_.emplace(std::move(inject));
+  return {};
+}
+
+Result<void> NodeDaemon::open_api() {
+  api::Options options;
+  options.socket = folders_.socket();
+  if (!settings_.api.empty()) {
+    options.page = Endpoint::parse(settings_.api);
+    if (!options.page || !options.page->address.is_loopback()) {
+      return Error{Code::kInvalid, format("api cannot be \"{}\"", settings_.api),
+                   "use an address of this machine alone, like 127.0.0.1:8666"};
+    }
+  }
+  options.post = [this](std::function<void()> task) { post(std::move(task)); };
+  options.metrics = [this] { return metrics(); };
+  LR_ASSIGN(api_, api::Api::start(std::move(options), node_routes(*this), rng_, log_));
+  return {};
+}
+
+// --- state files ---------------------------------------------------------------------------------------------------
+
+Result<NodeDaemon::Saved> NodeDaemon::load() {
+  const Timed timed(log_, op::kStateLoad);
+  Saved saved;
+  const std::string seed_file = folders_.state + "/identity";
+  LR_ASSIGN(auto seed, config::read_file(seed_file));
+  if (!seed) {
+    saved.seed = party::Identity::generate(rng_).seed();
+    LR_TRY(config::write_file(seed_file, as_text(saved.seed.bytes())));
+  } else if (const auto read = party::IdentitySeed::from_bytes(as_bytes(*seed))) {
+    saved.seed = *read;
+  } else {
+    return Error{Code::kFailed, format("{} is damaged", seed_file),
+                 "restore it from a backup, or remove it to be a new device"};
+  }
+  LR_ASSIGN(auto floor, config::read_file(folders_.state + "/timestamp"));
+  if (const auto bytes = floor ? from_hex(*floor) : std::nullopt; bytes && bytes->size() == saved.floor.bytes.size()) {
+    std::copy(bytes->begin(), bytes->end(), saved.floor.bytes.begin());
+  }
+  LR_ASSIGN(auto party, config::read_file(folders_.state + "/party"));
+  saved.party = std::move(party).value_or("");
+  return saved;
+}
+
+void NodeDaemon::restore(const Saved& saved) {
+  if (saved.party.empty()) return;
+  if (auto restored = node_->restore(now_, as_bytes(saved.party)); !restored) {
+    // Kept for whoever can mend it; the node itself starts without a party.
+    log_.error("the saved party cannot be read",
+               {{"problem", restored.error().message}, {"file", folders_.state + "/party.damaged"}});
+    if (auto kept = config::write_file(folders_.state + "/party.damaged", saved.party); kept)
+      ::unlink((folders_.state + "/party").c_str());
+    return;
+  }
+  // A server of our own served this party: it must be there again, at the same address.
+  if (const auto& info = node_->server(); info && ::access((folders_.state + "/server/port").c_str(), F_OK) == 0) {
+    auto own = start_server();
+    if (!own) log_.warn("the party's server does not start", {{"problem", own.error().message}});
+    if (own && server_->info().key != info->key) server_.reset();
+  }
+}
+
+void NodeDaemon::save_party() {
+  const Timed timed(log_, op::kStateSave);
+  const std::string file = folders_.state + "/party";
+  const Bytes state = node_->saved_party();
+  if (state.empty()) {
+    ::unlink(file.c_str());
+    return;
+  }
+  if (auto saved = config::write_file(file, as_text(state)); !saved) {
+    log_.error("the party's state cannot be saved", {{"problem", saved.error().message}});
+  }
+}
+
+void NodeDaemon::save_floor() {
+  if (auto saved = config::write_file(folders_.state + "/timestamp", to_hex(node_->timestamp_floor().bytes)); !saved) {
+    log_.error("the handshake clock cannot be saved", {{"problem", saved.error().message}});
+  }
+}
+
+Result<void> NodeDaemon::load_rules() {
+  LR_ASSIGN(const auto text, config::read_file(folders_.state + "/rules"));
+  std::vector<node::FilterRule> rules;
+  std::string_view rest = text ? std::string_view(*text) : std::string_view();
+  while (!rest.empty()) {
+    const std::size_t end = std::min(rest.find('\n'), rest.size());
+    const std::string_view line = rest.substr(0, end);
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+    const bool allow = line.rfind("allow ", 0) == 0;
+    if (!allow && line.rfind("deny ", 0) != 0) continue;
+    LR_ASSIGN(auto rule,
+              node::FilterRule::parse(allow ? node::FilterRule::Action::kAllow : node::FilterRule::Action::kDeny,
+                                      line.substr(line.find(' ') + 1)));
+    rules.push_back(rule);
+  }
+  node_->set_filter(now_, settings_.strict, std::move(rules));
+  return {};
+}
+
+Result<void> NodeDaemon::save_rules() {
+  std::string text;
+  for (const node::FilterRule& rule : node_->filter_rules()) {
+    text += format("{} {}\n", rule.action == node::FilterRule::Action::kAllow ? "allow" : "deny", rule.text());
+  }
+  return config::write_file(folders_.state + "/rules", text);
+}
+
+Result<std::vector<std::string>> NodeDaemon::log_lines(std::size_t count) const {
+  if (settings_.log_file.empty())
+    return Error{Code::kNotFound, "this node logs to standard error", "start it with --log-file to read its log here"};
+  LR_ASSIGN(const auto text, config::read_file(settings_.log_file));
+  std::string_view rest = text ? std::string_view(*text) : std::string_view();
+  if (rest.size() > kLogTailBytes) rest.remove_prefix(rest.size() - kLogTailBytes);
+  std::vector<std::string> lines;
+  while (!rest.empty()) {
+    const std::size_t end = std::min(rest.find('\n'), rest.size());
+    lines.emplace_back(rest.substr(0, end));
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+  }
+  if (lines.size() > count) lines.erase(lines.begin(), lines.end() - static_cast<std::ptrdiff_t>(count));
+  return lines;
+}
+
+// --- the loop ------------------------------------------------------------------------------------------------------
+
+void NodeDaemon::post(std::function<void()> task) { tasks_->push(std::move(task)); }
+
+void NodeDaemon::run(int stop_fd) {
+  if (!poller_.add(stop_fd, kStop)) return;
+  while (!stopping_) {
+    const std::span<const net::Ready> ready = poller_.wait(now_.time, node_->next_timeout().value_or(kNever));
+    now_ = net::now();
+    for (const net::Ready& one : ready) handle_ready(one);
+    drain_queues();
+    if (const auto due = node_->next_timeout(); due && *due <= now_.time) node_->handle_timeout(now_);
+    settle();
+  }
+}
+
+void NodeDaemon::handle_ready(const net::Ready& ready) {
+  if (ready.tag >= dataplane::UapiServer::kTagBase) {
+    if (uapi_) uapi_->handle_ready(ready);
+    return;
+  }
+  switch (ready.tag) {
+    case kStop:
+      stopping_ = true;
+      break;
+    case kTasks: {
+      std::vector<std::function<void()>> tasks;
+      tasks_->drain(tasks);
+      for (const auto& task : tasks) task();
+      break;
+    }
+    case kAttention:
+      plane_->queues().attention.clear();
+      node_->handle_counters(now_);
+      if (!plane_->adapter_open()) {
+        log_.error("the adapter is gone; the node stops");
+        stopping_ = true;
+      }
+      break;
+    case kNetlink:
+      if (watch_.take_changes()) read_interfaces();
+      break;
+    case kCapture:
+      capture_->read([this](unsigned interface, ByteView packet) {
+        node_->handle_captured(now_, static_cast<int>(interface), packet);
+      });
+      break;
+    default:
+      break;
+  }
+}
+
+void NodeDaemon::drain_queues() {
+  dataplane::ControlQueues& queues = plane_->queues();
+  std::vector<dataplane::ReceivedHandshake> handshakes;
+  queues.handshakes.drain(handshakes);
+  for (const auto& one : handshakes) node_->handle_datagram(now_, one.from.endpoint, one.datagram);
+  std::vector<dataplane::ReceivedMessage> messages;
+  queues.messages.drain(messages);
+  for (const auto& one : messages) node_->handle_datagram(now_, one.from.endpoint, one.datagram);
+  std::vector<dataplane::ReceivedFrame> frames;
+  queues.frames.drain(frames);
+  for (const auto& one : frames) {
+    if (!one.bare) node_->handle_frame(now_, one.peer, one.frame);
+  }
+  std::vector<dataplane::WaitingPacket> waiting;
+  queues.waiting.drain(waiting);
+  for (const auto& one : waiting) {
+    if (one.group) {
+      node_->handle_group_packet(now_, one.packet);
+    } else {
+      node_->handle_waiting(now_, one.peer, one.packet);
+    }
+  }
+}
+
+void NodeDaemon::settle() {
+  while (auto event = node_->poll_event()) handle_event(*event);
+  while (auto inner = node_->poll_inner()) staged_.push_back({inner->peer, inner->slot, std::move(inner->inner)});
+  publish();
+  while (auto datagram = node_->poll_datagram()) {
+    sockets_->send(net::SendItem{.destination = datagram->to, .bytes = datagram->bytes});
+  }
+  while (auto delivery = node_->poll_delivery()) deliver(*delivery);
+  while (auto request = node_->poll_request()) {
+    if (client_) {
+      client_->request(std::move(request->request), [this, id = request->id](Result<wire::Response> response) {
+        node_->handle_response(now_, id, std::move(response));
+      });
+    } else {
+      node_->handle_response(now_, request->id, Error{Code::kUnavailable, "there is no server to ask", "try again"});
+    }
+  }
+}
+
+void NodeDaemon::handle_event(const node::NodeEvent& event) {
+  if (std::holds_alternative<node::SaveParty>(event)) {
+    save_party();
+  } else if (std::holds_alternative<node::SaveTimestampFloor>(event)) {
+    save_floor();
+  } else if (std::holds_alternative<node::ServerChanged>(event)) {
+    connect_control();
+  } else if (std::holds_alternative<node::AdapterChanged>(event)) {
+    configure_adapter();
+  } else if (std::holds_alternative<node::ForwardingChanged>(event)) {
+    publish_ = true;
+  } else if (api_) {
+    api_->publish(wire::Json::object({{"event", "status"}}));
+  }
+}
+
+void NodeDaemon::publish() {
+  if (publish_) {
+    publish_ = false;
+    plane_->publish(node_->forwarding(), std::exchange(staged_, {}));
+    return;
+  }
+  for (dataplane::ClearPacket& packet : staged_) plane_->queues().clear.push(std::move(packet));
+  staged_.clear();
+}
+
+void NodeDaemon::deliver(const lan::Delivery& delivery) {
+  const Timed timed(log_, op::kLanInject);
+  if (delivery.kind == lan::Delivery::Kind::kWrite) {
+    const ByteView piece = delivery.packet;
+    adapter_->write({}, std::span(&piece, 1));
+    return;
+  }
+  if (auto handled = inject_->handle(delivery); !handled && delivery.kind == lan::Delivery::Kind::kJoin) {
+    node_->handle_join_failed(delivery.group, handled.error().message);
+  }
+}
+
+// --- the machine's network -----------------------------------------------------------------------------------------
+
+void NodeDaemon::read_interfaces() {
+  auto interfaces = netlink_.interfaces();
+  if (!interfaces) return log_.warn("the interfaces cannot be read", {{"problem", interfaces.error().message}});
+  std::vector<paths::InterfaceAddress> addresses;
+  for (const net::Interface& interface : *interfaces) {
+    if (!interface.up) continue;
+    const bool ours = interface.index == adapter_->info().index || interface.name.rfind("lanrage", 0) == 0;
+    for (const IpPrefix& address : interface.addresses) addresses.push_back({address, ours});
+  }
+  node_->handle_interfaces(now_, addresses, sockets_->port());
+}
+
+// Addresses, neighbours, and a rule that lets the party's network win where another card has the same.
+void NodeDaemon::configure_adapter() {
+  const node::AdapterConfig wanted = node_->adapter();
+  const unsigned index = adapter_->info().index;
+  const std::uint32_t table = table_of(adapter_->info().name);
+  auto complain = [this](const Result<void>& result) {
+    if (!result) log_.warn("the adapter cannot be set up", {{"problem", result.error().message}});
+  };
+  for (const IpPrefix& old : configured_.addresses) {
+    if (std::find(wanted.addresses.begin(), wanted.addresses.end(), old) != wanted.addresses.end()) continue;
+    complain(netlink_.remove_rule({table, kRulePriority, old.network(), {}, 0, old.address.is_v6()}));
+    complain(netlink_.remove_address(index, old));
+  }
+  for (const IpPrefix& address : wanted.addresses) {
+    if (std::find(configured_.addresses.begin(), configured_.addresses.end(), address) != configured_.addresses.end())
+      continue;
+    complain(netlink_.add_address(index, address));
+    complain(netlink_.add_route({address.network(), index, {}, address.address, 0, table}));
+    complain(netlink_.add_rule({table, kRulePriority, address.network(), {}, 0, address.address.is_v6()}));
+  }
+  tun::Neighbourhood neighbourhood;
+  neighbourhood.own = wanted.addresses;
+  for (const auto& neighbour : wanted.neighbours) {
+    neighbourhood.members.push_back({neighbour.address, tun::mac_from_key(neighbour.key.bytes())});
+  }
+  adapter_->set_neighbourhood(neighbourhood);
+  auto has = [](const node::AdapterConfig& config, const IpAddress& address) {
+    return std::any_of(config.neighbours.begin(), config.neighbours.end(),
+                       [&](const auto& n) { return n.address == address; });
+  };
+  for (const auto& neighbour : configured_.neighbours) {
+    if (!has(wanted, neighbour.address)) complain(netlink_.remove_neighbour(index, neighbour.address));
+  }
+  for (const auto& neighbour : wanted.neighbours) {
+    if (!has(configured_, neighbour.address))
+      complain(netlink_.add_neighbour(index, neighbour.address, tun::mac_from_key(neighbour.key.bytes())));
+  }
+  configured_ = wanted;
+}
+
+// --- the control link ----------------------------------------------------------------------------------------------
+
+void NodeDaemon::connect_control() {
+  client_.reset();
+  const auto& server = node_->server();
+  if (!server) return;
+  control::ClientOptions options;
+  options.server = *server;
+  options.key = node_->identity().private_key();
+  control::Client::Handlers handlers;
+  handlers.on_link = [this](const control::LinkStatus& status) {
+    const auto state = status.state == control::LinkState::kOnline    ? node::LinkState::kConnected
+                       : status.state == control::LinkState::kWaiting ? node::LinkState::kDown
+                                                                      : node::LinkState::kConnecting;
+    node_->handle_link(now_, state, status.why ? status.why->message : "");
+  };
+  handlers.on_event = [this](const wire::Event& event) { node_->handle_event(now_, event); };
+  client_ = control::Client::create(
+      std::move(options), std::move(handlers), [this](std::function<void()> task) { post(std::move(task)); },
+      std::make_unique<crypto::SystemRng>(), log_);
+}
+
+Result<party::ServerInfo> NodeDaemon::hosting_server(const std::string& link) {
+  const std::string& chosen = link.empty() ? settings_.server : link;
+  if (!chosen.empty()) {
+    LR_ASSIGN(const party::ServerLink parsed, party::ServerLink::parse(chosen));
+    return parsed.info();
+  }
+  if (!server_) LR_TRY(start_server());
+  return server_->info();
+}
+
+Result<void> NodeDaemon::start_server() {
+  control::ServerOptions options;
+  options.folder = folders_.state + "/server";
+  LR_TRY((config::Folders{options.folder, options.folder}.create()));
+  // The port it had before, so that its links stay good; else the usual one; else the next that is free.
+  std::uint16_t port = party::kServerPort;
+  LR_ASSIGN(const auto before, config::read_file(options.folder + "/port"));
+  if (before) std::from_chars(before->data(), before->data() + before->size(), port);
+  Error last;
+  for (int i = 0; i < kServerPortsTried; ++i, ++port) {
+    options.listen = {{IpAddress::v4(0), port}, {IpAddress::v6({}), port}};
+    auto started = control::Server::start(options, log_);
+    if (started) {
+      server_ = std::move(*started);
+      return config::write_file(options.folder + "/port", std::to_string(port));
+    }
+    last = std::move(started).error();
+    if (last.code != Code::kConflict) break;
+  }
+  return last;
+}
+
+std::string NodeDaemon::reach() const {
+  if (!server_) return "";
+  bool lan = false;
+  bool open = false;
+  for (const party::ServerAddress& address : server_->info().addresses) {
+    const auto ip = address.ip();
+    if (!ip) continue;
+    (ip->is_private() || ip->is_link_local() ? lan : open) = true;
+  }
+  if (open)
+    return "Friends can join from this LAN and, unless a firewall forbids it, over this machine's public address.";
+  if (lan) return "Friends on this LAN can join. For others, give host the link of a `lanrage server` with --server.";
+  return "Nobody can reach this machine yet: it has no network address.";
+}
+
+std::string NodeDaemon::player_name(const std::string& asked) const {
+  for (const std::string& name : {asked, settings_.name, hostname()}) {
+    if (!name.empty() && (name == asked || name == settings_.name || party::check_name(name))) return name;
+  }
+  return "player";
+}
+
+// --- how it is -----------------------------------------------------------------------------------------------------
+
+std::string NodeDaemon::describe_wireguard() const {
+  dataplane::UapiDevice out;
+  out.listen_port = sockets_->port();
+  const node::NodeStatus status = node_->status(now_);
+  for (const node::PeerStatus& peer : status.peers) {
+    const auto key = crypto::PublicKey::from_base64(peer.public_key);
+    if (!key) continue;
+    dataplane::UapiPeer& shown = out.peers.emplace_back();
+    shown.public_key = *key;
+    if (peer.path) shown.endpoint = peer.path->endpoint;
+    for (const std::string& address : peer.addresses) {
+      if (const auto prefix = IpPrefix::parse(address)) shown.allowed_ips.push_back(*prefix);
+    }
+    if (peer.last_handshake_s)
+      shown.last_handshake =
+          now_.wall - std::chrono::duration_cast<Duration>(std::chrono::duration<double>(*peer.last_handshake_s));
+    shown.rx_bytes = peer.rx_bytes;
+    shown.tx_bytes = peer.tx_bytes;
+  }
+  return dataplane::format_uapi(out);
+}
+
+std::string NodeDaemon::metrics() const {
+  observe::MetricsText out;
+  const node::NodeStatus status = node_->status(now_);
+  out.gauge("lanrage_peers", "Other members of the party.", static_cast<double>(status.peers.size()));
+  const auto connected = std::count_if(status.peers.begin(), status.peers.end(),
+                                       [](const node::PeerStatus& p) { return p.state == node::Reach::kConnected; });
+  out.gauge("lanrage_peers_connected", "Members with a session and a proven path.", static_cast<double>(connected));
+  const lan::LanStatus lan = node_->lan_status();
+  out.counter("lanrage_lan_captured_total", "Broadcasts and multicasts of local programs.", lan.captured);
+  out.counter("lanrage_lan_sent_total", "Of them given to the party.", lan.sent);
+  out.counter("lanrage_lan_received_total", "Envelopes of members.", lan.received);
+  out.counter("lanrage_lan_delivered_total", "Of them handed to this machine.", lan.delivered);
+  out.counter("lanrage_lan_duplicates_total", "Second copies, dropped.", lan.duplicates);
+  for (std::size_t i = 0; i < lan.dropped.size(); ++i) {
+    out.counter("lanrage_lan_dropped_total", "Broadcasts and multicasts that went no further.", lan.dropped[i],
+                {{"reason", lan::drop_name(static_cast<lan::Drop>(i))}});
+  }
+  const dataplane::DataPlaneStats plane = plane_->stats();
+  out.counter("lanrage_tx_packets_total", "Packets sealed.", plane.tx.packets);
+  for (std::size_t i = 0; i < plane.tx.dropped.size(); ++i) {
+    out.counter("lanrage_tx_dropped_total", "Outgoing packets dropped.", plane.tx.dropped[i],
+                {{"reason", node::drop_name(static_cast<node::OutboundDrop>(i))}});
+  }
+  out.counter("lanrage_rx_delivered_total", "Packets given to the adapter.", plane.rx.delivered);
+  for (std::size_t i = 0; i < plane.rx.dropped.size(); ++i) {
+    out.counter("lanrage_rx_dropped_total", "Incoming packets dropped.", plane.rx.dropped[i],
+                {{"reason", node::drop_name(static_cast<node::InboundDrop>(i))}});
+  }
+  out.timings(log_.log().timings());
+  return out.text();
+}
+
+}  // namespace lanrage::daemon

@@ -1,0 +1,124 @@
+// A party's node on this machine: everything around `node::Node`, constructed, supervised and shut down in reverse.
+//
+// All of it lives on one control thread, the one that calls `run`: adapter, sockets, netlink, packet capture and state
+// files directly; the data threads, the HTTP threads of the API and of the control client reach it by `post`.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "api/api.h"
+#include "base/log.h"
+#include "config/config.h"
+#include "config/folders.h"
+#include "control/client.h"
+#include "control/server.h"
+#include "crypto/random.h"
+#include "daemon/process.h"
+#include "dataplane/data_plane.h"
+#include "dataplane/uapi_server.h"
+#include "host/kernel_tables.h"
+#include "host/lan_capture.h"
+#include "host/lan_inject.h"
+#include "net/netlink.h"
+#include "net/poller.h"
+#include "node/node.h"
+#include "tun/adapter.h"
+
+namespace lanrage::daemon {
+
+// Runs a node until SIGTERM, SIGINT or `lanrage down`. Says ready once its API answers, or why it cannot start.
+Result<void> run_node(const config::Config& config, const config::Folders& folders, Readiness readiness);
+
+class NodeDaemon {
+ public:
+  static Result<std::unique_ptr<NodeDaemon>> open(const config::Settings& settings, const config::Folders& folders,
+                                                  const Logger& log);
+  ~NodeDaemon();
+  NodeDaemon(const NodeDaemon&) = delete;
+  NodeDaemon& operator=(const NodeDaemon&) = delete;
+
+  void run(int stop_fd);
+
+  // For the routes (node_routes.cc); control thread.
+  node::Node& node() { return *node_; }
+  Now now() const { return now_; }
+  wire::Json status() const;
+  std::string player_name(const std::string& asked) const;
+  // The server to host with: the given link, else the configured one, else one of our own, started now.
+  Result<party::ServerInfo> hosting_server(const std::string& link);
+  // How friends reach a server of our own; empty when we use another's.
+  std::string reach() const;
+  Result<void> save_rules();
+  Result<std::vector<std::string>> log_lines(std::size_t count) const;
+  void stop() { stopping_ = true; }
+  const config::Settings& settings() const { return settings_; }
+  std::string metrics() const;
+  std::string page_link() { return api_->page_link(); }
+  std::uint16_t port() const { return sockets_->port(); }
+
+ private:
+  struct Saved {
+    party::IdentitySeed seed;
+    tunnel::Tai64n floor;
+    std::string party;
+  };
+  NodeDaemon(const config::Settings& settings, const config::Folders& folders, const Logger& log, FolderLock lock,
+             net::Poller poller, net::Netlink netlink, net::NetlinkWatch watch);
+  Result<void> open_parts();
+  Result<void> open_adapter();
+  Result<void> open_lan();
+  Result<void> open_api();
+  Result<Saved> load();
+  Result<void> load_rules();
+  void restore(const Saved& saved);
+
+  void post(std::function<void()> task);
+  void handle_ready(const net::Ready& ready);
+  void drain_queues();
+  void settle();
+  void handle_event(const node::NodeEvent& event);
+  void deliver(const lan::Delivery& delivery);
+  void publish();
+  void configure_adapter();
+  void read_interfaces();
+  void connect_control();
+  Result<void> start_server();
+  void save_party();
+  void save_floor();
+  std::string describe_wireguard() const;
+
+  const config::Settings settings_;
+  const config::Folders folders_;
+  Logger log_;
+  FolderLock lock_;
+  crypto::SystemRng rng_;
+  Now now_;
+  net::Poller poller_;
+  net::Netlink netlink_;
+  net::NetlinkWatch watch_;
+  std::unique_ptr<net::Queue<std::function<void()>>> tasks_;
+  std::unique_ptr<tun::Adapter> adapter_;
+  std::optional<net::UdpPair> sockets_;
+  std::unique_ptr<host::KernelTables> tables_;
+  std::optional<host::LanCapture> capture_;
+  std::optional<host::LanInject> inject_;
+  std::unique_ptr<node::Node> node_;
+  std::unique_ptr<control::Server> server_;  // of our own
+  std::unique_ptr<control::Client> client_;
+  std::unique_ptr<dataplane::UapiServer> uapi_;
+  std::unique_ptr<dataplane::DataPlane> plane_;
+  std::unique_ptr<api::Api> api_;
+  node::AdapterConfig configured_;
+  std::vector<dataplane::ClearPacket> staged_;
+  bool publish_ = false;
+  bool stopping_ = false;
+};
+
+// The local API of a node.
+std::vector<api::Route> node_routes(NodeDaemon& daemon);
+
+}  // namespace lanrage::daemon

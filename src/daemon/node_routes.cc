@@ -1,0 +1,365 @@
+// The local API of a node: each route decodes, calls the node once, encodes (docs/api.md).
+#include "base/format.h"
+#include "daemon/node_daemon.h"
+#include "party/name.h"
+
+namespace lanrage::daemon {
+namespace {
+
+using api::Request;
+using api::Respond;
+using wire::Json;
+
+std::string text_of(const Json& body, std::string_view key) {
+  const Json* value = body.find(key);
+  const std::string* text = value == nullptr ? nullptr : value->if_string();
+  return text == nullptr ? "" : *text;
+}
+
+std::optional<std::int64_t> integer_of(const Json& body, std::string_view key) {
+  const Json* value = body.find(key);
+  const std::int64_t* number = value == nullptr ? nullptr : value->if_integer();
+  return number == nullptr ? std::nullopt : std::optional<std::int64_t>(*number);
+}
+
+std::string utc(std::int64_t seconds) {
+  const std::time_t time = seconds;
+  std::tm parts{};
+  gmtime_r(&time, &parts);
+  return format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z", parts.tm_year + 1900, parts.tm_mon + 1, parts.tm_mday,
+                parts.tm_hour, parts.tm_min, parts.tm_sec);
+}
+
+const char* state_name(node::NodeState state) {
+  switch (state) {
+    case node::NodeState::kIdle:
+      return "idle";
+    case node::NodeState::kConnecting:
+      return "connecting";
+    case node::NodeState::kInParty:
+      return "in_party";
+    case node::NodeState::kDegraded:
+      return "degraded";
+  }
+  return "idle";
+}
+
+const char* reach_name(node::Reach reach) {
+  switch (reach) {
+    case node::Reach::kConnecting:
+      return "connecting";
+    case node::Reach::kConnected:
+      return "connected";
+    case node::Reach::kUnreachable:
+      return "unreachable";
+  }
+  return "connecting";
+}
+
+Json path_json(const std::optional<node::PathStatus>& path) {
+  if (!path) return nullptr;
+  return Json::object(
+      {{"kind", path->relayed ? "relay" : "direct"}, {"endpoint", path->endpoint.text()}, {"relay", path->relay}});
+}
+
+Json text_list(const std::vector<std::string>& items) {
+  return Json::list(items, [](const std::string& item) { return Json(item); });
+}
+
+Json peer_json(const node::PeerStatus& peer) {
+  return Json::object({{"name", peer.name},
+                       {"public_key", peer.public_key},
+                       {"addresses", text_list(peer.addresses)},
+                       {"kind", "lanrage"},
+                       {"state", reach_name(peer.state)},
+                       {"path", path_json(peer.path)},
+                       {"why", peer.why.empty() ? Json() : Json(peer.why)},
+                       {"rtt_ms", peer.rtt_ms},
+                       {"rtt_ema_ms", peer.rtt_ema_ms},
+                       {"jitter_ms", peer.jitter_ms},
+                       {"loss_percent", peer.loss_percent},
+                       {"bandwidth_mbps", nullptr},
+                       {"quality", Json::object({{"score", nullptr}, {"grade", nullptr}, {"trend", nullptr}})},
+                       {"rx_bytes", peer.rx_bytes},
+                       {"tx_bytes", peer.tx_bytes},
+                       {"last_handshake_s", peer.last_handshake_s}});
+}
+
+Json invite_json(const node::InviteAnswer& invite, bool with_text) {
+  Json out = Json::object({{"id", invite.id}});
+  if (with_text) out.set("invite", invite.text);
+  out.set("expires", utc(invite.expires));
+  out.set("uses_left", invite.uses_left >= party::kInviteUsesMax ? Json() : Json(invite.uses_left));
+  return out;
+}
+
+// An answer of the node with nothing to tell.
+node::Node::Done<void> done(NodeDaemon& daemon, Respond respond) {
+  return [&daemon, respond = std::move(respond)](Result<void> result) {
+    if (!result) return respond(std::move(result).error());
+    respond(daemon.status());
+  };
+}
+
+void host(NodeDaemon& daemon, const Request& request, const Respond& respond) {
+  const std::string name = daemon.player_name(text_of(request.body, "as"));
+  std::string party = text_of(request.body, "name");
+  if (party.empty()) party = format("{}'s party", name);
+  if (auto valid = party::check_name(name); !valid) return respond(std::move(valid).error());
+  if (daemon.node().status(daemon.now()).party) {
+    return respond(Error{Code::kConflict, "this machine is in a party already",
+                         "`lanrage invite` makes an invite; `lanrage leave` leaves"});
+  }
+  auto server = daemon.hosting_server(text_of(request.body, "server"));
+  if (!server) return respond(std::move(server).error());
+  daemon.node().host(daemon.now(), {party, name, *server}, [&daemon, respond](Result<node::InviteAnswer> invite) {
+    if (!invite) return respond(std::move(invite).error());
+    const Json status = daemon.status();
+    Json party_json = Json::object();
+    if (const Json* whole = status.find("party")) {
+      party_json = Json::object({{"id", text_of(*whole, "id")}, {"name", text_of(*whole, "name")}});
+    }
+    const std::string reach = daemon.reach();
+    respond(Json::object({{"invite", invite->text},
+                          {"party", party_json},
+                          {"self", status.find("self") == nullptr ? Json() : *status.find("self")},
+                          {"dashboard", daemon.page_link()},
+                          {"reach", reach.empty() ? Json() : Json(reach)}}));
+  });
+}
+
+void join(NodeDaemon& daemon, const Request& request, const Respond& respond) {
+  auto invite = party::Invite::parse(text_of(request.body, "invite"));
+  if (!invite) return respond(std::move(invite).error());
+  daemon.node().join(daemon.now(), *invite, daemon.player_name(text_of(request.body, "as")), done(daemon, respond));
+}
+
+void invite(NodeDaemon& daemon, const Request& request, const Respond& respond) {
+  const std::int64_t life = integer_of(request.body, "expires_s").value_or(24 * 3600);
+  const std::int64_t uses = integer_of(request.body, "uses").value_or(0);
+  if (life < 1 || life > 365 * 86400 || uses < 0 || uses > static_cast<std::int64_t>(party::kInviteUsesMax)) {
+    return respond(Error{Code::kInvalid, "an invite lives from a second to a year and is good for 1 to 10000 uses",
+                         "change --expires or --uses"});
+  }
+  daemon.node().invite(daemon.now(), std::chrono::seconds{life}, static_cast<std::uint32_t>(uses),
+                       [respond](Result<node::InviteAnswer> made) {
+                         if (!made) return respond(std::move(made).error());
+                         respond(invite_json(*made, true));
+                       });
+}
+
+void ping(NodeDaemon& daemon, const Request& request, const Respond& respond) {
+  const std::int64_t timeout =
+      std::clamp<std::int64_t>(integer_of(request.body, "timeout_ms").value_or(2000), 1, 60000);
+  const std::string peer = text_of(request.body, "peer");
+  daemon.node().ping(
+      daemon.now(), peer, std::chrono::milliseconds{timeout}, [respond](Result<node::PingAnswer> answer) {
+        if (!answer) return respond(std::move(answer).error());
+        respond(Json::object({{"rtt_ms", milliseconds(answer->rtt)}, {"path", path_json(answer->path)}}));
+      });
+}
+
+Json lan_json(const lan::LanStatus& status) {
+  Json dropped = Json::object();
+  for (std::size_t i = 0; i < status.dropped.size(); ++i) {
+    if (status.dropped[i] > 0) dropped.set(lan::drop_name(static_cast<lan::Drop>(i)), status.dropped[i]);
+  }
+  return Json::object(
+      {{"captured", status.captured},
+       {"sent", status.sent},
+       {"received", status.received},
+       {"delivered", status.delivered},
+       {"duplicates", status.duplicates},
+       {"dropped", dropped},
+       {"groups", Json::list(status.groups,
+                             [](const lan::GroupStatus& g) {
+                               return Json(
+                                   format("{} on {}, {}", g.group.text(), g.interface, lan::group_way_name(g.way)));
+                             })},
+       {"rules", text_list(status.rules)},
+       {"programs", Json::list(status.programs,
+                               [](const lan::ProgramStatus& p) {
+                                 return Json::object({{"program", p.program.empty() ? Json() : Json(p.program)},
+                                                      {"port", p.port},
+                                                      {"packets", p.packets}});
+                               })},
+       {"heard", Json::list(status.heard, [](const lan::HeardStatus& h) {
+          return Json::object({{"destination", h.destination.text()}, {"packets", h.packets}, {"unheard", h.unheard}});
+        })}});
+}
+
+Json rules_json(NodeDaemon& daemon) {
+  return Json::object(
+      {{"rules", Json::list(daemon.node().filter_rules(),
+                            [](const node::FilterRule& rule) {
+                              return Json::object(
+                                  {{"action", rule.action == node::FilterRule::Action::kAllow ? "allow" : "deny"},
+                                   {"ports", rule.text()}});
+                            })},
+       {"strict", daemon.settings().strict},
+       {"default", daemon.settings().strict ? "Everything else is closed to other members (strict)."
+                                            : "Everything else is open to other members, except ports below 1024 and "
+                                              "services that are not games (docs/filter.md)."}});
+}
+
+void change_rules(NodeDaemon& daemon, const Request& request, const Respond& respond) {
+  const std::string action = text_of(request.body, "action");
+  if (action != "allow" && action != "deny") return respond(Error{Code::kInvalid, "the action is allow or deny", {}});
+  auto rule =
+      node::FilterRule::parse(action == "allow" ? node::FilterRule::Action::kAllow : node::FilterRule::Action::kDeny,
+                              text_of(request.body, "ports"));
+  if (!rule) return respond(std::move(rule).error());
+  std::vector<node::FilterRule> rules = daemon.node().filter_rules();
+  const Json* remove = request.body.find("remove");
+  const bool removing = remove != nullptr && remove->if_bool() != nullptr && *remove->if_bool();
+  const std::size_t before = rules.size();
+  std::erase(rules, *rule);
+  if (removing && rules.size() == before)
+    return respond(Error{Code::kNotFound, "there is no such rule", format("`lanrage {}` lists them", action)});
+  if (!removing) rules.push_back(*rule);
+  daemon.node().set_filter(daemon.now(), daemon.settings().strict, std::move(rules));
+  if (auto saved = daemon.save_rules(); !saved) return respond(std::move(saved).error());
+  respond(rules_json(daemon));
+}
+
+Json netcheck_json(NodeDaemon& daemon) {
+  const paths::NatReport& nat = daemon.node().nat();
+  std::vector<std::string> findings;
+  const node::NodeStatus status = daemon.node().status(daemon.now());
+  if (!status.nat) {
+    findings.push_back(status.server ? "Address discovery has not answered yet."
+                                     : "There is no server to ask yet: join or host a party first.");
+  } else {
+    findings.push_back("This network: " + status.nat->mapping + ".");
+    for (const std::string& endpoint : status.nat->public_endpoints)
+      findings.push_back("Seen from outside as " + endpoint + ".");
+    if (nat.udp_blocked)
+      findings.push_back("UDP does not get out. Allow it in this network's firewall, or use another network.");
+    if (nat.mapping == wire::Mapping::kDependent) {
+      findings.push_back(
+          format("To be reached directly, forward UDP port {} to this machine on the router, or switch UPnP on there.",
+                 daemon.port()));
+    }
+  }
+  Json relays = Json::array();
+  for (const auto& relay : daemon.node().relays()) {
+    const auto rtt = relay.rtt_last ? std::optional<double>(milliseconds(*relay.rtt_last)) : std::nullopt;
+    relays.push(Json::object({{"id", format("{:016x}", wire::relay_peer(relay.key))},
+                              {"registered", relay.path.has_value()},
+                              {"rtt_ms", rtt}}));
+    findings.push_back(relay.path ? format("Relay {:016x}: {}.", wire::relay_peer(relay.key),
+                                           rtt ? format("{:.1f} ms", *rtt) : std::string("registered"))
+                                  : format("Relay {:016x} does not answer.", wire::relay_peer(relay.key)));
+  }
+  return Json::object({{"nat", status.nat ? Json::object({{"type", status.nat->type},
+                                                          {"mapping", status.nat->mapping},
+                                                          {"public", text_list(status.nat->public_endpoints)}})
+                                          : Json()},
+                       {"udp_blocked", nat.udp_blocked},
+                       {"relays", relays},
+                       {"findings", text_list(findings)}});
+}
+
+}  // namespace
+
+wire::Json NodeDaemon::status() const {
+  const node::NodeStatus status = node_->status(now_);
+  Json nat;
+  if (status.nat)
+    nat = Json::object({{"type", status.nat->type},
+                        {"mapping", status.nat->mapping},
+                        {"public", text_list(status.nat->public_endpoints)}});
+  Json party;
+  if (status.party) {
+    party = Json::object({{"id", status.party->id},
+                          {"name", status.party->name},
+                          {"role", status.party->role},
+                          {"epoch", status.party->epoch},
+                          {"network", status.party->network}});
+  }
+  Json server;
+  if (status.server) {
+    server = Json::object({{"url", status.server->url},
+                           {"state", status.server->state},
+                           {"problem", status.server->problem.empty() ? Json() : Json(status.server->problem)}});
+  }
+  return Json::object({{"version", LANRAGE_VERSION},
+                       {"state", state_name(status.state)},
+                       {"self", Json::object({{"name", status.name.empty() ? Json(player_name("")) : Json(status.name)},
+                                              {"public_key", status.public_key},
+                                              {"interface", adapter_->info().name},
+                                              {"addresses", text_list(status.addresses)},
+                                              {"port", sockets_->port()},
+                                              {"nat", nat}})},
+                       {"party", party},
+                       {"server", server},
+                       {"peers", Json::list(status.peers, peer_json)},
+                       {"notices", text_list(status.notices)},
+                       {"api", api_ ? Json(api_->page_endpoint().text()) : Json()}});
+}
+
+std::vector<api::Route> node_routes(NodeDaemon& daemon) {
+  NodeDaemon* d = &daemon;
+  return {
+      {"GET", "/api/status", "how the node is", false, [d](Request, Respond respond) { respond(d->status()); }},
+      {"GET", "/api/peers", "the other players", false,
+       [d](Request, Respond respond) {
+         respond(Json::object({{"peers", *d->status().find("peers")}}));
+       }},
+      {"GET", "/api/netcheck", "what this network lets through", false,
+       [d](Request, Respond respond) { respond(netcheck_json(*d)); }},
+      {"GET", "/api/lan", "LAN traffic of games", false,
+       [d](Request, Respond respond) { respond(lan_json(d->node().lan_status())); }},
+      {"GET", "/api/log", "the last log lines", false,
+       [d](Request request, Respond respond) {
+         const std::string& lines = request.parameter("lines");
+         auto found =
+             d->log_lines(lines.empty() ? 100 : static_cast<std::size_t>(std::strtoul(lines.c_str(), nullptr, 10)));
+         if (!found) return respond(std::move(found).error());
+         respond(Json::object({{"lines", text_list(*found)}}));
+       }},
+      {"POST", "/api/ping", "one round trip to a player through the tunnel", false,
+       [d](Request request, Respond respond) { ping(*d, request, respond); }},
+      {"POST", "/api/party/host", "start a party", true,
+       [d](Request request, Respond respond) { host(*d, request, respond); }},
+      {"POST", "/api/party/join", "join a party", true,
+       [d](Request request, Respond respond) { join(*d, request, respond); }},
+      {"POST", "/api/party/leave", "leave the party", false,
+       [d](Request, Respond respond) { d->node().leave(d->now(), done(*d, respond)); }},
+      {"POST", "/api/party/kick", "remove a player", false,
+       [d](Request request, Respond respond) {
+         d->node().kick(d->now(), text_of(request.body, "name"), done(*d, respond));
+       }},
+      {"POST", "/api/party/rekey", "a new secret for the party", false,
+       [d](Request, Respond respond) { d->node().rekey(d->now(), done(*d, respond)); }},
+      {"POST", "/api/party/handover", "another owner", false,
+       [d](Request request, Respond respond) {
+         d->node().handover(d->now(), text_of(request.body, "name"), done(*d, respond));
+       }},
+      {"POST", "/api/invites", "make an invite", true,
+       [d](Request request, Respond respond) { invite(*d, request, respond); }},
+      {"GET", "/api/invites", "the valid invites", false,
+       [d](Request, Respond respond) {
+         d->node().list_invites(d->now(), [respond](Result<std::vector<node::InviteAnswer>> list) {
+           if (!list) return respond(std::move(list).error());
+           respond(Json::object(
+               {{"invites", Json::list(*list, [](const node::InviteAnswer& i) { return invite_json(i, false); })}}));
+         });
+       }},
+      {"DELETE", "/api/invites/{id}", "revoke an invite", false,
+       [d](Request request, Respond respond) {
+         d->node().revoke(d->now(), request.parameter("id"), done(*d, respond));
+       }},
+      {"GET", "/api/rules", "what members may reach here", false,
+       [d](Request, Respond respond) { respond(rules_json(*d)); }},
+      {"POST", "/api/rules", "allow or deny ports", false,
+       [d](Request request, Respond respond) { change_rules(*d, request, respond); }},
+      {"POST", "/api/down", "stop the node", false,
+       [d](Request, Respond respond) {
+         respond(Json::object({{"state", "down"}}));
+         d->stop();
+       }},
+  };
+}
+
+}  // namespace lanrage::daemon

@@ -1,0 +1,28 @@
+#include "daemon/server_daemon.h"
+
+#include "daemon/process.h"
+#include "daemon/stop_signals.h"
+#include "net/clock.h"
+#include "net/poller.h"
+
+namespace lanrage::daemon {
+
+Result<void> run_server(const control::ServerOptions& options, const LogOptions& log_options,
+                        const std::function<void(const ServerReady&)>& on_ready) {
+  harden_process();
+  LR_ASSIGN(const auto log, Log::open(log_options));
+  const Logger logger(*log, "server");
+  LR_ASSIGN(const FolderLock lock, FolderLock::take(options.folder));
+  LR_ASSIGN(const auto stop, StopSignals::take());
+  LR_ASSIGN(const auto server, control::Server::start(options, logger));
+  LR_TRY(keep_network_privileges());
+  on_ready({server->link(), server->listening()});
+  LR_ASSIGN(auto poller, net::Poller::create());
+  LR_TRY(poller.add(stop.fd(), 1));
+  while (poller.wait(net::now().time, kNever).empty()) {
+  }
+  logger.info("the server stops");
+  return {};
+}
+
+}  // namespace lanrage::daemon

@@ -321,11 +321,11 @@ TEST(Forwarder, LetsEveryIdenticalAnnouncementPass) {
   EXPECT_EQ(delivered, 400u);
 }
 
-TEST(Forwarder, CarriesAThousandPacketsASecond) {
+TEST(Forwarder, CarriesAThousandPacketsASecondForAMinute) {
   Node sender(1), receiver(2);
   receiver.listen({}, 6000);
   std::size_t delivered = 0;
-  for (std::uint32_t n = 0; n < 20'000; ++n) {
+  for (std::uint32_t n = 0; n < 60'000; ++n) {
     const Time now = at(1 + n / 1000.0);
     std::array<std::uint8_t, 4> payload{};
     store_be(payload.data(), n);
@@ -336,11 +336,11 @@ TEST(Forwarder, CarriesAThousandPacketsASecond) {
     sender.forwarder.handle_timeout(now);
     receiver.forwarder.handle_timeout(now);
   }
-  EXPECT_EQ(delivered, 20'000u);
-  sender.forwarder.handle_timeout(at(32));
-  receiver.forwarder.handle_timeout(at(32));
+  EXPECT_EQ(delivered, 60'000u);
+  sender.forwarder.handle_timeout(at(72));
+  receiver.forwarder.handle_timeout(at(72));
   EXPECT_EQ(sender.forwarder.status().tracked_contents + receiver.forwarder.status().tracked_contents, 0u);
-  EXPECT_LE(receiver.tables.reads(), 21);
+  EXPECT_LE(receiver.tables.reads(), 61);
 }
 
 TEST(Forwarder, GivesEachOfTenMembersOneCopyAndNoLoopAroundThem) {

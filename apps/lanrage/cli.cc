@@ -1,0 +1,155 @@
+#include "cli.h"
+
+#include <CLI/CLI.hpp>
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cstdio>
+#include <cstring>
+
+#include "base/format.h"
+#include "daemon/node_daemon.h"
+#include "daemon/process.h"
+#include "net/http.h"
+
+namespace lanrage::cli {
+
+Result<Duration> parse_duration(std::string_view text) {
+  std::int64_t number = 0;
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  const std::string_view unit = text.substr(static_cast<std::size_t>(end - text.data()));
+  std::int64_t factor = 0;
+  if (unit.empty() || unit == "s") factor = 1;
+  if (unit == "m") factor = 60;
+  if (unit == "h") factor = 3600;
+  if (unit == "d") factor = 86400;
+  constexpr std::int64_t kSecondsMax = std::int64_t{10} * 365 * 86400;
+  if (error != std::errc{} || factor == 0 || number <= 0 || number > kSecondsMax / factor) {
+    return Error{Code::kInvalid, format("\"{}\" is no duration", text), "write it like 90s, 15m, 24h or 7d"};
+  }
+  return Duration{std::chrono::seconds{number * factor}};
+}
+
+std::string duration_text(Duration duration) {
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(duration).count();
+  if (seconds >= 2 * 86400) return format("{}d", seconds / 86400);
+  if (seconds >= 2 * 3600) return format("{}h", seconds / 3600);
+  if (seconds >= 2 * 60) return format("{}m", seconds / 60);
+  return format("{}s", seconds);
+}
+
+void add_settings(CLI::App& app, Cli& cli) {
+  for (const auto& [key, help] : config::Config::keys()) {
+    std::string flag = "--" + key;
+    std::replace(flag.begin(), flag.end(), '_', '-');
+    app.add_option_function<std::string>(
+           flag, [&cli, key = key](const std::string& value) { cli.flags[key] = value; }, help)
+        ->group("Settings");
+  }
+}
+
+config::Folders folders() { return config::Folders::of(config::environment, ::geteuid() == 0); }
+
+Result<config::Config> load_config(const Cli& cli, const config::Folders& folders) {
+  config::Config::Sources sources;
+  sources.file_name = folders.state + "/lanrage.toml";
+  LR_ASSIGN(auto text, config::read_file(sources.file_name));
+  sources.file_text = text.value_or("");
+  sources.environment = config::environment;
+  sources.flags = cli.flags;
+  return config::Config::load(sources);
+}
+
+Result<wire::Json> call_node(std::string method, std::string path, const wire::Json& body, Duration timeout) {
+  static Logger log = silent_logger();
+  auto client = net::HttpClient::create(net::UnixTarget{folders().socket()}, {}, log);
+  net::HttpRequest request;
+  request.method = std::move(method);
+  request.target = std::move(path);
+  request.body = body.text();
+  request.headers = {{"Content-Type", "application/json"}};
+  auto answer = client->call(std::move(request), timeout);
+  if (!answer) {
+    if (answer.error().code == Code::kUnavailable) {
+      return Error{Code::kUnavailable, "no node is running",
+                   "start one with `lanrage up`, or `lanrage host` or `lanrage join`"};
+    }
+    return std::move(answer).error();
+  }
+  LR_ASSIGN(wire::Json value, wire::Json::parse(answer->body));
+  if (answer->status < 400) return value;
+  const wire::Json& error = member_of(value, "error");
+  Error failure{Code::kFailed, text_of(error, "message"), text_of(error, "hint")};
+  const std::string code = text_of(error, "code");
+  for (int i = 0; i <= static_cast<int>(Code::kIo); ++i) {
+    if (code == code_name(static_cast<Code>(i))) failure.code = static_cast<Code>(i);
+  }
+  return failure;
+}
+
+bool node_runs() { return call_node("GET", "/api/status").has_value(); }
+
+Result<void> ensure_node(const Cli& cli) {
+  if (node_runs()) return {};
+  progress(cli, "starting the node…");
+  const config::Folders where = folders();
+  LR_TRY(where.create());
+  Cli background = cli;
+  if (background.flags.count("log_file") == 0) background.flags["log_file"] = where.state + "/lanrage.log";
+  LR_ASSIGN(const config::Config config, load_config(background, where));
+  daemon::Readiness readiness;
+  LR_ASSIGN(const bool child, daemon::fork_into_background(readiness));
+  if (!child) return {};
+  std::_Exit(daemon::run_node(config, where, std::move(readiness)) ? 0 : 1);
+}
+
+void print_json(const wire::Json& value) {
+  std::printf("%s\n", value.text().c_str());
+  std::fflush(stdout);
+}
+
+void progress(const Cli& cli, std::string_view line) {
+  if (!cli.json && ::isatty(2) == 1) std::fprintf(stderr, "%.*s\n", static_cast<int>(line.size()), line.data());
+}
+
+std::string safe(std::string_view text) {
+  std::string out;
+  for (char c : text) {
+    const auto u = static_cast<unsigned char>(c);
+    out += u < 0x20 || u == 0x7f ? '?' : c;
+  }
+  return out;
+}
+
+void wipe_argument(Cli& cli, std::string_view value) {
+  for (char* argument : cli.arguments) {
+    if (char* found = std::strstr(argument, std::string(value).c_str())) std::memset(found, 'x', value.size());
+  }
+}
+
+std::string text_of(const wire::Json& object, std::string_view key) {
+  const wire::Json* member = object.find(key);
+  const std::string* text = member == nullptr ? nullptr : member->if_string();
+  return text == nullptr ? std::string() : *text;
+}
+
+std::optional<double> number_of(const wire::Json& object, std::string_view key) {
+  const wire::Json* member = object.find(key);
+  return member == nullptr ? std::nullopt : member->if_number();
+}
+
+const wire::Json::Array& items_of(const wire::Json& object, std::string_view key) {
+  static const wire::Json::Array kNone;
+  const wire::Json* member = object.find(key);
+  const wire::Json::Array* items = member == nullptr ? nullptr : member->if_array();
+  return items == nullptr ? kNone : *items;
+}
+
+const wire::Json& member_of(const wire::Json& object, std::string_view key) {
+  static const wire::Json kNone;
+  const wire::Json* member = object.find(key);
+  return member == nullptr ? kNone : *member;
+}
+
+}  // namespace lanrage::cli

@@ -1,0 +1,59 @@
+// config, log: the effective settings and where they came from; the node's last log lines.
+#include <CLI/CLI.hpp>
+#include <unistd.h>
+
+#include <cstdio>
+#include <memory>
+
+#include "base/format.h"
+#include "cli.h"
+
+namespace lanrage::cli {
+namespace {
+
+using wire::Json;
+
+Result<void> show_settings(Cli& cli) {
+  LR_ASSIGN(const config::Config config, load_config(cli, folders()));
+  if (cli.json) {
+    Json settings = Json::object();
+    for (const config::Entry& entry : config.entries()) {
+      settings.set(entry.key, Json::object({{"value", entry.value}, {"from", config::origin_name(entry.origin)}}));
+    }
+    print_json(Json::object({{"file", folders().state + "/lanrage.toml"}, {"settings", settings}}));
+    return {};
+  }
+  std::printf("# %s/lanrage.toml\n", folders().state.c_str());
+  for (const config::Entry& entry : config.entries()) {
+    std::printf("%-12s = %-20s  # %s; %s\n", entry.key.c_str(), ("\"" + safe(entry.value) + "\"").c_str(),
+                config::origin_name(entry.origin), entry.help.c_str());
+  }
+  return {};
+}
+
+Result<void> show_log(Cli& cli, int lines) {
+  LR_ASSIGN(const Json answer, call_node("GET", format("/api/log?lines={}", lines)));
+  if (cli.json) {
+    print_json(answer);
+    return {};
+  }
+  for (const Json& line : items_of(answer, "lines")) {
+    if (line.if_string() != nullptr) std::printf("%s\n", safe(*line.if_string()).c_str());
+  }
+  return {};
+}
+
+}  // namespace
+
+void add_settings_commands(CLI::App& app, Cli& cli) {
+  CLI::App* config_command = app.add_subcommand("config", "The effective settings and where each came from");
+  add_settings(*config_command, cli);
+  config_command->callback([&cli] { cli.run = [&cli] { return show_settings(cli); }; });
+
+  auto lines = std::make_shared<int>(100);
+  CLI::App* log_command = app.add_subcommand("log", "The node's last log lines");
+  log_command->add_option("-n", *lines, "how many")->capture_default_str()->check(CLI::Range(1, 1000));
+  log_command->callback([&cli, lines] { cli.run = [&cli, lines] { return show_log(cli, *lines); }; });
+}
+
+}  // namespace lanrage::cli

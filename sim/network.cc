@@ -59,13 +59,24 @@ Network::DomainId Network::add_domain(DomainId outside, const Nat& nat, const Ip
   domain.address = address;
   domain.uplink = uplink;
   domains_.push_back(std::move(domain));
-  return domains_.size() - 1;
+  const DomainId id = domains_.size() - 1;
+  if (nat.translate) {
+    gateway_at_.emplace(Place{outside, address}, id);
+  } else {
+    firewalls_in_[outside].push_back(id);
+  }
+  return id;
 }
 
 Network::HostId Network::add_host(DomainId domain, std::vector<IpAddress> addresses, const Link& access,
                                   Receive receive) {
   hosts_.push_back({domain, std::move(addresses), access, std::move(receive), true});
+  index_host(hosts_.size() - 1);
   return hosts_.size() - 1;
+}
+
+void Network::index_host(HostId host) {
+  for (const IpAddress& address : hosts_[host].addresses) host_at_.emplace(Place{hosts_[host].domain, address}, host);
 }
 
 void Network::send(HostId from, std::uint16_t source_port, const Endpoint& destination, Bytes datagram) {
@@ -83,31 +94,23 @@ void Network::send(HostId from, std::uint16_t source_port, const Endpoint& desti
 }
 
 void Network::move_host(HostId host, DomainId domain, std::vector<IpAddress> addresses) {
+  std::erase_if(host_at_, [host](const auto& entry) { return entry.second == host; });
   hosts_[host].domain = domain;
   hosts_[host].addresses = std::move(addresses);
+  index_host(host);
 }
 void Network::set_up(HostId host, bool up) { hosts_[host].up = up; }
 void Network::forget_mappings(DomainId domain) { domains_[domain].mappings.clear(); }
 
 void Network::route(DomainId domain, Packet packet, bool from_outside) {
-  for (HostId i = 0; i < hosts_.size(); ++i) {
-    const Host& host = hosts_[i];
-    if (host.domain != domain) continue;
-    if (std::find(host.addresses.begin(), host.addresses.end(), packet.destination.address) == host.addresses.end())
-      continue;
-    return deliver(i, std::move(packet));
-  }
-  for (DomainId inner = 1; inner < domains_.size(); ++inner) {
-    const Domain& d = domains_[inner];
-    if (d.outside != domain) continue;
-    if (d.nat.translate && d.address == packet.destination.address) return enter(inner, std::move(packet));
-    if (d.nat.translate) continue;
-    // A firewall hides nothing: its hosts' addresses are routed to it.
-    const bool behind = std::any_of(hosts_.begin(), hosts_.end(), [&](const Host& h) {
-      return h.domain == inner &&
-             std::find(h.addresses.begin(), h.addresses.end(), packet.destination.address) != h.addresses.end();
-    });
-    if (behind) return enter(inner, std::move(packet));
+  if (const auto host = host_at_.find({domain, packet.destination.address}); host != host_at_.end())
+    return deliver(host->second, std::move(packet));
+  if (const auto gateway = gateway_at_.find({domain, packet.destination.address}); gateway != gateway_at_.end())
+    return enter(gateway->second, std::move(packet));
+  if (const auto firewalls = firewalls_in_.find(domain); firewalls != firewalls_in_.end()) {
+    for (const DomainId inner : firewalls->second) {  // hides nothing: its hosts' addresses are routed to it
+      if (host_at_.contains({inner, packet.destination.address})) return enter(inner, std::move(packet));
+    }
   }
   if (domain == kInternet || from_outside) {
     ++dropped_;

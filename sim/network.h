@@ -12,6 +12,7 @@
 #include <memory>
 #include <queue>
 #include <set>
+#include <unordered_map>
 #include <vector>
 
 #include "base/bytes.h"
@@ -121,6 +122,17 @@ class Network {
     std::vector<const Link*> crossed;
   };
 
+  // Who answers to an address inside a domain.
+  struct Place {
+    DomainId domain;
+    IpAddress address;
+    friend bool operator==(const Place&, const Place&) = default;
+  };
+  struct PlaceHash {
+    std::size_t operator()(const Place& p) const { return std::hash<IpAddress>{}(p.address) * 31 + p.domain; }
+  };
+
+  void index_host(HostId host);
   // The packet stands inside `domain`: deliver it there, into a gateway of it, or pass it outwards.
   void route(DomainId domain, Packet packet, bool from_outside);
   void enter(DomainId inner, Packet packet);   // through the gateway of `inner`, from outside
@@ -134,6 +146,9 @@ class Network {
   SeededRng rng_;
   std::vector<Domain> domains_;
   std::vector<Host> hosts_;
+  std::unordered_map<Place, HostId, PlaceHash> host_at_;
+  std::unordered_map<Place, DomainId, PlaceHash> gateway_at_;         // by the domain outside
+  std::unordered_map<DomainId, std::vector<DomainId>> firewalls_in_;  // likewise
   std::uint64_t trace_hash_ = 0xcbf29ce484222325;
   std::uint64_t delivered_ = 0;
   std::uint64_t dropped_ = 0;

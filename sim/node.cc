@@ -1,0 +1,284 @@
+#include "sim/node.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+
+#include "base/check.h"
+#include "wire/demux.h"
+#include "wire/wireguard.h"
+
+namespace lanrage::sim {
+namespace {
+
+constexpr int kWakesMax = 100;
+constexpr int kCard = 2;
+
+LogLevels levels() {
+  LogLevels out;
+  out.base = Level::kOff;
+  if (const char* wanted = std::getenv("LANRAGE_SIM_LOG")) {
+    if (auto parsed = LogLevels::parse(wanted)) out = *parsed;
+  }
+  return out;
+}
+
+std::vector<IpAddress> bare(const std::vector<IpPrefix>& prefixes) {
+  std::vector<IpAddress> out;
+  for (const IpPrefix& prefix : prefixes) out.push_back(prefix.address);
+  return out;
+}
+
+}  // namespace
+
+void FixedTables::set_adapter(const std::vector<IpPrefix>& addresses) {
+  view_.interfaces = {{kCard, "eth0", {{IpAddress::v4(192, 168, 1, 2), 24}}, false, true}};
+  if (!addresses.empty()) view_.interfaces.push_back({SimNode::kAdapter, "lanrage", addresses, false, true});
+  ++view_.generation;
+}
+
+void FixedTables::listen(std::uint16_t port) {
+  lan::LocalSocket socket;
+  socket.port = port;
+  socket.uid = 1000;
+  socket.inode = port;
+  view_.sockets.push_back(socket);
+  ++view_.generation;
+}
+
+SimNode::SimNode(Scheduler& scheduler, Network& network, SimServer& server, SimNodeOptions options)
+    : scheduler_(scheduler),
+      network_(network),
+      server_(server),
+      options_(std::move(options)),
+      rng_(options_.seed),
+      log_(LogFormat::kText, levels(),
+           [this](std::string_view line) {
+             const double at = milliseconds(scheduler_.now().time_since_epoch()) / 1000;
+             std::fprintf(stderr, "%10.3f %-8s %.*s\n", at, options_.name.c_str(), static_cast<int>(line.size()),
+                          line.data());
+           }),
+      identity_(party::Identity::generate(rng_)),
+      addresses_(options_.addresses) {
+  host_ = network_.add_host(options_.domain, bare(addresses_), options_.access,
+                            [this](const Endpoint& source, const Endpoint& destination, const Bytes& datagram) {
+                              if (destination.port == kPort) receive(source, datagram);
+                            });
+  tables_.set_adapter({});
+  start();
+}
+
+SimNode::~SimNode() { kill(); }
+
+Now SimNode::now() const {
+  Now now = server_.now();
+  now.wall += options_.clock_skew - server_.clock_skew;
+  return now;
+}
+
+void SimNode::start() {
+  if (node_) return;
+  ++life_;
+  wake_ = kNever;
+  forwarding_ = std::make_shared<node::Forwarding>();
+  link_ = std::make_unique<ControlLink>(
+      scheduler_, server_, identity_.private_key(), options_.seen_as, options_.control_delay, rng_.u64(),
+      ControlLink::Handlers{
+          [this](const wire::Event& event) { with([&](node::Node& n) { n.handle_event(now(), event); }); },
+          [this](control::LinkState state, const std::string& problem) {
+            const node::LinkState told = state == control::LinkState::kOnline       ? node::LinkState::kConnected
+                                         : state == control::LinkState::kConnecting ? node::LinkState::kConnecting
+                                                                                    : node::LinkState::kDown;
+            with([&](node::Node& n) { n.handle_link(now(), told, problem); });
+          }});
+  node::NodeOptions options;
+  options.hostname = options_.name;
+  options.adapter_index = kAdapter;
+  node_ = std::make_unique<node::Node>(options, identity_, floor_, tables_, rng_, Logger(log_, "node"));
+  if (!saved_party.empty()) LR_CHECK(node_->restore(now(), saved_party));
+  tell_interfaces();
+}
+
+void SimNode::kill() {
+  node_.reset();
+  link_.reset();
+  tables_.set_adapter({});
+}
+
+void SimNode::tell_interfaces() {
+  std::vector<paths::InterfaceAddress> interfaces;
+  for (const IpPrefix& address : addresses_) interfaces.push_back({address, false});
+  with([&](node::Node& n) { n.handle_interfaces(now(), interfaces, kPort); });
+}
+
+void SimNode::roam(Network::DomainId domain, std::vector<IpPrefix> addresses) {
+  addresses_ = std::move(addresses);
+  network_.move_host(host_, domain, bare(addresses_));
+  if (!node_) return;
+  link_->network_changed();
+  tell_interfaces();
+}
+
+void SimNode::cut() {
+  network_.set_up(host_, false);
+  if (link_) link_->set_reachable(false);
+}
+void SimNode::plug() {
+  network_.set_up(host_, true);
+  if (!link_) return;
+  link_->set_reachable(true);
+  link_->retry_now();
+}
+
+std::optional<IpAddress> SimNode::address() const {
+  const auto config = node_->adapter();
+  if (config.addresses.empty()) return std::nullopt;
+  return config.addresses.front().address;
+}
+
+std::optional<node::PeerStatus> SimNode::peer(const SimNode& other) const {
+  for (const node::PeerStatus& peer : status().peers) {
+    if (peer.public_key == other.key().base64()) return peer;
+  }
+  return std::nullopt;
+}
+
+// --- the data plane ------------------------------------------------------------------------------------------------
+
+void SimNode::receive(const Endpoint& source, const Bytes& datagram) {
+  if (!node_) return;
+  if (wire::protocol_of(datagram) == wire::Protocol::kWireGuard && datagram[0] == 4)
+    handle_data(source, datagram);
+  else
+    node_->handle_datagram(now(), source, datagram);
+  drive();
+}
+
+void SimNode::handle_data(const Endpoint& source, Bytes datagram) {
+  using Action = node::InboundVerdict::Action;
+  const auto forwarding = forwarding_;
+  const auto verdict = inbound_.handle_datagram(*forwarding, scheduler_.now(), forwarding->path_from(source), datagram);
+  if (verdict.first) {
+    node_->handle_counters(now());
+    drive();
+  }
+  switch (verdict.action) {
+    case Action::kNothing:
+    case Action::kDrop:
+      return;
+    case Action::kDeliver:
+      received.push_back({scheduler_.now(), to_bytes(verdict.packet)});
+      return;
+    case Action::kFrame:
+      node_->handle_frame(now(), forwarding->peer(verdict.slot)->key, verdict.packet);
+      return;
+    case Action::kForward:
+    case Action::kGroup:
+      LR_CHECK(false);  // plain WireGuard guests only
+  }
+}
+
+void SimNode::send_packet(ByteView packet) {
+  using Action = node::OutboundVerdict::Action;
+  const auto forwarding = forwarding_;
+  const auto verdict = outbound_.judge(*forwarding, scheduler_.now(), packet);
+  if (verdict.action == Action::kGroup) node_->handle_group_packet(now(), packet);
+  if (verdict.action == Action::kNeedsSession)
+    node_->handle_waiting(now(), forwarding->peer(verdict.slot)->key, packet);
+  if (verdict.action == Action::kSeal) seal(verdict.slot, *forwarding->peer(verdict.slot), packet);
+  drive();
+}
+
+void SimNode::seal(const node::OutInner& inner) {
+  const auto forwarding = forwarding_;
+  const node::Peer* peer = forwarding->peer_of(inner.peer, inner.slot);
+  if (peer == nullptr || peer->path_count == 0) return outbound_.note_drop(node::OutboundDrop::kNoPath);
+  if (peer->send && peer->send->usable(scheduler_.now()))
+    seal(inner.slot, *peer, inner.inner);
+  else if (!inner.inner.empty())
+    node_->handle_waiting(now(), inner.peer, inner.inner);
+}
+
+void SimNode::seal(std::uint32_t, const node::Peer& peer, ByteView packet) {
+  std::array<Bytes, 2> out = {Bytes(packet.size() + 64), Bytes(packet.size() + 64)};
+  std::array<std::size_t, 2> sizes{};
+  if (node::Outbound::needs_cut(peer, packet))
+    sizes = outbound_.seal_cut(peer, scheduler_.now(), packet, {MutableBytes(out[0]), MutableBytes(out[1])});
+  else
+    sizes[0] = outbound_.seal(peer, scheduler_.now(), packet, out[0]);
+  if (sizes[0] == 0) return node_->handle_waiting(now(), peer.key, packet);
+  for (std::size_t i = 0; i < 2 && sizes[i] != 0; ++i) {
+    out[i].resize(sizes[i]);
+    for (const Path& path : peer.way()) network_.send(host_, kPort, path.endpoint, out[i]);
+  }
+}
+
+// --- what comes of it ----------------------------------------------------------------------------------------------
+
+void SimNode::handle(const node::NodeEvent& event) {
+  if (std::holds_alternative<node::SaveParty>(event)) {
+    saved_party = node_->saved_party();
+    ++saves_;
+  } else if (std::holds_alternative<node::SaveTimestampFloor>(event)) {
+    floor_ = node_->timestamp_floor();
+  } else if (std::holds_alternative<node::AdapterChanged>(event)) {
+    tables_.set_adapter(node_->adapter().addresses);
+  } else if (std::holds_alternative<node::ForwardingChanged>(event)) {
+    forwarding_ = node_->forwarding();
+  } else if (std::holds_alternative<node::ServerChanged>(event)) {
+    link_->set_wanted(node_->server().has_value());
+  }
+}
+
+void SimNode::drive() {
+  if (driving_ || !node_) return;
+  driving_ = true;
+  for (bool any = true; any;) {
+    any = false;
+    while (auto event = node_->poll_event()) {
+      handle(*event);
+      any = true;
+    }
+    while (auto out = node_->poll_datagram()) {
+      network_.send(host_, kPort, out->to, std::move(out->bytes));
+      any = true;
+    }
+    while (auto inner = node_->poll_inner()) {
+      seal(*inner);
+      any = true;
+    }
+    while (auto request = node_->poll_request()) {
+      link_->request(std::move(request->request), [this, id = request->id](Result<wire::Response> response) {
+        with([&](node::Node& n) { n.handle_response(now(), id, std::move(response)); });
+      });
+      any = true;
+    }
+    while (auto delivery = node_->poll_delivery()) {
+      if (delivery->kind == lan::Delivery::Kind::kWrite) {
+        received.push_back({scheduler_.now(), delivery->packet});
+        ++deliveries;
+      }
+      any = true;
+    }
+  }
+  driving_ = false;
+  if (const auto next = node_->next_timeout()) wake_at(*next);
+}
+
+void SimNode::wake_at(Time at) {
+  at = std::max(at, scheduler_.now());
+  if (at >= wake_) return;
+  wake_ = at;
+  scheduler_.post(at, [this, at, life = life_] {
+    if (life != life_ || wake_ != at || !node_) return;
+    wake_ = kNever;
+    ++wakeups_;
+    wakes_here_ = at == last_wake_ ? wakes_here_ + 1 : 0;
+    last_wake_ = at;
+    LR_CHECK(wakes_here_ < kWakesMax);  // a timeout that handle_timeout does not clear
+    node_->handle_timeout(now());
+    drive();
+  });
+}
+
+}  // namespace lanrage::sim

@@ -12,8 +12,8 @@ using wire::Mapping;
 
 struct NatReport {
   Mapping mapping = Mapping::kUnknown;
-  std::vector<Endpoint> public_endpoints;  // as servers saw them, each once; IPv4 before IPv6
-  bool udp_blocked = false;                // no server answered over UDP, on either family
+  std::vector<Endpoint> public_endpoints{};  // as servers saw them, each once; IPv4 before IPv6
+  bool udp_blocked = false;                  // no server answered over UDP, on either family
   friend bool operator==(const NatReport&, const NatReport&) = default;
 };
 

@@ -59,7 +59,7 @@ class StunClient {
  private:
   struct Server {
     Endpoint endpoint;
-    std::optional<Endpoint> mapped;
+    std::optional<Endpoint> mapped{};
     bool settled = false;  // answered or gave up
     int tries = 0;         // of the question in flight; 0: none
     wire::StunTransaction transaction{};

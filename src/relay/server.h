@@ -34,8 +34,8 @@ inline constexpr std::size_t kLearnedPerSession = 64;                   // learn
 inline constexpr std::uint32_t kHintsPerSecond = 100;                   // Refused to addresses that we do not know
 
 struct ServerOptions {
-  crypto::PrivateKey key;                     // X25519, the relay's identity
-  std::vector<crypto::VerifyKey> grant_keys;  // of the control servers whose grants count
+  crypto::PrivateKey key{};                     // X25519, the relay's identity
+  std::vector<crypto::VerifyKey> grant_keys{};  // of the control servers whose grants count
   std::size_t sessions_max = 20000;
   std::uint32_t registrations_per_second = 1000;      // with a right cookie: each costs a signature check
   std::uint64_t bytes_per_second = 16 * 1024 * 1024;  // per session, what it sends

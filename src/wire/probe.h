@@ -39,7 +39,7 @@ struct Probe {
   std::uint32_t rtt_us = 0;
   bool selected = false;
   std::uint8_t loss_percent = kLossUnknown;
-  std::optional<Endpoint> observed;  // pongs only
+  std::optional<Endpoint> observed{};  // pongs only
   friend bool operator==(const Probe&, const Probe&) = default;
 };
 

@@ -62,7 +62,7 @@ RelayPeer relay_peer(const crypto::PublicKey& key);
 inline constexpr std::size_t kGrantBytes = 129;
 struct RelayGrant {
   PartyIdBytes party{};
-  crypto::PublicKey peer;
+  crypto::PublicKey peer{};
   std::int64_t expires_unix = 0;
   std::uint64_t key_id = 0;
   friend bool operator==(const RelayGrant&, const RelayGrant&) = default;

@@ -251,7 +251,6 @@ TEST(EpochBundle, OpensForEachListedMemberAndNobodyElse) {
     const auto secret = bundle.open(*member);
     ASSERT_TRUE(secret);
     EXPECT_EQ(secret->commitment(made.id, 1), made.secret.commitment(made.id, 1));
-    EXPECT_TRUE(bundle.only_for(member_tag(member->public_key(), member->verify_key())).open(*member));
   }
   EXPECT_FALSE(bundle.open(outsider));
   EpochBundle other_epoch = bundle;
@@ -261,6 +260,25 @@ TEST(EpochBundle, OpensForEachListedMemberAndNobodyElse) {
   broken.entries[0].sealed[3] ^= 1;
   broken.entries[1].sealed[3] ^= 1;
   EXPECT_FALSE(broken.open(made.other));
+}
+
+TEST(EpochBundle, SplitsIntoPartsThatMergeInAnyOrder) {
+  Made made;
+  std::vector<EpochMember> members;
+  for (int i = 0; i < 7; ++i) {
+    const Identity member = Identity::generate(made.rng);
+    members.push_back({member.public_key(), member.verify_key()});
+  }
+  const EpochBundle whole = EpochBundle::seal(made.id, 1, made.secret, members, made.rng);
+  std::vector<EpochBundle> parts = whole.split(3);
+  ASSERT_EQ(parts.size(), 3u);
+  EpochBundle together = parts[2];
+  EXPECT_TRUE(together.merge(parts[0]));
+  EXPECT_TRUE(together.merge(parts[0]));
+  EXPECT_NE(together.members_hash(), whole.members_hash());
+  EXPECT_TRUE(together.merge(parts[1]));
+  EXPECT_EQ(together, whole);
+  EXPECT_FALSE(together.merge(EpochBundle::seal(made.id, 1, made.secret, members, made.rng))) << "another sealing";
 }
 
 TEST(EpochBundle, ParserRefusesDisorderDoublesAndCuts) {

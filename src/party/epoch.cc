@@ -117,10 +117,23 @@ crypto::Hash EpochBundle::members_hash() const {
   return crypto::sha256({as_bytes("lanrage member list v1"), party.bytes(), number_be(epoch), tags.view()});
 }
 
-EpochBundle EpochBundle::only_for(const MemberTag& tag) const {
-  EpochBundle out{party, epoch, ephemeral, {}};
-  if (const Entry* entry = find(tag)) out.entries.push_back(*entry);
+std::vector<EpochBundle> EpochBundle::split(std::size_t entries_max) const {
+  std::vector<EpochBundle> out;
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    if (i % entries_max == 0) out.push_back({party, epoch, ephemeral, {}});
+    out.back().entries.push_back(entries[i]);
+  }
   return out;
+}
+
+bool EpochBundle::merge(const EpochBundle& part) {
+  if (part.party != party || part.epoch != epoch || part.ephemeral != ephemeral) return false;
+  std::vector<Entry> merged;
+  std::set_union(entries.begin(), entries.end(), part.entries.begin(), part.entries.end(), std::back_inserter(merged),
+                 [](const Entry& a, const Entry& b) { return a.tag < b.tag; });
+  if (merged.size() > kEpochMembersMax) return false;
+  entries = std::move(merged);
+  return true;
 }
 
 Bytes EpochBundle::encode() const {

@@ -15,7 +15,9 @@ namespace lanrage::party {
 
 inline constexpr std::size_t kPartySecretSize = 16;
 inline constexpr std::size_t kEpochMembersMax = 1000;
-inline constexpr std::size_t kBundleBytesMax = 64 + 48 * kEpochMembersMax;
+inline constexpr std::size_t kBundleHeaderBytes = 1 + PartyId::kSize + 4 + crypto::kKeySize + 2;
+inline constexpr std::size_t kBundleEntryBytes = MemberTag::kSize + kPartySecretSize + 16;
+inline constexpr std::size_t kBundleBytesMax = kBundleHeaderBytes + kBundleEntryBytes * kEpochMembersMax;
 
 using RecordKey = crypto::Secret<struct RecordKeyTag>;  // MACs member records
 using ProbeKey = crypto::Secret<struct ProbeKeyTag>;    // authenticates probes of one pair
@@ -81,8 +83,11 @@ struct EpochBundle {
   std::optional<PartySecret> open(const Identity& self) const;
 
   bool lists(const MemberTag& tag) const { return find(tag) != nullptr; }
-  crypto::Hash members_hash() const;                 // what the owner signs
-  EpochBundle only_for(const MemberTag& tag) const;  // with at most that entry: to pass on a secret without the list
+  crypto::Hash members_hash() const;  // what the owner signs
+  // In parts of at most `entries_max`, each a bundle in form, and together again. merge() is false, and changes
+  // nothing, when the other is of another sealing or it would grow too long.
+  std::vector<EpochBundle> split(std::size_t entries_max) const;
+  bool merge(const EpochBundle& part);
   Bytes encode() const;
   static std::optional<EpochBundle> parse(ByteView encoded);  // strict: canonical order, bounded
   friend bool operator==(const EpochBundle&, const EpochBundle&) = default;

@@ -1,5 +1,7 @@
 #include "party/roster.h"
 
+#include <utility>
+
 #include "base/format.h"
 #include "party/ipam.h"
 #include "party/name.h"
@@ -171,8 +173,8 @@ RosterEvents Roster::apply_snapshot(const PartySnapshot& snapshot) {
     return events;
   }
   const std::uint32_t before = chain_.length();
-  for (const Bytes& statement : snapshot.statements) take_statement(statement, events);
-  take_bundle(snapshot.bundle, events);
+  take_statements(snapshot.statements, events);
+  take_bundle(snapshot.bundle, false, events);
   settle(events);
   if (snapshot.statements.size() < before) events.push_back(Refused{Why::kOldSnapshot, "snapshot", std::nullopt});
   take_records(snapshot.records, events);
@@ -188,8 +190,8 @@ RosterEvents Roster::apply_record(ByteView record) {
 
 RosterEvents Roster::apply_statements(const std::vector<Bytes>& statements, ByteView bundle) {
   RosterEvents events;
-  for (const Bytes& statement : statements) take_statement(statement, events);
-  take_bundle(bundle, events);
+  take_statements(statements, events);
+  take_bundle(bundle, false, events);
   settle(events);
   return events;
 }
@@ -201,16 +203,22 @@ RosterEvents Roster::apply_event(const PartyEvent& event) {
   return {};
 }
 
-void Roster::take_statement(ByteView encoded, RosterEvents& events) {
+void Roster::take_statements(const std::vector<Bytes>& statements, RosterEvents& events) {
+  for (const Bytes& statement : statements) {
+    if (!take_statement(statement, events)) return;
+  }
+}
+
+bool Roster::take_statement(ByteView encoded, RosterEvents& events) {
   const auto statement = Statement::parse(encoded);
   if (!statement) {
     events.push_back(Refused{Why::kMalformed, "statement", std::nullopt});
-    return;
+    return false;
   }
-  if (chain_.contains(*statement)) return;
+  if (chain_.contains(*statement)) return true;
   if (const auto why = chain_.append(*statement)) {
     events.push_back(Refused{*why, format("statement {}", statement->sequence), std::nullopt});
-    return;
+    return false;
   }
   if (chain_.length() == floor_.length && chain_.head() != floor_.head) {
     events.push_back(Refused{Why::kOutOfChain, "the statements that the invite speaks of", std::nullopt});
@@ -224,13 +232,15 @@ void Roster::take_statement(ByteView encoded, RosterEvents& events) {
     }
   } else if (std::holds_alternative<EpochStart>(statement->body)) {
     bundle_.reset();
+    parts_.reset();
   } else {
     if (!is_owner()) invites_.clear();
     events.push_back(OwnerChanged{owner()});
   }
+  return true;
 }
 
-void Roster::take_bundle(ByteView encoded, RosterEvents& events) {
+void Roster::take_bundle(ByteView encoded, bool in_parts, RosterEvents& events) {
   if (encoded.empty()) return;
   const auto refuse = [&](Why why, std::uint32_t epoch) {
     events.push_back(Refused{why, format("secret of epoch {}", epoch), std::nullopt});
@@ -240,21 +250,26 @@ void Roster::take_bundle(ByteView encoded, RosterEvents& events) {
   if (bundle->party != party()) return refuse(Why::kWrongParty, bundle->epoch);
   if (bundle->epoch < chain_.epoch()) return;
   if (bundle->epoch > chain_.epoch() || bundle->epoch == 0) return refuse(Why::kUnknownEpoch, bundle->epoch);
-
-  const bool is_list = bundle->members_hash() == chain_.members_hash();
-  const bool lacks_secret = !secrets_.contains(bundle->epoch);
-  const bool is_for_us = bundle->lists(member_tag(self_.public_key(), self_.verify_key()));
-  bool good_secret = false;
-  if (lacks_secret && is_for_us) {
+  if (!secrets_.contains(bundle->epoch) && bundle->lists(self().tag())) {
     const auto secret = bundle->open(self_);
-    good_secret = secret && secret->commitment(party(), bundle->epoch) == chain_.commitment();
-    if (good_secret) hold_secret(bundle->epoch, *secret);
+    if (!secret || secret->commitment(party(), bundle->epoch) != chain_.commitment()) {
+      return refuse(Why::kForgedEpoch, bundle->epoch);
+    }
+    hold_secret(bundle->epoch, *secret);
   }
-  if (is_list && (!lacks_secret || !is_for_us || good_secret)) bundle_ = *bundle;
-  // A single entry is how members pass on a secret where the list would be too long; then there is no list to believe.
-  const bool is_passed_on = !is_list && bundle->entries.size() == 1;
-  if (lacks_secret && is_for_us && !good_secret) return refuse(Why::kForgedEpoch, bundle->epoch);
-  if (!is_list && !is_passed_on) return refuse(Why::kForgedEpoch, bundle->epoch);
+  take_list(*bundle, in_parts, events);
+}
+
+void Roster::take_list(const EpochBundle& bundle, bool in_parts, RosterEvents& events) {
+  if (bundle.members_hash() == chain_.members_hash()) {
+    bundle_ = bundle;
+    parts_.reset();
+  } else if (!in_parts) {
+    events.push_back(Refused{Why::kForgedEpoch, format("member list of epoch {}", bundle.epoch), std::nullopt});
+  } else if (!bundle_) {
+    if (!parts_ || !parts_->merge(bundle)) parts_ = bundle;
+    if (parts_->members_hash() == chain_.members_hash()) bundle_ = std::exchange(parts_, std::nullopt);
+  }
 }
 
 // What follows from statements and secrets taken together, however they arrived.

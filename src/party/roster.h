@@ -167,8 +167,12 @@ class Roster {
   void make_own_record(const SelfSettings& settings, bool left, std::uint64_t above);
   SelfSettings settings() const;
 
-  void take_statement(ByteView encoded, RosterEvents& events);
-  void take_bundle(ByteView encoded, RosterEvents& events);
+  // Up to the first that is refused: nothing after it could follow.
+  void take_statements(const std::vector<Bytes>& statements, RosterEvents& events);
+  bool take_statement(ByteView encoded, RosterEvents& events);
+  // Whole from the server, in parts from members: a long list does not fit into one piece of an update.
+  void take_bundle(ByteView encoded, bool in_parts, RosterEvents& events);
+  void take_list(const EpochBundle& bundle, bool in_parts, RosterEvents& events);
   // False when it was refused for an address that another record, still to come, may set free.
   bool take_record(ByteView encoded, bool last_try, RosterEvents& events);
   void take_records(const std::vector<Bytes>& records, RosterEvents& events);
@@ -197,6 +201,7 @@ class Roster {
   ServerInfo server_;
   std::map<std::uint32_t, PartySecret, std::greater<>> secrets_;  // by epoch, newest first
   std::optional<EpochBundle> bundle_;                             // of the chain's epoch, with the signed list
+  std::optional<EpochBundle> parts_;                              // what other members sent of it so far
   SignedRecord own_;
   bool published_ = false;
   std::map<crypto::PublicKey, Member> members_;

@@ -8,6 +8,9 @@ constexpr std::uint8_t kVersion = 1;
 enum ItemKind : std::uint8_t { kStatement = 1, kBundle = 2, kRecord = 3 };
 constexpr std::size_t kPieceHeader = 1 + PartyId::kSize;
 constexpr std::size_t kItemHeader = 3;
+constexpr std::size_t kEntriesPerPiece = 20;
+static_assert(kPieceHeader + kItemHeader + kBundleHeaderBytes + kEntriesPerPiece * kBundleEntryBytes <=
+              kUpdateBytesMax);
 
 struct Summary {
   std::uint32_t chain_length = 0;
@@ -90,13 +93,7 @@ std::vector<Bytes> Roster::export_for(const crypto::PublicKey& peer, ByteView su
   }
   const bool is_behind = theirs->chain_length < chain_.length();
   if (bundle_ && theirs->chain_length <= chain_.length() && (is_behind || !theirs->has_secret || !theirs->has_list)) {
-    const Bytes whole = bundle_->encode();
-    const EpochBundle single = bundle_->only_for(member->record.record().tag());
-    if (whole.size() + kPieceHeader + kItemHeader <= kUpdateBytesMax) {
-      pieces.add(kBundle, whole);
-    } else if (!single.entries.empty() && (is_behind || !theirs->has_secret)) {
-      pieces.add(kBundle, single.encode());
-    }
+    for (const EpochBundle& part : bundle_->split(kEntriesPerPiece)) pieces.add(kBundle, part.encode());
   }
   if (theirs->records != records_digest()) {
     for (const Bytes* record : shareable_records()) {
@@ -122,8 +119,8 @@ RosterEvents Roster::apply_update(ByteView piece) {
     if (kind < kStatement || kind > kRecord) return malformed();
   }
   if (!in.done()) return malformed();
-  for (const Bytes& statement : statements) take_statement(statement, events);
-  for (const Bytes& bundle : bundles) take_bundle(bundle, events);
+  take_statements(statements, events);
+  for (const Bytes& bundle : bundles) take_bundle(bundle, true, events);
   settle(events);
   take_records(records, events);
   return events;

@@ -103,8 +103,10 @@ Result<void> Roster::read_chain(ByteReader& in) {
   const std::size_t secrets = in.u8();
   if (secrets < 1 || secrets > kEpochsHeldMax) return damaged("secrets");
   for (std::size_t i = 0; i < secrets; ++i) {
-    const std::uint32_t epoch = in.u32_be();
-    hold_secret(epoch, PartySecret(in.array<kPartySecretSize>()));
+    const std::uint32_t number = in.u32_be();
+    const bool falls = secrets_.empty() || number < std::prev(secrets_.end())->first;
+    if (!falls || number > epoch()) return damaged("secrets");
+    hold_secret(number, PartySecret(in.array<kPartySecretSize>()));
   }
   const ByteView encoded_bundle = in.sized_u16();
   if (!encoded_bundle.empty()) {
@@ -118,9 +120,10 @@ Result<void> Roster::read_chain(ByteReader& in) {
 
 Result<void> Roster::read_records(ByteReader& in) {
   auto own = SignedRecord::parse(in.sized_u16());
-  published_ = in.u8() != 0;
-  if (!own || own->record().public_key != self_.public_key() || own->record().verify_key != self_.verify_key() ||
-      own->record().check(genesis())) {
+  const std::uint8_t published = in.u8();
+  published_ = published != 0;
+  if (!own || published > 1 || own->record().public_key != self_.public_key() ||
+      own->record().verify_key != self_.verify_key() || own->record().check(genesis())) {
     return damaged("own record");
   }
   own_ = std::move(*own);

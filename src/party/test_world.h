@@ -45,7 +45,8 @@ struct Player {
 
 class World {
  public:
-  SeededRng rng{1};
+  explicit World(std::uint64_t seed = 1) : rng(seed) {}
+  SeededRng rng;
   WallTime now = from_unix_seconds(1'800'000'000);
   std::optional<ServerParty> server;
   PartyData store;

@@ -28,8 +28,8 @@ inline constexpr std::size_t kUpdateBytesMax = 1200;  // of one piece of an upda
 // What this device says about itself in its record.
 struct SelfSettings {
   std::string name;
-  std::string hostname;
-  std::vector<IpPrefix> routes;
+  std::string hostname{};
+  std::vector<IpPrefix> routes{};
   std::uint32_t capabilities = 0;
 };
 

@@ -53,7 +53,13 @@ Result<std::unique_ptr<WireguardDevice>> WireguardDevice::open(const WireguardOp
   adapter_options.name = options.interface;
   adapter_options.tcp_offload = options.offload;
   adapter_options.udp_offload = options.offload;
-  LR_ASSIGN(auto adapter, tun::open_adapter(adapter_options));
+  auto opened = tun::open_adapter(adapter_options);
+  if (!opened) {
+    Error error = std::move(opened).error();
+    if (error.code == Code::kConflict) error.hint = "choose another name";
+    return error;
+  }
+  std::unique_ptr<tun::Adapter> adapter = std::move(opened).value();
   LR_ASSIGN(auto poller, net::Poller::create());
   LR_ASSIGN(auto netlink, net::Netlink::open());
   LR_ASSIGN(auto watch, net::NetlinkWatch::open());

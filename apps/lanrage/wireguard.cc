@@ -31,6 +31,7 @@ Result<void> serve(const Options& options, Log& log, daemon::Readiness& readines
   device_options.offload = options.offload;
   if (!device_options.folder.empty()) LR_TRY((config::Folders{device_options.folder, device_options.folder}.create()));
   LR_ASSIGN(const auto device, daemon::WireguardDevice::open(device_options, Logger(log, "lanrage")));
+  daemon::permit_raised_priority();
   LR_TRY(daemon::keep_network_privileges());
   readiness.ready();
   device->run(stop.fd());

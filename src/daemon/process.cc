@@ -75,6 +75,11 @@ Result<void> require_network_privileges() {
                "run it as root (sudo), or give it CAP_NET_ADMIN and CAP_NET_RAW"};
 }
 
+void permit_raised_priority() {
+  const rlimit nice{30, 30};  // 20 minus the nice value
+  ::setrlimit(RLIMIT_NICE, &nice);
+}
+
 Result<void> keep_network_privileges() {
   Capabilities capabilities;
   if (!capabilities.read()) return os_error("cannot read this process's capabilities", errno);

@@ -16,6 +16,9 @@ void harden_process();
 // kRefused, with what to do, unless the process may make network adapters and open packet sockets.
 Result<void> require_network_privileges();
 
+// Lets threads started later raise their priority to nice -10 after privileges are given up: the data threads do.
+void permit_raised_priority();
+
 // Gives up everything but CAP_NET_ADMIN and CAP_NET_RAW (and CAP_NET_BIND_SERVICE, for a server on ports below 1024).
 // Threads started later inherit it. Without any privilege to begin with it does nothing.
 Result<void> keep_network_privileges();

@@ -1,6 +1,8 @@
 #include "dataplane/data_plane.h"
 
 #include <signal.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "base/format.h"
 #include "dataplane/rx_thread.h"
@@ -8,6 +10,8 @@
 
 namespace lanrage::dataplane {
 namespace {
+
+constexpr int kDataThreadNice = -10;
 
 // Threads made while this lives take no signals: those are the main thread's.
 class SignalsBlocked {
@@ -106,6 +110,10 @@ void DataPlane::publish(std::shared_ptr<const node::Forwarding> forwarding, std:
 }
 
 DataPlaneStats DataPlane::stats() const { return {tx_stats_.load(), rx_stats_.load()}; }
+
+// A busy machine must not make a game wait for its turn. By nice, not by a real-time class, which would starve control
+// on two cores. Without the right to it (CAP_SYS_NICE or RLIMIT_NICE) things stay as they are.
+void DataPlane::raise_priority() { ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), kDataThreadNice); }
 
 void DataPlane::note_adapter_closed() {
   if (!adapter_open_.exchange(false, std::memory_order_acq_rel)) return;

@@ -105,6 +105,7 @@ class DataPlane {
   DataPlane(const DataPlaneOptions& options, tun::Adapter& adapter, net::UdpPair& sockets,
             std::shared_ptr<const node::Forwarding> first, const Logger& log, std::unique_ptr<ControlQueues> queues);
   void note_adapter_closed();
+  static void raise_priority();
 
   const DataPlaneOptions options_;
   tun::Adapter& adapter_;

@@ -39,6 +39,7 @@ void DataPlane::RxThread::stop() {
 }
 
 void DataPlane::RxThread::run() {
+  raise_priority();
   refresh();
   while (!plane_.stopping_.load(std::memory_order_acquire)) {
     const auto ready = poller_.wait(now_, kNever);
@@ -104,8 +105,8 @@ void DataPlane::RxThread::handle_handshake(const Path& from, ByteView datagram) 
     if (load_.note(now_, queue.size())) {
       if (verdict != tunnel::CookieChecker::Verdict::kValidCookie) {
         ++stats_.cookies;
-        const Bytes reply = door_->make_reply(now_, from, datagram);
-        plane_.sockets_.send(net::SendItem{.destination = from.endpoint, .bytes = reply});
+        cookies_.emplace_back(from.endpoint, door_->make_reply(now_, from, datagram));
+        if (cookies_.size() == net::UdpSocket::kBatchMax) send_cookies();
         return;
       }
       if (!limiter_.allow(now_, from.endpoint.address)) {
@@ -158,6 +159,19 @@ void DataPlane::RxThread::deliver(const node::InboundVerdict& verdict) {
 void DataPlane::RxThread::flush() {
   if (writer_.flush() == tun::IoStatus::kClosed) plane_.note_adapter_closed();
   reassembled_used_ = 0;
+  if (!cookies_.empty()) send_cookies();
+}
+
+void DataPlane::RxThread::send_cookies() {
+  std::array<net::SendItem, net::UdpSocket::kBatchMax> items;
+  std::size_t count = 0;
+  for (const auto& [to, reply] : cookies_) {
+    items[count] = {};
+    items[count].destination = to;
+    items[count++].bytes = reply;
+  }
+  plane_.sockets_.send(std::span(items).first(count));
+  cookies_.clear();
 }
 
 void DataPlane::RxThread::store_stats() {

@@ -42,6 +42,7 @@ class DataPlane::RxThread {
   void handle_data(const Path& from, MutableBytes datagram);
   void deliver(const node::InboundVerdict& verdict);
   void flush();
+  void send_cookies();
   void store_stats();
 
   DataPlane& plane_;
@@ -62,6 +63,8 @@ class DataPlane::RxThread {
   // Packets put together from fragments, until they are written.
   std::vector<std::array<std::uint8_t, wire::Reassembler::kPacketBytesMax>> reassembled_;
   std::size_t reassembled_used_ = 0;
+  // Cookies on their way out; one send per batch, for a flood is answered by as many.
+  std::vector<std::pair<Endpoint, Bytes>> cookies_;
   std::thread thread_;
 };
 

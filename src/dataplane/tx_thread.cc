@@ -26,6 +26,7 @@ void DataPlane::TxThread::stop() {
 }
 
 void DataPlane::TxThread::run() {
+  raise_priority();
   while (!plane_.stopping_.load(std::memory_order_acquire)) {
     const auto ready = poller_.wait(now_, kNever);
     now_ = net::now().time;

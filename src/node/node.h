@@ -17,6 +17,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <variant>
@@ -201,7 +202,7 @@ class Node {
     std::shared_ptr<tunnel::SendKey> sending;
     std::deque<Waiting> waiting;
     tunnel::Activity seen;
-    bool online = false;
+    std::optional<bool> owed_signal;  // call_me_now of one that had to wait until the member is online
     std::optional<Time> connecting_since;
   };
   struct Ping {
@@ -245,6 +246,7 @@ class Node {
   void remove_link(Now now, const crypto::PublicKey& key);
   void update_keys(Now now, Link& link);
   void send_signal(Link& link, bool call_me_now);
+  void set_online(Now now, const crypto::PublicKey& key, bool online);
   void handle_signalled(Now now, const wire::Signalled& signalled);
   void refresh_candidates(Now now);
   void refresh_stun_servers(Now now);
@@ -261,9 +263,9 @@ class Node {
   std::optional<party::ServerInfo> server_;
   LinkState link_state_ = LinkState::kDown;
   std::string link_problem_;
-  bool entering_ = false;    // host or join is under way
+  bool entering_ = false;                          // host or join is under way
   std::function<void(Now, Result<void>)> joined_;  // join waits for its first record to be published
-  bool publishing_ = false;  // a PutRecord is in flight
+  bool publishing_ = false;                        // a PutRecord is in flight
   std::vector<std::string> notices_;
   std::uint64_t last_question_ = 0;
   std::map<std::uint64_t, Answered> questions_;
@@ -278,6 +280,7 @@ class Node {
   std::shared_ptr<const PortFilter> filter_;
   std::shared_ptr<Flows> flows_;
 
+  std::set<crypto::PublicKey> online_;  // who is connected to the server, known members or not
   std::map<crypto::PublicKey, std::unique_ptr<Link>> links_;
   std::vector<crypto::PublicKey> slots_;  // by slot; all zero: free
   std::unordered_map<std::uint64_t, crypto::PublicKey> tags_;

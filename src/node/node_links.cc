@@ -103,7 +103,11 @@ void Node::refresh_stun_servers(Now now) {
 }
 
 void Node::send_signal(Link& link, bool call_me_now) {
-  if (!link.online || link_state_ != LinkState::kConnected) return;
+  if (!online_.contains(link.key) || link_state_ != LinkState::kConnected) {
+    link.owed_signal = link.owed_signal.value_or(false) || call_me_now;
+    return;
+  }
+  link.owed_signal.reset();
   const auto keys = roster_->pair_keys(link.key);
   if (keys.empty()) return;
   wire::PeerSignal signal;
@@ -125,13 +129,25 @@ void Node::send_signal(Link& link, bool call_me_now) {
   ask(wire::Signal{id, link.key, std::move(sealed)}, [](Now, Result<wire::Response>) {});
 }
 
+// The server tells who is online before it tells who joined: the newcomer opens its stream first.
+void Node::set_online(Now now, const crypto::PublicKey& key, bool online) {
+  const bool fresh = online ? online_.insert(key).second : online_.erase(key) > 0;
+  Link* link = link_of(key);
+  if (!fresh || link == nullptr || !online) return;
+  if (link->owed_signal) {
+    send_signal(*link, *link->owed_signal);
+  } else {
+    link->selector->restart(now.time);
+  }
+}
+
 void Node::handle_signalled(Now now, const wire::Signalled& signalled) {
   Link* link = link_of(signalled.from);
   if (link == nullptr) return;
   for (const party::PairKeys& keys : roster_->pair_keys(link->key)) {
     const auto signal = wire::open_signal(signalled.sealed, keys.signal.bytes(), link->key, identity_.public_key());
     if (!signal) continue;
-    link->online = true;
+    online_.insert(link->key);
     link->selector->handle_signal(now.time, *signal);
     return;
   }

@@ -173,6 +173,7 @@ void Node::forget_party(Now now) {
   relays_.stop();
   pump(now);
   relay_infos_.clear();
+  online_.clear();
   relays_.set_relays(now.time, {});
   roster_.reset();
   tunnel_.set_private_key(now, std::nullopt);
@@ -335,16 +336,14 @@ void Node::handle_event(Now now, const wire::Event& happened) {
   } else if (const auto* added = std::get_if<wire::StatementAdded>(&happened)) {
     apply(now, roster_->apply_statements({added->statement}, added->bundle));
   } else if (const auto* online = std::get_if<wire::Online>(&happened)) {
-    for (auto& [key, link] : links_) {
-      const bool is_online = std::find(online->members.begin(), online->members.end(), key) != online->members.end();
-      if (is_online && !std::exchange(link->online, is_online)) link->selector->restart(now.time);
-      link->online = is_online;
+    const std::set<crypto::PublicKey> before = online_;
+    for (const crypto::PublicKey& key : before) {
+      if (std::find(online->members.begin(), online->members.end(), key) == online->members.end())
+        set_online(now, key, false);
     }
+    for (const crypto::PublicKey& key : online->members) set_online(now, key, true);
   } else if (const auto* presence = std::get_if<wire::Presence>(&happened)) {
-    if (Link* link = link_of(presence->member)) {
-      link->online = presence->online;
-      if (presence->online) link->selector->restart(now.time);
-    }
+    set_online(now, presence->member, presence->online);
     event(StatusChanged{});
   } else if (const auto* signalled = std::get_if<wire::Signalled>(&happened)) {
     handle_signalled(now, *signalled);
@@ -358,6 +357,7 @@ void Node::handle_event(Now now, const wire::Event& happened) {
   } else if (const auto* grant = std::get_if<wire::Grant>(&happened)) {
     relays_.set_grant(now.time, grant->grant);
   }
+  if (const auto number = wire::event_version(happened); number && roster_) roster_->saw(*number);
   pump(now);
 }
 
@@ -401,20 +401,20 @@ void Node::publish_record(Now now) {
   const auto record = roster_->unpublished_record();
   if (!record) return;
   publishing_ = true;
-  ask(wire::PutRecord{wire_id(roster_->party()), *record}, [this, record = *record](Now then,
-                                                                                    Result<wire::Response> response) {
-    publishing_ = false;
-    if (!roster_) return;
-    if (!response) {
-      party_log_.warn("the server does not take this machine's record", {{"problem", response.error().message}});
-      if (auto joined = std::exchange(joined_, nullptr)) joined(then, std::move(response).error());
-      return;
-    }
-    roster_->mark_published(record);
-    event(SaveParty{});
-    if (auto joined = std::exchange(joined_, nullptr)) joined(then, {});
-    publish_record(then);
-  });
+  ask(wire::PutRecord{wire_id(roster_->party()), *record},
+      [this, record = *record](Now then, Result<wire::Response> response) {
+        publishing_ = false;
+        if (!roster_) return;
+        if (!response) {
+          party_log_.warn("the server does not take this machine's record", {{"problem", response.error().message}});
+          if (auto joined = std::exchange(joined_, nullptr)) joined(then, std::move(response).error());
+          return;
+        }
+        roster_->mark_published(record);
+        event(SaveParty{});
+        if (auto joined = std::exchange(joined_, nullptr)) joined(then, {});
+        publish_record(then);
+      });
   pump(now);
 }
 

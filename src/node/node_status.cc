@@ -61,7 +61,7 @@ NodeStatus Node::status(Now now) const {
     peer.name = member->name;
     peer.public_key = key.base64();
     peer.addresses = {member->record.record().ipv4.text(), member->record.record().ipv6().text()};
-    peer.online = link->online;
+    peer.online = online_.contains(key);
     const auto tunnel_status = tunnel_.status(now, key);
     const bool connected =
         link->selector->state() == paths::PeerState::kConnected && tunnel_status && tunnel_status->connected;
@@ -73,7 +73,7 @@ NodeStatus Node::status(Now now) const {
       if (const auto relay = path->relayed ? relays_.id_of(*path) : std::nullopt)
         peer.path->relay = format("{:016x}", *relay);
     }
-    peer.why = link->online || connected ? link->selector->why(now.time) : "not online";
+    peer.why = peer.online || connected ? link->selector->why(now.time) : "not online";
     if (const paths::Quality* quality = link->selector->quality()) {
       peer.rtt_ms = in_ms(quality->rtt_last());
       peer.rtt_ema_ms = in_ms(quality->rtt_ema());

@@ -39,12 +39,12 @@ class Connection;
 // What connections share. Outlives the server object while one of them still unwinds.
 class Core : public std::enable_shared_from_this<Core> {
  public:
-  Core(HttpServer::Options options, HttpServer::Handlers handlers, const Logger& log)
+  Core(HttpServer::Options options, HttpServer::Handlers given, const Logger& logger)
       : limits(options.limits),
         loop(options.loop),
         io(context_of(*options.loop)),
-        handlers(std::make_shared<const HttpServer::Handlers>(std::move(handlers))),
-        log(log) {
+        handlers(std::make_shared<const HttpServer::Handlers>(std::move(given))),
+        log(logger) {
     if (options.tls) tls = server_tls(*options.tls);
   }
 

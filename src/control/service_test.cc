@@ -1,0 +1,420 @@
+// What the service decides, in virtual time over the memory store.
+#include "control/service.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <deque>
+
+#include "control/proof.h"
+#include "party/roster.h"
+#include "wire/relay.h"
+
+namespace lanrage::control {
+namespace {
+
+using namespace std::chrono_literals;
+using testing::ElementsAre;
+using testing::IsEmpty;
+using testing::SizeIs;
+
+const IpAddress kHome = IpAddress::v4(192, 0, 2, 7);
+
+// One reader's stream as it sees it.
+struct Reader {
+  std::vector<wire::Event> events;
+  std::optional<Error> closed;
+  Result<Service::StreamId> id = Error{};
+
+  template <class T>
+  std::vector<T> all() const {
+    std::vector<T> out;
+    for (const wire::Event& event : events)
+      if (const T* wanted = std::get_if<T>(&event)) out.push_back(*wanted);
+    return out;
+  }
+  std::vector<std::uint64_t> numbers() const {
+    std::vector<std::uint64_t> out;
+    for (const wire::Event& event : events)
+      if (const auto version = wire::event_version(event)) out.push_back(*version);
+    return out;
+  }
+};
+
+struct Device {
+  party::Identity identity;
+  std::string name;
+  std::optional<party::Roster> roster;
+  const crypto::PublicKey& key() const { return identity.public_key(); }
+};
+
+class ServiceTest : public testing::Test {
+ protected:
+  ServiceTest() { restart(); }
+
+  // The service anew over the same store, as after a crash.
+  void restart() {
+    ServiceOptions options;
+    options.grant_key = grants_;
+    options.post = [this](std::function<void()> act) { posted_.push_back(std::move(act)); };
+    service_ = std::make_unique<Service>(std::move(options), store_, rng_, silent_logger());
+  }
+  void settle() {
+    for (; !posted_.empty(); posted_.pop_front()) posted_.front()();
+  }
+  void pass(Duration time) {
+    now_.time += time;
+    now_.wall += time;
+    service_->handle_timeout(now_);
+    settle();
+  }
+
+  Device device(std::string name) { return {party::Identity::generate(rng_), std::move(name), std::nullopt}; }
+  static party::SelfSettings settings(const Device& device) {
+    return {.name = device.name, .hostname = "", .routes = {}, .capabilities = 0};
+  }
+
+  Result<wire::Response> ask(const Device& device, const wire::Request& request) {
+    Result<wire::Response> answer = Error{Code::kTimedOut, "no answer"};
+    service_->handle_request(now_, kHome, device.key(), request,
+                             [&](Result<wire::Response> a) { answer = std::move(a); });
+    settle();
+    return answer;
+  }
+  std::shared_ptr<Reader> follow(const Device& device, const wire::PartyId& party, std::uint64_t from = 0) {
+    const auto reader = std::make_shared<Reader>();
+    service_->open_stream(now_, device.key(), {party, from},
+                          {[reader](const wire::Event& event) { reader->events.push_back(event); },
+                           [reader](const Error& why) { reader->closed = why; }},
+                          [reader](Result<Service::StreamId> id) { reader->id = std::move(id); });
+    settle();
+    return reader;
+  }
+
+  wire::PartyId party_of(const Device& device) const {
+    wire::PartyId out;
+    const auto bytes = device.roster->party().bytes();
+    std::copy(bytes.begin(), bytes.end(), out.begin());
+    return out;
+  }
+  void host(Device& owner) {
+    owner.roster = *party::Roster::create(owner.identity, "party", *IpPrefix::parse("10.66.7.0/24"), settings(owner),
+                                          {{}, {{"server.example", 41820}}}, rng_);
+    ASSERT_TRUE(ask(owner, create(owner)));
+    ASSERT_TRUE(ask(owner, wire::PutRecord{party_of(owner), owner.roster->own_record()}));
+  }
+  static wire::Request create(const Device& owner) {
+    return wire::CreateParty{owner.roster->encoded_genesis(), owner.name};
+  }
+  party::Invite invite(Device& owner, std::uint32_t uses, std::int64_t lifetime_s = 3600) {
+    auto made = *owner.roster->make_invite(now_.wall, uses, now_.wall + std::chrono::seconds(lifetime_s), rng_);
+    EXPECT_TRUE(
+        ask(owner, wire::AddInvite{party_of(owner), made.request.token_hash, made.request.envelope, uses, lifetime_s}));
+    return made.invite;
+  }
+  static wire::Join join_request(const Device& device, const party::Invite& invite) {
+    wire::Join join;
+    const auto id = invite.party.bytes();
+    std::copy(id.begin(), id.end(), join.party.begin());
+    const auto token = invite.secret.token(invite.party);
+    std::copy(token.bytes().begin(), token.bytes().end(), join.token.begin());
+    join.name = device.name;
+    return join;
+  }
+  void enter(Device& device, const party::Invite& invite) {
+    const auto answer = ask(device, join_request(device, invite));
+    ASSERT_TRUE(answer) << answer.error().message;
+    const auto& admission = std::get<wire::Admission>(*answer);
+    device.roster =
+        *party::Roster::join(device.identity, invite, {admission.address, admission.envelope}, settings(device));
+    ASSERT_TRUE(ask(device, wire::PutRecord{party_of(device), device.roster->own_record()}));
+  }
+  // The owner's roster as it follows: everything that was told so far.
+  void catch_up(Device& device) {
+    const auto reader = follow(device, party_of(device));
+    for (const auto& snapshot : reader->all<wire::Snapshot>())
+      (void)device.roster->apply_snapshot(
+          {snapshot.version, snapshot.genesis, snapshot.statements, snapshot.bundle, snapshot.records});
+    version_ = reader->numbers().front();
+    service_->close_stream(*reader->id);
+  }
+  Result<wire::Response> put(Device& owner, const party::StatementsRequest& request) {
+    wire::PutStatements put{party_of(owner), request.statements, request.bundle, {}, request.seen};
+    for (const auto& invite : request.invites) put.invites.push_back({invite.id.text(), invite.envelope});
+    return ask(owner, put);
+  }
+
+  Result<wire::Session> log_in(const Device& device) {
+    LR_ASSIGN(const auto challenge, service_->hello(now_, kHome, {device.key()}));
+    const auto mac = session_proof(device.identity.private_key(), device.key(), challenge, exporter_);
+    return service_->prove(now_, kHome, exporter_, {challenge.id, *mac});
+  }
+
+  SeededRng rng_{42};
+  Now now_{Time{1h}, from_unix_seconds(1'700'000'000)};
+  store::MemoryStore store_;
+  crypto::SigningKey grants_ = crypto::SigningKey::generate(rng_);
+  std::deque<std::function<void()>> posted_;
+  std::unique_ptr<Service> service_;
+  Bytes exporter_ = Bytes(32, 5);
+  std::uint64_t version_ = 0;
+};
+
+TEST_F(ServiceTest, ASessionIsItsKeysForADay) {
+  const Device alice = device("alice");
+  const auto session = log_in(alice);
+  ASSERT_TRUE(session);
+  EXPECT_EQ(session->expires - session->now, 24 * 3600);
+  EXPECT_EQ(*service_->authenticate(now_, session->token), alice.key());
+  EXPECT_FALSE(service_->authenticate(now_, Bytes(32)));
+  pass(23h);
+  EXPECT_TRUE(service_->authenticate(now_, session->token));
+  pass(1h + 1s);
+  EXPECT_FALSE(service_->authenticate(now_, session->token));
+  EXPECT_EQ(service_->stats().sessions, 0u);
+}
+
+TEST_F(ServiceTest, ADevicesOldestSessionGivesWay) {
+  const Device alice = device("alice");
+  const auto first = log_in(alice);
+  for (std::size_t i = 0; i < kSessionsPerKeyMax; ++i) ASSERT_TRUE(log_in(alice));
+  EXPECT_FALSE(service_->authenticate(now_, first->token));
+  EXPECT_EQ(service_->stats().sessions, kSessionsPerKeyMax);
+}
+
+TEST_F(ServiceTest, AChallengeServesOnceAndNotForLong) {
+  const Device alice = device("alice");
+  const auto prove = [&](const wire::Challenge& challenge) {
+    const auto mac = session_proof(alice.identity.private_key(), alice.key(), challenge, exporter_);
+    return service_->prove(now_, kHome, exporter_, {challenge.id, *mac}).has_value();
+  };
+  const auto once = service_->hello(now_, kHome, {alice.key()});
+  EXPECT_TRUE(prove(*once));
+  EXPECT_FALSE(prove(*once));
+  const auto late = service_->hello(now_, kHome, {alice.key()});
+  pass(kChallengeLife);
+  EXPECT_FALSE(prove(*late));
+}
+
+TEST_F(ServiceTest, AKeyOfLowOrderProvesNothing) {
+  const auto challenge = service_->hello(now_, kHome, {crypto::PublicKey{}});
+  ASSERT_TRUE(challenge);
+  EXPECT_FALSE(service_->prove(now_, kHome, exporter_, {challenge->id, {}}));
+}
+
+TEST_F(ServiceTest, RepeatedRequestsHaveTheFirstOnesAnswer) {
+  Device owner = device("owner"), bob = device("bob");
+  host(owner);
+  EXPECT_TRUE(ask(owner, create(owner)));
+  const party::Invite one = invite(owner, 1);
+  const auto first = ask(bob, join_request(bob, one));
+  const auto second = ask(bob, join_request(bob, one));
+  ASSERT_TRUE(first && second);
+  EXPECT_EQ(*first, *second);
+  Device carol = device("carol");
+  EXPECT_EQ(ask(carol, join_request(carol, one)).error().code, Code::kExhausted);
+}
+
+TEST_F(ServiceTest, AnswersWhatIsNotThere) {
+  const Device alice = device("alice");
+  EXPECT_EQ(ask(alice, wire::ListInvites{}).error().code, Code::kNotFound);
+  EXPECT_EQ(follow(alice, {})->id.error().code, Code::kNotFound);
+  EXPECT_EQ(ask(alice, wire::Signal{}).error().code, Code::kInvalid);
+}
+
+TEST_F(ServiceTest, AStreamStartsWithAllAndGoesOnByOne) {
+  Device owner = device("owner"), bob = device("bob");
+  host(owner);
+  const auto reader = follow(owner, party_of(owner));
+  ASSERT_THAT(reader->events, SizeIs(4));
+  EXPECT_TRUE(std::holds_alternative<wire::Snapshot>(reader->events[0]));
+  EXPECT_THAT(reader->all<wire::Online>().front().members, ElementsAre(owner.key()));
+  enter(bob, invite(owner, 2));
+  const auto numbers = reader->numbers();
+  ASSERT_THAT(numbers, SizeIs(4)) << "invite added, used, record";
+  for (std::size_t i = 1; i < numbers.size(); ++i) EXPECT_EQ(numbers[i], numbers[i - 1] + 1);
+}
+
+TEST_F(ServiceTest, AReaderWhoMissedSomeGetsTheseAndAfterARestartAll) {
+  Device owner = device("owner"), bob = device("bob");
+  host(owner);
+  const auto before = follow(owner, party_of(owner));
+  service_->close_stream(*before->id);
+  const std::uint64_t seen = before->numbers().back();
+  enter(bob, invite(owner, 2));
+  const auto resumed = follow(owner, party_of(owner), seen);
+  EXPECT_THAT(resumed->all<wire::Snapshot>(), IsEmpty());
+  EXPECT_THAT(resumed->numbers(), ElementsAre(seen + 1, seen + 2, seen + 3));
+  restart();
+  const auto all = follow(owner, party_of(owner), seen);
+  EXPECT_THAT(all->all<wire::Snapshot>(), SizeIs(1));
+  EXPECT_THAT(follow(owner, party_of(owner), seen + 3)->numbers(), IsEmpty()) << "nothing was missed";
+  EXPECT_THAT(follow(owner, party_of(owner), seen + 99)->all<wire::Snapshot>(), SizeIs(1)) << "from another past";
+}
+
+TEST_F(ServiceTest, WhatTheStoreCannotKeepDidNotHappen) {
+  Device owner = device("owner"), bob = device("bob");
+  host(owner);
+  const party::Invite one = invite(owner, 1);
+  const auto reader = follow(owner, party_of(owner));
+  const std::size_t told = reader->events.size();
+  store_.fail_next({Code::kIo, "disk full"});
+  EXPECT_EQ(ask(bob, join_request(bob, one)).error().code, Code::kIo);
+  EXPECT_THAT(reader->events, SizeIs(told));
+  enter(bob, one);
+  EXPECT_THAT(reader->numbers(), SizeIs(3)) << "snapshot, invite used, record";
+}
+
+TEST_F(ServiceTest, NothingIsToldBeforeItIsOnDisk) {
+  Device owner = device("owner"), bob = device("bob");
+  host(owner);
+  const party::Invite one = invite(owner, 1);
+  const auto reader = follow(owner, party_of(owner));
+  const std::size_t told = reader->events.size();
+  bool answered = false;
+  service_->handle_request(now_, kHome, bob.key(), join_request(bob, one), [&](const auto&) { answered = true; });
+  EXPECT_FALSE(answered);
+  EXPECT_THAT(reader->events, SizeIs(told));
+  settle();
+  EXPECT_TRUE(answered);
+  EXPECT_THAT(reader->events, SizeIs(told + 1));
+}
+
+TEST_F(ServiceTest, TellsWhoIsOnlineByTheirLastStream) {
+  Device owner = device("owner"), bob = device("bob");
+  host(owner);
+  enter(bob, invite(owner, 1));
+  const auto reader = follow(owner, party_of(owner));
+  const auto first = follow(bob, party_of(bob));
+  const auto second = follow(bob, party_of(bob));
+  service_->close_stream(*first->id);
+  EXPECT_THAT(reader->all<wire::Presence>(), ElementsAre(wire::Presence{bob.key(), true}));
+  service_->close_stream(*second->id);
+  EXPECT_THAT(reader->all<wire::Presence>(),
+              ElementsAre(wire::Presence{bob.key(), true}, wire::Presence{bob.key(), false}));
+}
+
+TEST_F(ServiceTest, ADevicesOldestStreamGivesWay) {
+  Device owner = device("owner");
+  host(owner);
+  const auto first = follow(owner, party_of(owner));
+  for (std::size_t i = 0; i < kStreamsPerKeyMax; ++i) (void)follow(owner, party_of(owner));
+  EXPECT_TRUE(first->closed);
+  EXPECT_EQ(service_->stats().streams, kStreamsPerKeyMax);
+}
+
+TEST_F(ServiceTest, CarriesSignalsWithinAPartyOnly) {
+  Device owner = device("owner"), bob = device("bob"), other = device("other");
+  host(owner);
+  enter(bob, invite(owner, 1));
+  other.roster.reset();
+  host(other);
+  const auto to_owner = follow(owner, party_of(owner));
+  const auto from_bob = follow(bob, party_of(bob));
+  const auto to_other = follow(other, party_of(other));
+  service_->handle_signal(now_, *from_bob->id, {party_of(bob), owner.key(), {1}});
+  service_->handle_signal(now_, *from_bob->id, {party_of(other), other.key(), {2}});
+  service_->handle_signal(now_, *from_bob->id, {party_of(bob), other.key(), {3}});
+  service_->handle_signal(now_, 9999, {party_of(bob), owner.key(), {4}});
+  EXPECT_THAT(to_owner->all<wire::Signalled>(), ElementsAre(wire::Signalled{bob.key(), {1}}));
+  EXPECT_THAT(to_other->all<wire::Signalled>(), IsEmpty());
+}
+
+TEST_F(ServiceTest, ThoseKickedLearnOfItAndHearNoMore) {
+  Device owner = device("owner"), bob = device("bob");
+  host(owner);
+  enter(bob, invite(owner, 1));
+  catch_up(owner);
+  const auto reader = follow(bob, party_of(bob));
+  auto request = owner.roster->kick(now_.wall, bob.key(), rng_);
+  ASSERT_TRUE(request) << request.error().message;
+  request->seen = version_;
+  const auto kicked = put(owner, *request);
+  ASSERT_TRUE(kicked) << kicked.error().message;
+  EXPECT_THAT(reader->all<wire::StatementAdded>(), testing::Not(IsEmpty()));
+  ASSERT_TRUE(reader->closed);
+  EXPECT_EQ(reader->closed->code, Code::kRefused);
+  const auto again = follow(bob, party_of(bob));
+  EXPECT_THAT(again->all<wire::Snapshot>().front().statements, testing::Not(IsEmpty()));
+  EXPECT_TRUE(again->closed);
+  EXPECT_EQ(service_->stats().streams, 0u);
+  EXPECT_FALSE(ask(bob, wire::PutRecord{party_of(bob), bob.roster->own_record()}));
+}
+
+TEST_F(ServiceTest, ThoseWhoLeftMayNotListen) {
+  Device owner = device("owner"), bob = device("bob");
+  host(owner);
+  enter(bob, invite(owner, 1));
+  ASSERT_TRUE(ask(bob, wire::PutRecord{party_of(bob), bob.roster->make_farewell()}));
+  EXPECT_EQ(follow(bob, party_of(bob))->id.error().code, Code::kRefused);
+}
+
+TEST_F(ServiceTest, InvitesExpireByTheServersClockAndItIsTold) {
+  Device owner = device("owner"), bob = device("bob");
+  host(owner);
+  const party::Invite hour = invite(owner, 5, 3600);
+  const auto reader = follow(owner, party_of(owner));
+  pass(1h + 1s);
+  const auto changed = reader->all<wire::InviteChanged>();
+  ASSERT_THAT(changed, SizeIs(1));
+  EXPECT_EQ(changed[0].invite.uses_left, 0u);
+  EXPECT_EQ(ask(bob, join_request(bob, hour)).error().code, Code::kExpired);
+}
+
+TEST_F(ServiceTest, RenewsGrantsBeforeTheyExpire) {
+  Device owner = device("owner");
+  host(owner);
+  const auto reader = follow(owner, party_of(owner));
+  const auto first = reader->all<wire::Grant>();
+  ASSERT_THAT(first, SizeIs(1));
+  EXPECT_TRUE(wire::verify_grant(first[0].grant, crypto::verify_key(grants_)));
+  EXPECT_EQ(wire::parse_grant(first[0].grant)->peer, owner.key());
+  pass(46min);
+  const auto grants = reader->all<wire::Grant>();
+  ASSERT_THAT(grants, SizeIs(2));
+  EXPECT_GT(grants[1].expires, grants[0].expires);
+}
+
+TEST_F(ServiceTest, TellsOfRelaysThatChange) {
+  Device owner = device("owner");
+  host(owner);
+  const auto reader = follow(owner, party_of(owner));
+  service_->set_relays({}, {{kHome, 5}});
+  EXPECT_THAT(reader->all<wire::Relays>().back().stun, ElementsAre(Endpoint{kHome, 5}));
+}
+
+TEST_F(ServiceTest, LimitsAKeysRequestsAndForgives) {
+  Device owner = device("owner"), other = device("other");
+  host(owner);
+  const auto limited = [&](const Device& by) {
+    const auto answer = ask(by, wire::ListInvites{party_of(owner)});
+    return !answer && answer.error().code == Code::kExhausted;
+  };
+  int served = 0;
+  while (!limited(owner)) ASSERT_LT(++served, 1000);
+  EXPECT_GE(served, 50);
+  EXPECT_FALSE(limited(other)) << "another key is not held back";
+  pass(5s);
+  EXPECT_FALSE(limited(owner));
+}
+
+TEST_F(ServiceTest, LimitsGuessesPerAddress) {
+  Device owner = device("owner");
+  host(owner);
+  const party::Invite real = invite(owner, 1);
+  Result<wire::Response> last = Error{};
+  for (int i = 0; i < 400; ++i) {
+    const Device guesser = device("g" + std::to_string(i));
+    wire::Join guess = join_request(guesser, real);
+    guess.token = rng_.array<32>();
+    last = ask(guesser, guess);
+    ASSERT_FALSE(last);
+  }
+  EXPECT_EQ(last.error().code, Code::kExhausted);
+  pass(1min);
+  Device bob = device("bob");
+  EXPECT_TRUE(ask(bob, join_request(bob, real)));
+}
+
+}  // namespace
+}  // namespace lanrage::control

@@ -1,0 +1,130 @@
+#include "control/udp_service.h"
+
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+
+#include "crypto/random.h"
+#include "net/address.h"
+#include "net/clock.h"
+#include "net/fd.h"
+#include "wire/stun.h"
+
+namespace lanrage::control {
+namespace {
+
+// A plain UDP socket that asks a server on loopback and waits for the answer.
+class Asker {
+ public:
+  explicit Asker(std::uint16_t port, bool v6 = false)
+      : fd_(::socket(v6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)) {
+    const Endpoint server{v6 ? *IpAddress::parse("::1") : IpAddress::v4(127, 0, 0, 1), port};
+    sockaddr_storage address{};
+    const socklen_t size = net::to_sockaddr(server, address);
+    connected_ = ::connect(fd_.get(), reinterpret_cast<sockaddr*>(&address), size) == 0;
+    timeval timeout{.tv_sec = 20, .tv_usec = 0};
+    ::setsockopt(fd_.get(), SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
+  }
+  bool connected() const { return connected_; }
+  Endpoint local() const {
+    sockaddr_storage address{};
+    socklen_t size = sizeof address;
+    ::getsockname(fd_.get(), reinterpret_cast<sockaddr*>(&address), &size);
+    return *net::from_sockaddr(address);
+  }
+  void send(ByteView datagram) {
+    EXPECT_EQ(::send(fd_.get(), datagram.data(), datagram.size(), 0), static_cast<ssize_t>(datagram.size()));
+  }
+  Bytes receive() {
+    Bytes out(2048);
+    const ssize_t size = ::recv(fd_.get(), out.data(), out.size(), 0);
+    out.resize(size > 0 ? static_cast<std::size_t>(size) : 0);
+    return out;
+  }
+
+ private:
+  net::Fd fd_;
+  bool connected_ = false;
+};
+
+struct Member {
+  crypto::SystemRng rng;
+  crypto::PrivateKey key = crypto::PrivateKey::generate(rng);
+  crypto::PublicKey name = crypto::public_key(key);
+};
+
+// Registers with the relay and gives what it said.
+std::optional<wire::RelayRegistered> enter(Asker& asker, const Member& member, const crypto::PublicKey& relay,
+                                           const crypto::SigningKey& grants, std::uint32_t index, Bytes& held) {
+  const auto mac = wire::relay_mac_key(member.key, relay, member.name, relay);
+  wire::RelayGrant grant;
+  grant.party = {1, 2, 3};
+  grant.peer = member.name;
+  grant.expires_unix = unix_seconds(net::now().wall) + 600;
+  const auto bytes = wire::sign_grant(grant, grants);
+  const std::uint32_t indices[] = {index};
+  asker.send(wire::write_relay_register(1, {}, bytes, indices, *mac));
+  const Bytes asked = asker.receive();
+  const auto challenge = wire::parse_relay_challenge(asked);
+  if (!challenge) return std::nullopt;
+  asker.send(wire::write_relay_register(1, challenge->cookie, bytes, indices, *mac));
+  held = asker.receive();
+  return wire::parse_relay_registered(held);
+}
+
+TEST(UdpService, AnswersStunOnBothFamiliesWithoutARelay) {
+  const auto service = UdpService::start({}, silent_logger());
+  ASSERT_TRUE(service) << service.error().message;
+  for (const bool v6 : {false, true}) {
+    Asker asker((*service)->port(), v6);
+    if (v6 && !asker.connected()) continue;
+    const wire::StunTransaction transaction{1, 2, 3};
+    asker.send(wire::write_stun_request(transaction));
+    const auto answer = wire::parse_stun_response(asker.receive());
+    ASSERT_TRUE(answer);
+    EXPECT_EQ(answer->mapped, asker.local());
+  }
+}
+
+TEST(UdpService, SaysThatItsPortIsInUse) {
+  const auto first = UdpService::start({}, silent_logger());
+  ASSERT_TRUE(first);
+  const auto second = UdpService::start({.port = (*first)->port(), .relay = std::nullopt}, silent_logger());
+  ASSERT_FALSE(second);
+  EXPECT_EQ(second.error().code, Code::kConflict);
+}
+
+TEST(UdpService, RelaysBetweenTwoMembersOfAParty) {
+  crypto::SystemRng rng;
+  const auto grants = crypto::SigningKey::generate(rng);
+  relay::ServerOptions options;
+  options.key = crypto::PrivateKey::generate(rng);
+  const crypto::PublicKey relay = crypto::public_key(options.key);
+  options.grant_keys = {crypto::verify_key(grants)};
+  const auto service = UdpService::start({.port = 0, .relay = options}, silent_logger());
+  ASSERT_TRUE(service);
+  Asker a((*service)->port()), b((*service)->port());
+  const Member alice, bob;
+  Bytes held;
+  const auto registered = enter(a, alice, relay, grants, 7, held);
+  ASSERT_TRUE(registered);
+  EXPECT_EQ(registered->observed, a.local());
+  ASSERT_TRUE(enter(b, bob, relay, grants, 8, held));
+
+  Bytes framed(wire::kRelayHeaderBytes + 3);
+  wire::write_relay_send(wire::relay_peer(bob.name), Bytes{9, 9, 9}, framed);
+  a.send(framed);
+  const Bytes delivered = b.receive();
+  const auto frame = wire::parse_relay_frame(delivered);
+  ASSERT_TRUE(frame);
+  EXPECT_EQ(frame->peer, wire::relay_peer(alice.name));
+  EXPECT_EQ(to_bytes(frame->payload), (Bytes{9, 9, 9}));
+
+  Bytes data(200, 0xaa);  // WireGuard type 4 for bob's index, several at once
+  store_le<std::uint32_t>(data.data(), 4);
+  store_le<std::uint32_t>(data.data() + 4, 8);
+  for (int i = 0; i < 10; ++i) a.send(data);
+  for (int i = 0; i < 10; ++i) EXPECT_EQ(b.receive(), data);
+}
+
+}  // namespace
+}  // namespace lanrage::control

@@ -35,9 +35,9 @@ const char* link_state_name(LinkState state);
 
 struct LinkStatus {
   LinkState state = LinkState::kIdle;
-  int failures = 0;          // attempts that failed, until a minute without trouble
-  std::optional<Error> why;  // of the last failure, while not online
-  Duration retry_in{};       // kWaiting: until the next attempt
+  int failures = 0;            // attempts that failed, until a minute without trouble
+  std::optional<Error> why{};  // of the last failure, while not online
+  Duration retry_in{};         // kWaiting: until the next attempt
 };
 
 struct ClientOptions {
@@ -47,7 +47,7 @@ struct ClientOptions {
   Duration backoff_min = std::chrono::seconds(1);
   Duration backoff_max = std::chrono::seconds(60);
   Duration stable_after = std::chrono::minutes(1);
-  std::shared_ptr<net::IoLoop> loop;  // null: its own
+  std::shared_ptr<net::IoLoop> loop{};  // null: its own
 };
 
 class Client {
@@ -55,8 +55,8 @@ class Client {
   static constexpr std::size_t kRequestsWaitingMax = 64;
 
   struct Handlers {
-    std::function<void(wire::Event)> on_event;
-    std::function<void(const LinkStatus&)> on_link;  // on every change
+    std::function<void(wire::Event)> on_event{};
+    std::function<void(const LinkStatus&)> on_link{};  // on every change
   };
   using Answered = std::function<void(Result<wire::Response>)>;
 

@@ -15,8 +15,8 @@ namespace lanrage::control {
 class UdpService {
  public:
   struct Options {
-    std::uint16_t port = 0;                     // of both families; 0: one that is free in both
-    std::optional<relay::ServerOptions> relay;  // none: STUN alone
+    std::uint16_t port = 0;                       // of both families; 0: one that is free in both
+    std::optional<relay::ServerOptions> relay{};  // none: STUN alone
   };
   struct Stats {
     relay::Server::Stats relay;  // with STUN

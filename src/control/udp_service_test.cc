@@ -88,7 +88,7 @@ TEST(UdpService, AnswersStunOnBothFamiliesWithoutARelay) {
 TEST(UdpService, SaysThatItsPortIsInUse) {
   const auto first = UdpService::start({}, silent_logger());
   ASSERT_TRUE(first);
-  const auto second = UdpService::start({.port = (*first)->port(), .relay = std::nullopt}, silent_logger());
+  const auto second = UdpService::start({.port = (*first)->port()}, silent_logger());
   ASSERT_FALSE(second);
   EXPECT_EQ(second.error().code, Code::kConflict);
 }

@@ -43,20 +43,20 @@ struct PeerCredentials {
 
 // Whom a request came from.
 struct HttpPeer {
-  Endpoint remote;  // TCP only
-  Endpoint local;   // TCP only
+  Endpoint remote{};  // TCP only
+  Endpoint local{};   // TCP only
   bool tls = false;
-  std::optional<PeerCredentials> credentials;  // Unix sockets only
-  TlsExporter exporter{};                      // TLS only
-  std::uint64_t connection = 0;                // never reused by one server
+  std::optional<PeerCredentials> credentials{};  // Unix sockets only
+  TlsExporter exporter{};                        // TLS only
+  std::uint64_t connection = 0;                  // never reused by one server
 };
 
 struct HttpRequest {
   std::string method = "GET";
   std::string target = "/";  // path and query as sent
-  Headers headers;
-  std::string body;
-  HttpPeer peer;  // set by the server
+  Headers headers{};
+  std::string body{};
+  HttpPeer peer{};  // set by the server
 
   std::string_view path() const;                   // target without its query
   std::string query(std::string_view name) const;  // percent-decoded; empty when absent
@@ -65,8 +65,8 @@ struct HttpRequest {
 
 struct HttpResponse {
   int status = 200;
-  Headers headers;
-  std::string body;
+  Headers headers{};
+  std::string body{};
   // Set by the client: the connection it came over.
   std::uint64_t connection = 0;
   TlsExporter exporter{};
@@ -102,9 +102,9 @@ class WebSocket {
 };
 
 struct WebSocketHandlers {
-  std::function<void(std::string text)> on_text;
+  std::function<void(std::string text)> on_text{};
   // Called once, after which no other handler is. The reason is for logs.
-  std::function<void(const Error& reason)> on_close;
+  std::function<void(const Error& reason)> on_close{};
 };
 
 // Decides one upgrade request, once, from any thread. Copies share the decision; without one the client gets a 500.
@@ -131,7 +131,7 @@ struct HttpLimits {
   std::size_t header_bytes_max = 16 * 1024;
   std::size_t body_bytes_max = 64 * 1024;
   // When set, gives the limit of a request's body from its method and target (path and query).
-  std::function<std::size_t(std::string_view method, std::string_view target)> body_bytes_max_for;
+  std::function<std::size_t(std::string_view method, std::string_view target)> body_bytes_max_for{};
   std::size_t connections_max = 4096;
   std::size_t connections_per_address_max = 128;  // an IPv6 /64 counts as one address; Unix sockets as one as well
   std::size_t websocket_message_bytes_max = 64 * 1024;
@@ -152,20 +152,20 @@ struct TcpListener {
 struct UnixListener {
   std::string path;
   unsigned mode = 0600;
-  std::optional<gid_t> group;  // the socket file's group
+  std::optional<gid_t> group{};  // the socket file's group
 };
 
 class HttpServer {
  public:
   struct Handlers {
-    std::function<void(HttpRequest request, HttpResponder respond)> on_request;
+    std::function<void(HttpRequest request, HttpResponder respond)> on_request{};
     // Without it upgrades are refused with 404. Host and Origin are in the request's headers: check them here.
-    std::function<void(HttpRequest request, WebSocketUpgrade upgrade)> on_upgrade;
+    std::function<void(HttpRequest request, WebSocketUpgrade upgrade)> on_upgrade{};
   };
   struct Options {
-    HttpLimits limits;
-    std::optional<TlsIdentity> tls;                 // needed for TLS listeners
-    std::shared_ptr<IoLoop> loop;                   // null: its own
+    HttpLimits limits{};
+    std::optional<TlsIdentity> tls{};               // needed for TLS listeners
+    std::shared_ptr<IoLoop> loop{};                 // null: its own
     Duration stop_grace = std::chrono::seconds(1);  // how long the destructor waits for answers under way
   };
   struct Stats {
@@ -221,7 +221,7 @@ class HttpClient {
     std::size_t response_bytes_max = 4 * 1024 * 1024;
     std::size_t waiting_max = 64;
     Duration connect_timeout = std::chrono::seconds(10);
-    std::shared_ptr<IoLoop> loop;  // null: its own
+    std::shared_ptr<IoLoop> loop{};  // null: its own
   };
   using Done = std::function<void(Result<HttpResponse>)>;
 
@@ -245,13 +245,13 @@ class WebSocketClient : public WebSocket {
     std::size_t queue_bytes_max = 1024 * 1024;
     Duration connect_timeout = std::chrono::seconds(10);
     Duration idle_timeout = std::chrono::seconds(60);  // as HttpLimits::websocket_idle_timeout
-    std::shared_ptr<IoLoop> loop;                      // null: its own
+    std::shared_ptr<IoLoop> loop{};                    // null: its own
   };
   struct Handlers {
-    std::function<void()> on_open;
-    std::function<void(std::string text)> on_text;
+    std::function<void()> on_open{};
+    std::function<void(std::string text)> on_text{};
     // Once, also when it never opened. A refusal's HTTP status is in `refused` with its body, else that is empty.
-    std::function<void(const Error& reason, const std::optional<HttpResponse>& refused)> on_close;
+    std::function<void(const Error& reason, const std::optional<HttpResponse>& refused)> on_close{};
   };
   static std::unique_ptr<WebSocketClient> open(HttpTarget target, std::string path_and_query, Headers headers,
                                                Options options, Handlers handlers, const Logger& log);

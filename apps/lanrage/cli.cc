@@ -85,6 +85,8 @@ Result<wire::Json> call_node(std::string method, std::string path, const wire::J
   for (int i = 0; i <= static_cast<int>(Code::kIo); ++i) {
     if (code == code_name(static_cast<Code>(i))) failure.code = static_cast<Code>(i);
   }
+  // "Unavailable" is this machine's node for the exit code; a server that the node cannot reach is a plain failure.
+  if (failure.code == Code::kUnavailable) failure.code = Code::kFailed;
   return failure;
 }
 

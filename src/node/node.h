@@ -238,7 +238,8 @@ class Node {
   void handle_member_message(Now now, Link& link, const wire::MemberMessage& message);
   Result<const party::Member*> member_named(std::string_view name) const;
   party::SelfSettings self_settings(const std::string& name) const;
-  void set_server(std::optional<party::ServerInfo> server);
+  void set_server(Now now, std::optional<party::ServerInfo> server);
+  void fail_questions(Now now, const Error& error);
 
   // node_links.cc
   void sync_links(Now now);

@@ -44,12 +44,19 @@ party::SelfSettings Node::self_settings(const std::string& name) const {
   return settings;
 }
 
-void Node::set_server(std::optional<party::ServerInfo> server) {
+void Node::set_server(Now now, std::optional<party::ServerInfo> server) {
   if (server_ == server) return;
   server_ = std::move(server);
   link_state_ = LinkState::kDown;
   link_problem_.clear();
   event(ServerChanged{});
+  fail_questions(now, {Code::kUnavailable, "this machine left that server before it answered", "try again"});
+}
+
+// Whoever asked is told; nothing of the old server is waited for.
+void Node::fail_questions(Now now, const Error& error) {
+  requests_.clear();
+  for (auto& [id, answered] : std::exchange(questions_, {})) answered(now, error);
 }
 
 void Node::ask(wire::Request request, Answered answered) {
@@ -84,13 +91,13 @@ void Node::host(Now now, const HostRequest& request, Done<InviteAnswer> done) {
                                       self_settings(request.name), request.server, rng_);
   if (!roster) return done(std::move(roster).error());
   entering_ = true;
-  set_server(request.server);
+  set_server(now, request.server);
   const auto shared = std::make_shared<party::Roster>(std::move(*roster));
   ask(wire::CreateParty{shared->encoded_genesis(), request.name},
       [this, shared, started = now.time, done](Now then, Result<wire::Response> response) {
         if (!response) {
           entering_ = false;
-          set_server(std::nullopt);
+          set_server(then, std::nullopt);
           return done(std::move(response).error());
         }
         enter(then, std::move(*shared));
@@ -116,7 +123,7 @@ void Node::join(Now now, const party::Invite& invite, const std::string& name, D
                       "`lanrage leave` first, or use a second LANRAGE_DIR"});
   if (auto valid = party::check_name(name); !valid) return done(std::move(valid).error());
   entering_ = true;
-  set_server(invite.server);
+  set_server(now, invite.server);
   wire::InviteToken token;
   const party::InviteToken secret = invite.secret.token(invite.party);
   std::copy(secret.bytes().begin(), secret.bytes().end(), token.begin());
@@ -124,7 +131,7 @@ void Node::join(Now now, const party::Invite& invite, const std::string& name, D
       [this, invite, name, started = now.time, done](Now then, Result<wire::Response> response) {
         auto fail = [&](Error error) {
           entering_ = false;
-          set_server(std::nullopt);
+          set_server(then, std::nullopt);
           done(std::move(error));
         };
         auto admission = expect<wire::Admission>(std::move(response));
@@ -178,7 +185,8 @@ void Node::forget_party(Now now) {
   roster_.reset();
   tunnel_.set_private_key(now, std::nullopt);
   lan_.reset();
-  set_server(std::nullopt);
+  set_server(now, std::nullopt);
+  if (auto joined = std::exchange(joined_, nullptr)) joined(now, not_in_party());
   forwarding_dirty_ = true;
   event(SaveParty{});
   event(AdapterChanged{});
@@ -206,7 +214,7 @@ Result<void> Node::restore(Now now, ByteView saved_party) {
   LR_ASSIGN(party::Roster roster, party::Roster::parse(saved_party, identity_));
   const party::ServerInfo server = roster.server();
   enter(now, std::move(roster));
-  set_server(server);
+  set_server(now, server);
   follow();
   pump(now);
   return {};
@@ -322,6 +330,12 @@ void Node::handle_link(Now now, LinkState state, const std::string& problem) {
   link_state_ = state;
   link_problem_ = problem;
   if (up && !joined_) publish_record(now);
+  // Somebody waits at the keyboard: the first failure is the answer.
+  if (entering_ && state == LinkState::kDown && !problem.empty()) {
+    fail_questions(now, {Code::kUnavailable,
+                         format("the server {} cannot be used: {}", server_->addresses.front().text(), problem),
+                         "check that it runs and that the link or invite is its own"});
+  }
   pump(now);
 }
 

@@ -322,7 +322,9 @@ std::string WireguardDevice::handle_request(std::string_view text) {
 }
 
 int WireguardDevice::apply(const dataplane::UapiChange& change) {
-  if (change.private_key) {
+  // The key we have already is what `wg syncconf` sends: sessions must not end for it.
+  if (change.private_key &&
+      !(private_key_ && crypto::secure_equal(private_key_->bytes(), change.private_key->bytes()))) {
     private_key_ = is_zero(change.private_key->bytes()) ? std::nullopt : change.private_key;
     device_.set_private_key(now_, private_key_);
     if (const auto self = device_.public_key(); self && peers_.contains(*self)) remove_peer(peers_.find(*self));

@@ -360,7 +360,13 @@ class WholeServer final : public Server {
         reachable.push_back({*address.ip(), udp_->port()});
     std::vector<wire::RelayInfo> relays;
     if (options_.relay) relays.push_back({identity_.public_key(), options_.region, reachable});
-    loop_->run([&] { service_->set_relays(std::move(relays), reachable); });
+    std::vector<Endpoint> stun = reachable;
+    if (const std::uint16_t second = udp_->second_port(); second != 0) {
+      for (const Endpoint& endpoint : reachable) {
+        if (stun.size() < wire::kRelayAddressesMax) stun.push_back({endpoint.address, second});
+      }
+    }
+    loop_->run([&] { service_->set_relays(std::move(relays), std::move(stun)); });
   }
 
   void tick() {

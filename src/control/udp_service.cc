@@ -23,6 +23,8 @@ constexpr std::size_t kSlots = 32;
 constexpr std::size_t kSlotBytes = 65536;
 constexpr std::uint64_t kTagV4 = 4;
 constexpr std::uint64_t kTagV6 = 6;
+constexpr std::uint64_t kTagSecondV4 = 24;
+constexpr std::uint64_t kTagSecondV6 = 26;
 
 // Datagrams to send, those that lie one behind the other and go to one place joined into runs.
 class Outbox {
@@ -59,8 +61,12 @@ class Outbox {
 
 class Service final : public UdpService {
  public:
-  Service(net::UdpPair sockets, net::Poller poller, std::optional<relay::ServerOptions> relay)
-      : sockets_(std::move(sockets)), poller_(std::move(poller)), memory_(kSlots * kSlotBytes) {
+  Service(net::UdpPair sockets, std::optional<net::UdpPair> second, net::Poller poller,
+          std::optional<relay::ServerOptions> relay)
+      : sockets_(std::move(sockets)),
+        second_(std::move(second)),
+        poller_(std::move(poller)),
+        memory_(kSlots * kSlotBytes) {
     if (relay) relay_.emplace(std::move(*relay), rng_);
     for (std::size_t i = 0; i < kSlots; ++i)
       slots_[i].buffer = MutableBytes(memory_).subspan(i * kSlotBytes, kSlotBytes);
@@ -72,6 +78,7 @@ class Service final : public UdpService {
     thread_.join();
   }
   std::uint16_t port() const override { return sockets_.port(); }
+  std::uint16_t second_port() const override { return second_ ? second_->port() : 0; }
   Stats stats() const override {
     const std::lock_guard lock(mutex_);
     return stats_;
@@ -86,6 +93,8 @@ class Service final : public UdpService {
       for (const net::Ready& ready : poller_.wait(net::now().time, due.value_or(kNever))) {
         if (ready.tag == kTagV4) drain(*sockets_.v4(), outbox);
         if (ready.tag == kTagV6) drain(*sockets_.v6(), outbox);
+        if (ready.tag == kTagSecondV4) answer_stun(*second_->v4());
+        if (ready.tag == kTagSecondV6) answer_stun(*second_->v6());
       }
       if (relay_) relay_->handle_timeout(net::now());
       const std::lock_guard lock(mutex_);
@@ -106,16 +115,26 @@ class Service final : public UdpService {
     outbox.flush();
   }
 
-  void take(const Now& now, const Endpoint& source, MutableBytes datagram, Outbox& outbox) {
-    if (!relay_) {
-      if (wire::protocol_of(datagram) != wire::Protocol::kStun) return;
-      std::uint8_t answer[wire::kStunResponseBytesMax];
-      const std::size_t size = relay::answer_stun(source, datagram, answer);
-      if (size == 0) return;
-      outbox.send_now(source, {answer, size});
-      ++stun_answered_;
-      return;
+  void answer_stun(net::UdpSocket& socket) {
+    const std::size_t count = socket.receive(slots_);
+    for (std::size_t i = 0; i < count; ++i) {
+      const net::ReceiveSlot& slot = slots_[i];
+      if (slot.truncated || slot.size == 0) continue;
+      net::for_each_datagram(slot, [&](ByteView datagram) { answer_stun(*second_, slot.source, datagram); });
     }
+  }
+
+  void answer_stun(net::UdpPair& sockets, const Endpoint& source, ByteView datagram) {
+    if (wire::protocol_of(datagram) != wire::Protocol::kStun) return;
+    std::uint8_t answer[wire::kStunResponseBytesMax];
+    const std::size_t size = relay::answer_stun(source, datagram, answer);
+    if (size == 0) return;
+    sockets.send({.destination = source, .bytes = {answer, size}});
+    ++stun_answered_;
+  }
+
+  void take(const Now& now, const Endpoint& source, MutableBytes datagram, Outbox& outbox) {
+    if (!relay_) return answer_stun(sockets_, source, datagram);
     const auto transmit = relay_->handle_packet(now, source, datagram);
     if (!transmit) return;
     // Only what lies in the received buffer stays as it is until the batch is sent.
@@ -129,6 +148,7 @@ class Service final : public UdpService {
   }
 
   net::UdpPair sockets_;
+  std::optional<net::UdpPair> second_;
   net::Poller poller_;
   Bytes memory_;
   std::array<net::ReceiveSlot, kSlots> slots_;
@@ -154,9 +174,17 @@ Result<std::unique_ptr<UdpService>> UdpService::start(Options options, const Log
   LR_ASSIGN(net::Poller poller, net::Poller::create());
   if (sockets->v4()) LR_TRY(poller.add(sockets->v4()->fd(), kTagV4));
   if (sockets->v6()) LR_TRY(poller.add(sockets->v6()->fd(), kTagV6));
+  udp.bind.port = 0;
+  auto second = net::UdpPair::open(udp);
+  std::optional<net::UdpPair> pair;
+  if (second) {
+    if (second->v4()) LR_TRY(poller.add(second->v4()->fd(), kTagSecondV4));
+    if (second->v6()) LR_TRY(poller.add(second->v6()->fd(), kTagSecondV6));
+    pair.emplace(std::move(*second));
+  }
   log.debug("serving UDP", {{"port", sockets->port()}, {"relay", options.relay.has_value()}});
   return std::unique_ptr<UdpService>(
-      std::make_unique<Service>(*std::move(sockets), std::move(poller), std::move(options.relay)));
+      std::make_unique<Service>(*std::move(sockets), std::move(pair), std::move(poller), std::move(options.relay)));
 }
 
 }  // namespace lanrage::control

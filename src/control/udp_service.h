@@ -27,6 +27,9 @@ class UdpService {
   static Result<std::unique_ptr<UdpService>> start(Options options, const Logger& log);
   virtual ~UdpService() = default;
   virtual std::uint16_t port() const = 0;
+  // Another port that answers STUN alone: who asks both learns whether its router's mapping depends on the destination
+  // (RFC 5780). 0: none was free.
+  virtual std::uint16_t second_port() const = 0;
   virtual Stats stats() const = 0;  // as of the last batch; any thread
 };
 

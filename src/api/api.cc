@@ -186,8 +186,9 @@ class Api::Server : public std::enable_shared_from_this<Api::Server> {
     const std::lock_guard lock(mutex_);
     const Time now = net::now().time;
     std::erase_if(codes_, [now](const OneTimeCode& c) { return c.expires <= now; });
-    auto it = std::find_if(codes_.begin(), codes_.end(),
-                           [code](const OneTimeCode& c) { return crypto::secure_equal(as_bytes(c.text), as_bytes(code)); });
+    auto it = std::find_if(codes_.begin(), codes_.end(), [code](const OneTimeCode& c) {
+      return crypto::secure_equal(as_bytes(c.text), as_bytes(code));
+    });
     if (it == codes_.end()) return std::nullopt;
     codes_.erase(it);
     if (cookies_.size() >= kCookiesMax) cookies_.erase(cookies_.begin());

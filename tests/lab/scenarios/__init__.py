@@ -2,6 +2,7 @@
 from scenarios import nat_kinds, link_figures  # noqa: F401
 from scenarios import wireguard_baseline, wireguard_interop, wireguard_roaming  # noqa: F401
 from scenarios import party_pairs, parties, lan_games  # noqa: F401
+from scenarios import games_search  # noqa: F401
 
 # What ctest runs (test `lab`), in this order.
 DEFAULT = [
@@ -9,4 +10,5 @@ DEFAULT = [
     "nat_kinds_fw", "nat_kinds_forgets", "nat_kinds_second_opinion",
     "link_figures",
     "wireguard_go_baseline", "wg_interop_v4", "wg_interop_v6", "wg_rekey", "wg_wrong_psk", "wg_quick",
+    "games_party_openttd", "games_party_freeciv", "games_party_teeworlds",
 ]

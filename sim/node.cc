@@ -158,7 +158,7 @@ void SimNode::handle_data(const Endpoint& source, Bytes datagram) {
   using Action = node::InboundVerdict::Action;
   const auto forwarding = forwarding_;
   const auto verdict = inbound_.handle_datagram(*forwarding, scheduler_.now(), forwarding->path_from(source), datagram);
-  if (verdict.first) {
+  if (verdict.first || verdict.moved) {
     node_->handle_counters(now());
     drive();
   }

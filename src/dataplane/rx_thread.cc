@@ -120,7 +120,7 @@ void DataPlane::RxThread::handle_handshake(const Path& from, ByteView datagram) 
 
 void DataPlane::RxThread::handle_data(const Path& from, MutableBytes datagram) {
   const node::InboundVerdict verdict = inbound_.handle_datagram(*forwarding_, now_, from, datagram);
-  if (verdict.first) plane_.queues_->attention.signal();
+  if (verdict.first || verdict.moved) plane_.queues_->attention.signal();
   switch (verdict.action) {
     case Action::kNothing:
     case Action::kDrop:

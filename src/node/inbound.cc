@@ -65,6 +65,7 @@ InboundVerdict Inbound::handle_datagram(const Forwarding& forwarding, Time now, 
                                opened->plain.empty());
   if (youngest) state.rx.newest_index = session->key->local_index();
   if (opened->newest && youngest && state.rx.source != from) {
+    verdict.moved = state.rx.source.has_value();
     state.rx.source = from;
     state.counters.note_source(from);
   }

@@ -41,6 +41,7 @@ struct InboundVerdict {
   Lane lane = Lane::kBulk;
   bool reassembled = false;  // `packet` lies in the peer's Reassembler: copy it before the next datagram
   bool first = false;        // the first packet under its key: control should look at the counters at once
+  bool moved = false;        // the peer sends from another path than before: the same
   std::uint32_t slot = 0;
   std::uint32_t forward_slot = 0;
   MutableBytes packet;  // exactly its size, padding removed; frames with their padding

@@ -266,15 +266,15 @@ TEST_F(PipelineTest, MemberSpeaksForItsGuestAndOnlyForGuests) {
 TEST_F(PipelineTest, SourceFollowsTheNewestGenuinePacketOnly) {
   auto first = send(a, udp(kA, kB)), second = send(a, udp(kA, kB)), third = send(a, udp(kA, kB));
   const Path moved{{*IpAddress::parse("fd00::7"), 7}, false};
-  (void)receive(b, first[0]);
+  EXPECT_FALSE(receive(b, first[0]).moved);
   EXPECT_EQ(b.peer().state->counters.read().source, kFromA);
   Bytes forged = third[0];
   forged.back() ^= 1;
   (void)receive(b, forged, moved);
   EXPECT_EQ(b.peer().state->counters.read().source, kFromA);
-  (void)receive(b, third[0], moved);
+  EXPECT_TRUE(receive(b, third[0], moved).moved);
   EXPECT_EQ(b.peer().state->counters.read().source, moved);
-  (void)receive(b, second[0], kFromA);
+  EXPECT_FALSE(receive(b, second[0], kFromA).moved);
   EXPECT_EQ(b.peer().state->counters.read().source, moved);
 }
 

@@ -18,8 +18,9 @@ constexpr Duration kNewHandshakeAfter = kKeepaliveTimeout + kRekeyTimeout;
 // The first cookie of a series is used at once instead of 5 s later: a server under attack then costs a new member a
 // quarter of a second. Once per series, so that answers cannot drive us.
 constexpr Duration kCookieRetry = std::chrono::milliseconds{250};
-// Between initiations that somebody hurries: clear of the other side's kInitiationIntervalMin.
-constexpr Duration kHurryInterval = 2 * kInitiationIntervalMin;
+// Between initiations that somebody hurries. The first may go by a relay and the second by a shorter way: they must not
+// arrive within the other side's kInitiationIntervalMin, and the first one's answer should be given its time.
+constexpr Duration kHurryInterval = 5 * kInitiationIntervalMin;
 
 }  // namespace
 

@@ -199,7 +199,7 @@ class Device {
   void handle_timeout(Now now);
   std::optional<Time> next_timeout() const;
 
-  // A fresh initiation at once (100 ms after the last at the earliest), even while another waits for its answer, which
+  // A fresh initiation at once (250 ms after the last at the earliest), even while another waits for its answer, which
   // then counts no more: what a path that just came up wants.
   void start_handshake(Now now, const crypto::PublicKey& peer);
   // A relay cannot route this index of ours (another node registered it): begins a handshake with another one, as

@@ -53,6 +53,20 @@ TEST(Device, InitiatorConfirmsByAKeepaliveWhenNothingWaits) {
   EXPECT_TRUE(pair.connected());
 }
 
+TEST(Device, AHurriedHandshakeIsAnsweredWhenAShorterPathComesUpMeanwhile) {
+  // By a relay 60 ms each way; 90 ms later by a path so short that a second initiation at once would come as a flood.
+  Pair pair;
+  pair.introduce();
+  pair.latency = 60ms;
+  pair.a.device.start_handshake(pair.now(pair.a), pair.a.peer);
+  pair.run_for(90ms);
+  pair.a.device.start_handshake(pair.now(pair.a), pair.a.peer);
+  pair.run_for(100ms);
+  EXPECT_TRUE(pair.connected());
+  EXPECT_EQ(pair.a.device.stats().initiations_sent, 1u);
+  EXPECT_EQ(pair.z.dropped(Drop::kFlood), 0u);
+}
+
 TEST(Device, ResponderHoldsItsDataUntilTheInitiatorProvedItself) {
   Pair pair;
   pair.introduce();
@@ -434,7 +448,7 @@ TEST(Device, PicksAnotherIndexWhenTheRelayRefusesOne) {
   ASSERT_EQ(pair.a.device.owner_of_index(refused), pair.a.peer);
   pair.filter = [](Datagram&) { return true; };
   pair.a.device.reject_index(pair.now(pair.a), refused);
-  pair.run_for(200ms);
+  pair.run_for(300ms);
   ASSERT_GE(pair.a.transmitted.size(), 2u);
   EXPECT_NE(load_le<std::uint32_t>(pair.a.transmitted[1].data() + 4), refused);
   EXPECT_FALSE(pair.a.device.owner_of_index(refused));
@@ -632,7 +646,7 @@ TEST(Device, DropsTheOldestWhenNobodyPolls) {
   pair.introduce();
   for (std::size_t i = 0; i < kTransmitsMax + 10; ++i) {
     pair.a.device.start_handshake(pair.now(pair.a), pair.a.peer);
-    pair.time += 150ms;
+    pair.time += 300ms;
   }
   EXPECT_EQ(pair.a.dropped(Drop::kTransmitsFull), 10u);
 }

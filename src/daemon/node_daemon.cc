@@ -177,6 +177,10 @@ Result<void> NodeDaemon::open_lan() {
   LR_ASSIGN(tables_, host::KernelTables::open(log_.named("host")));
   LR_ASSIGN(auto capture, host::LanCapture::open({adapter_->info().index, "lanrage"}, log_.named("host")));
   capture_.emplace(std::move(capture));
+  return open_inject();
+}
+
+Result<void> NodeDaemon::open_inject() {
   LR_ASSIGN(auto inject, host::LanInject::open(adapter_->info().index, log_.named("host")));
   inject_.emplace(std::move(inject));
   return {};
@@ -427,8 +431,7 @@ void NodeDaemon::publish() {
 void NodeDaemon::deliver(const lan::Delivery& delivery) {
   const Timed timed(log_, op::kLanInject);
   if (delivery.kind == lan::Delivery::Kind::kWrite) {
-    const ByteView piece = delivery.packet;
-    adapter_->write({}, std::span(&piece, 1));
+    adapter_->write_packet(delivery.packet);
     return;
   }
   if (auto handled = inject_->handle(delivery); !handled && delivery.kind == lan::Delivery::Kind::kJoin) {
@@ -470,6 +473,8 @@ void NodeDaemon::configure_adapter() {
     complain(netlink_.add_route({address.network(), index, {}, address.address, 0, table}));
     complain(netlink_.add_rule({table, kRulePriority, address.network(), {}, 0, address.address.is_v6()}));
   }
+  // The groups that were joined for another party are none of this one's.
+  if (configured_.addresses != wanted.addresses) complain(open_inject());
   tun::Neighbourhood neighbourhood;
   neighbourhood.own = wanted.addresses;
   for (const auto& neighbour : wanted.neighbours) {

@@ -71,6 +71,7 @@ class NodeDaemon {
   Result<void> open_parts();
   Result<void> open_adapter();
   Result<void> open_lan();
+  Result<void> open_inject();
   Result<void> open_api();
   Result<Saved> load();
   Result<void> load_rules();

@@ -88,6 +88,7 @@ class LinuxAdapter final : public Adapter {
   int fd() const override { return fd_.get(); }
   ReadResult read(std::span<ReadBuffer> buffers) override;
   IoStatus write(const VnetHeader& vnet, std::span<const ByteView> pieces) override;
+  IoStatus write_packet(ByteView packet) override;
   void set_neighbourhood(Neighbourhood neighbourhood) override;
 
   // Asks the kernel whether it takes merged frames, with frames it will throw away: see `probe_frame`.
@@ -202,6 +203,23 @@ IoStatus LinuxAdapter::write(const VnetHeader& vnet, std::span<const ByteView> p
   }
   for (const ByteView piece : pieces) vector[used++] = {const_cast<std::uint8_t*>(piece.data()), piece.size()};
   return write_raw(header, std::span(vector).first(used));
+}
+
+IoStatus LinuxAdapter::write_packet(ByteView packet) {
+  std::array<std::uint8_t, kEthernetHeaderSize> ethernet;
+  std::array<iovec, 2> pieces;
+  std::size_t used = 0;
+  if (info_.kind == Kind::kTap) {
+    std::shared_ptr<const EthernetLayer> current;
+    {
+      const std::lock_guard lock(mutex_);
+      current = ethernet_;
+    }
+    ethernet = current->header_for(packet);
+    pieces[used++] = {ethernet.data(), ethernet.size()};
+  }
+  pieces[used++] = {const_cast<std::uint8_t*>(packet.data()), packet.size()};
+  return write_raw({}, std::span(pieces).first(used));
 }
 
 IoStatus LinuxAdapter::write_raw(const VnetHeader& vnet, std::span<const iovec> pieces) {

@@ -75,6 +75,9 @@ class Adapter {
   static constexpr std::size_t kPiecesMax = 600;
   virtual IoStatus write(const VnetHeader& vnet, std::span<const ByteView> pieces) = 0;
 
+  // One packet with a finished checksum, at any time and on any thread: beside the two, control writes some, too.
+  virtual IoStatus write_packet(ByteView packet) = 0;
+
   // TAP: who is behind this card, for the answers to ARP and neighbour solicitation. Any thread; TUN ignores it.
   virtual void set_neighbourhood(Neighbourhood neighbourhood) = 0;
 };

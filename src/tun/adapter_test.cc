@@ -364,8 +364,10 @@ TEST(Adapter, SaysThatItIsDownAndWorksAgainOnceUp) {
   };
   set_up(false);
   EXPECT_EQ(adapter->write({}, std::span(&piece, 1)), IoStatus::kDown);
+  EXPECT_EQ(adapter->write_packet(packet), IoStatus::kDown);
   set_up(true);
   EXPECT_EQ(adapter->write({}, std::span(&piece, 1)), IoStatus::kOk);
+  EXPECT_EQ(adapter->write_packet(packet), IoStatus::kOk);
 }
 
 }  // namespace

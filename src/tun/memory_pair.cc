@@ -76,6 +76,8 @@ class MemoryAdapter final : public Adapter {
     return out_->push(std::move(frame)) ? IoStatus::kOk : IoStatus::kFull;
   }
 
+  IoStatus write_packet(ByteView packet) override { return write({}, std::span(&packet, 1)); }
+
   void set_neighbourhood(Neighbourhood) override {}  // as a TUN: there is no Ethernet
 
  private:

@@ -182,6 +182,12 @@ void SimNode::send_packet(ByteView packet) {
   using Action = node::OutboundVerdict::Action;
   const auto forwarding = forwarding_;
   const auto verdict = outbound_.judge(*forwarding, scheduler_.now(), packet);
+  Bytes translated;
+  if (verdict.translate) {
+    translated = to_bytes(packet);
+    node::Outbound::translate(*forwarding, translated);
+    packet = translated;
+  }
   if (verdict.action == Action::kGroup) node_->handle_group_packet(now(), packet);
   if (verdict.action == Action::kNeedsSession)
     node_->handle_waiting(now(), forwarding->peer(verdict.slot)->key, packet);

@@ -83,6 +83,7 @@ void DataPlane::TxThread::handle_frame(tun::ReadBuffer& buffer) {
   }
   const node::Peer& peer = *forwarding_->peer(verdict.slot);
   for (MutableBytes packet = segmenter->next(); !packet.empty(); packet = segmenter->next()) {
+    if (verdict.translate) node::Outbound::translate(*forwarding_, packet);
     if (verdict.action == Action::kSeal)
       seal(verdict.slot, peer, packet);
     else

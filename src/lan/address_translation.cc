@@ -44,12 +44,17 @@ AddressTranslation::AddressTranslation(const HostView& view, int adapter, const 
   }
 }
 
-bool AddressTranslation::rewrite_outbound(MutableBytes packet, const wire::IpHeader& ip) const {
+std::optional<IpAddress> AddressTranslation::outbound_source(const wire::IpHeader& ip) const {
   const std::optional<IpAddress>& own = ip.v6 ? v6_ : v4_;
-  if (!own || ip.source == *own || !kind_of(ip)) return false;
-  if (!std::binary_search(local_.begin(), local_.end(), ip.source)) return false;
-  wire::rewrite_source(packet, ip, *own);
-  return true;
+  if (!own || ip.source == *own || !kind_of(ip)) return std::nullopt;
+  if (!std::binary_search(local_.begin(), local_.end(), ip.source)) return std::nullopt;
+  return own;
+}
+
+bool AddressTranslation::rewrite_outbound(MutableBytes packet, const wire::IpHeader& ip) const {
+  const auto source = outbound_source(ip);
+  if (source) wire::rewrite_source(packet, ip, *source);
+  return source.has_value();
 }
 
 bool AddressTranslation::rewrite_inbound(MutableBytes packet, const wire::IpHeader& ip) const {

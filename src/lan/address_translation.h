@@ -28,7 +28,9 @@ class AddressTranslation {
   // `adapter` is the party's interface; `v4` and `v6` our party addresses.
   AddressTranslation(const HostView& view, int adapter, const IpAddress& v4, const std::optional<IpAddress>& v6);
 
-  // A packet read from the adapter, going to a member. True: its source was another local address and is ours now.
+  // What the source of a packet read from the adapter, going to a member, becomes; nothing: it stays.
+  std::optional<IpAddress> outbound_source(const wire::IpHeader& ip) const;
+  // Makes it so, in a packet whose checksum is finished. True: its source was another local address and is ours now.
   bool rewrite_outbound(MutableBytes packet, const wire::IpHeader& ip) const;
   // A packet from a member about to be written into the adapter. True: its destination was our party address and is
   // that of the only program on its port.

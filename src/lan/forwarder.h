@@ -97,6 +97,9 @@ class Forwarder {
   void handle_timeout(Time now);
   Time next_timeout() const;
 
+  // Looks at this machine again, for `translation()`; while packets come this happens by itself.
+  void refresh(Time now) { view(now, Freshness::kCached); }
+
   // A failed join: it is not taken for joined any more. `why` is shown.
   void handle_join_failed(const IpAddress& group, const std::string& why);
 

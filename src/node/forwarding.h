@@ -15,6 +15,7 @@
 #include "base/ip.h"
 #include "base/time.h"
 #include "crypto/keys.h"
+#include "lan/address_translation.h"
 #include "node/filter.h"
 #include "tunnel/allowed_ips.h"
 #include "tunnel/device.h"
@@ -126,6 +127,7 @@ struct Forwarding {
   std::vector<IpAddress> broadcasts;  // of the adapter's networks, beside 255.255.255.255
   std::vector<Endpoint> relays;       // what comes from there was relayed
   std::shared_ptr<Flows> flows;       // needed when a peer has a filter
+  std::shared_ptr<const lan::AddressTranslation> translation;  // null: no program's address is translated
 
   const Peer* peer(std::uint32_t slot) const {
     return slot < peers.size() && peers[slot].state ? &peers[slot] : nullptr;

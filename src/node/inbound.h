@@ -1,4 +1,5 @@
-// What happens to a WireGuard data message that came in: open, replay window, source check, filter.
+// What happens to a WireGuard data message that came in: open, replay window, source check, filter, and
+// the address of the program it is for where that is not ours in the party.
 //
 // Driven by the RX thread for each datagram of a batch, and by the simulator. Opens in place: the packet in the verdict
 // lies inside the datagram (or, put together from fragments, inside the peer's Reassembler until its next fragment).

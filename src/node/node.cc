@@ -11,6 +11,7 @@ namespace lanrage::node {
 namespace {
 
 constexpr Duration kCountersEvery = std::chrono::seconds{1};
+constexpr Duration kHostEvery = std::chrono::seconds{5};  // this machine's sockets are looked at, even in silence
 
 tunnel::DeviceOptions device_options(tunnel::Tai64n floor) {
   tunnel::DeviceOptions options;
@@ -61,8 +62,13 @@ void Node::set_filter(Now now, bool strict, std::vector<FilterRule> rules) {
   strict_ = strict;
   rules_ = std::move(rules);
   filter_ = std::make_shared<PortFilter>(strict_, rules_);
+  if (lan_) share_filter();
   forwarding_dirty_ = true;
   pump(now);
+}
+
+void Node::share_filter() {
+  lan_->set_open_ports([filter = filter_](std::uint16_t port) { return filter->is_open(wire::kProtocolUdp, port); });
 }
 
 // --- what happens --------------------------------------------------------------------------------------------------
@@ -172,6 +178,10 @@ void Node::handle_counters(Now now) {
       link->selector->handle_received(now.time, *activity.source);
     link->seen = activity;
   }
+  if (lan_ && now.time >= host_due_) {
+    lan_->refresh(now.time);
+    host_due_ = now.time + kHostEvery;
+  }
   counters_due_ = links_.empty() ? kNever : now.time + kCountersEvery;
   pump(now);
 }
@@ -270,10 +280,9 @@ void Node::send_to(const Path& path, const crypto::PublicKey& peer, Bytes datagr
 
 void Node::pump(Now now) {
   // Each part's output may be another's input; they settle within a few rounds.
-  while (pump_tunnel(now) || pump_relays(now) || pump_links(now)) {
+  while (pump_lan(now) || pump_tunnel(now) || pump_relays(now) || pump_links(now)) {
   }
   pump_stun(now);
-  pump_lan();
   if (forwarding_dirty_) publish();
 }
 
@@ -435,13 +444,19 @@ void Node::pump_stun(Now now) {
   pump_links(now);
 }
 
-void Node::pump_lan() {
-  if (!lan_) return;
+bool Node::pump_lan(Now now) {
+  if (!lan_) return false;
+  bool any = false;
   while (auto envelope = lan_->poll_transmit()) {
+    any = true;
+    // Who is just being connected hears it in a moment: a game may say only once that it is there.
     for (auto& [key, link] : links_) {
-      if (link->sending) inners_.push_back({link->slot, key, Lane::kGame, *envelope});
+      if (link->sending || link->selector->selected() || online_.contains(key))
+        send_inner(now, *link, *envelope, Lane::kGame);
     }
   }
+  if (lan_->translation() != forwarding_->translation) forwarding_dirty_ = true;
+  return any;
 }
 
 void Node::publish() {
@@ -451,6 +466,7 @@ void Node::publish() {
     snapshot->identity = identity_.public_key();
     snapshot->lan = true;
     snapshot->flows = flows_;
+    snapshot->translation = lan_->translation();
     const party::MemberRecord& self = roster_->self();
     snapshot->own = {self.ipv4, self.ipv6()};
     snapshot->broadcasts = {IpPrefix{self.ipv4, roster_->genesis().prefix.length}.broadcast()};

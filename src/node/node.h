@@ -218,7 +218,8 @@ class Node {
   bool pump_links(Now now);
   bool pump_relays(Now now);
   void pump_stun(Now now);
-  void pump_lan();
+  bool pump_lan(Now now);
+  void share_filter();
   void event(NodeEvent event);
   void send_to(const Path& path, const crypto::PublicKey& peer, Bytes datagram);
   void send_inner(Now now, Link& link, Bytes inner, Lane lane);
@@ -295,6 +296,7 @@ class Node {
   std::map<std::uint16_t, Ping> pings_;
   std::uint16_t last_ping_ = 0;
   Time counters_due_ = kNever;
+  Time host_due_{};
 
   bool forwarding_dirty_ = true;
   std::shared_ptr<const Forwarding> forwarding_ = std::make_shared<Forwarding>();

@@ -167,6 +167,8 @@ void Node::enter(Now now, party::Roster roster) {
                        IpPrefix{roster_->self().ipv4, roster_->genesis().prefix.length},
                        IpPrefix{roster_->self().ipv6(), 64}};
   lan_.emplace(lan::ForwarderOptions{}, self, tables_, rng_, log_.named("lan"));
+  share_filter();
+  host_due_ = now.time;
   sync_links(now);
   refresh_candidates(now);
   forwarding_dirty_ = true;

@@ -58,7 +58,7 @@ OutboundVerdict Outbound::drop(OutboundDrop reason) {
 }
 
 OutboundVerdict Outbound::judge(const Forwarding& forwarding, Time now, ByteView packet) {
-  const auto ip = wire::parse_ip(packet);
+  auto ip = wire::parse_ip(packet);
   if (!ip) return drop(OutboundDrop::kMalformed);
   OutboundVerdict verdict;
   verdict.lane = lane_of(packet, *ip);
@@ -69,12 +69,21 @@ OutboundVerdict Outbound::judge(const Forwarding& forwarding, Time now, ByteView
   const auto slot = forwarding.routes->find(ip->destination);
   const Peer* peer = slot ? forwarding.peer(*slot) : nullptr;
   if (peer == nullptr) return drop(OutboundDrop::kNoRoute);
+  if (const auto source = forwarding.translation ? forwarding.translation->outbound_source(*ip) : std::nullopt) {
+    verdict.translate = true;
+    ip->source = *source;  // the address that an answer will come to
+  }
   if (peer->filter && forwarding.flows) peer->filter->note_sent(now, packet, *ip, *forwarding.flows);
   verdict.slot = *slot;
   verdict.action =
       peer->send && peer->send->usable(now) ? OutboundVerdict::Action::kSeal : OutboundVerdict::Action::kNeedsSession;
   if (verdict.action == OutboundVerdict::Action::kSeal && peer->path_count == 0) return drop(OutboundDrop::kNoPath);
   return verdict;
+}
+
+void Outbound::translate(const Forwarding& forwarding, MutableBytes packet) {
+  const auto ip = wire::parse_ip(packet);
+  if (ip && forwarding.translation) forwarding.translation->rewrite_outbound(packet, *ip);
 }
 
 std::size_t Outbound::seal(const Peer& peer, Time now, ByteView plain, MutableBytes out) {

@@ -39,6 +39,7 @@ struct OutboundVerdict {
   OutboundDrop reason = OutboundDrop::kMalformed;
   Lane lane = Lane::kBulk;
   std::uint32_t slot = 0;
+  bool translate = false;  // its source is another of this machine's addresses: `translate` each packet of it
 };
 
 class Outbound {
@@ -47,6 +48,9 @@ class Outbound {
 
   // Decides by the headers; a superframe is judged once, as its first packet would be.
   OutboundVerdict judge(const Forwarding& forwarding, Time now, ByteView packet);
+
+  // Gives a packet (of a superframe: cut, with its checksum finished) our party address as its source.
+  static void translate(const Forwarding& forwarding, MutableBytes packet);
 
   // Seals `plain` for the peer into `out` (kDataOverhead and 15 bytes more than the packet, at least) and counts it.
   // Empty: a keepalive. Answers the datagram's size; 0: the key may not be used any more, ask control for a session.

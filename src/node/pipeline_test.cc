@@ -86,9 +86,10 @@ struct PipelineTest : testing::Test {
   }
 
   // As the TX thread does it.
-  std::vector<Bytes> send(Side& from, const Bytes& packet) {
+  std::vector<Bytes> send(Side& from, Bytes packet) {
     const OutboundVerdict verdict = from.outbound.judge(from.forwarding, now, packet);
     if (verdict.action != OutAction::kSeal) return {};
+    if (verdict.translate) Outbound::translate(from.forwarding, packet);
     return seal(from, packet);
   }
   std::vector<Bytes> seal(Side& from, const Bytes& packet) {
@@ -235,6 +236,33 @@ TEST_F(PipelineTest, FilterClosesServicesAndLetsAnswersPass) {
   (void)b.outbound.judge(b.forwarding, now, wire::build_udp({kB, 137}, {kA, 5000}, as_bytes("who")));
   auto answer = send(a, udp(kA, kB, 100, 137));
   EXPECT_EQ(receive(b, answer[0]).action, InAction::kDeliver);
+}
+
+TEST_F(PipelineTest, ProgramOnAnotherAddressIsReachedAndAnswersFromThePartyAddress) {
+  const IpAddress card = IpAddress::v4(192, 168, 1, 10);
+  lan::HostView host;
+  host.interfaces = {{2, "eth0", {{card, 24}}, false, true}, {7, "lanrage0", {{kB, 24}}, false, true}};
+  lan::LocalSocket game;
+  game.bound = card;
+  game.port = 27015;
+  host.sockets = {game};
+  b.forwarding.translation = std::make_shared<const lan::AddressTranslation>(host, 7, kB, std::nullopt);
+  // Its port is closed but for answers to what it said: both are told by the party address.
+  const std::vector<FilterRule> rules = {FilterRule::parse(FilterRule::Action::kDeny, "udp/27015").value()};
+  b.peer().filter = std::make_shared<PortFilter>(false, rules);
+
+  auto unasked = send(a, udp(kA, kB));
+  EXPECT_EQ(receive(b, unasked.at(0)).reason, InboundDrop::kFiltered);
+
+  auto said = send(b, wire::build_udp({card, 27015}, {kA, 5000}, as_bytes("here")));
+  const auto heard = receive(a, said.at(0), kFromB);
+  ASSERT_EQ(heard.action, InAction::kDeliver);
+  EXPECT_EQ(to_bytes(heard.packet), wire::build_udp({kB, 27015}, {kA, 5000}, as_bytes("here")));
+
+  auto answer = send(a, udp(kA, kB));
+  const auto delivered = receive(b, answer.at(0));
+  ASSERT_EQ(delivered.action, InAction::kDeliver);
+  EXPECT_EQ(to_bytes(delivered.packet), udp(kA, card));
 }
 
 TEST_F(PipelineTest, FramesGoToControlAndOnlyFromMembers) {

@@ -23,7 +23,8 @@ PORT = 41820
 
 def environment(folder: str) -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if key.startswith(("ASAN_", "UBSAN_", "TSAN_", "LSAN_"))}
-    return {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": folder, "LANRAGE_DIR": folder, **kept}
+    return {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": folder, "LANRAGE_DIR": folder,
+            "LANRAGE_LOG_LEVEL": "debug", **kept}
 
 
 @dataclasses.dataclass

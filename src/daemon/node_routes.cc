@@ -248,7 +248,7 @@ Json netcheck_json(NodeDaemon& daemon) {
                               {"registered", relay.path.has_value()},
                               {"rtt_ms", rtt}}));
     findings.push_back(relay.path ? format("Relay {:016x}: {}.", wire::relay_peer(relay.key),
-                                           rtt ? format("{:.1f} ms", *rtt) : std::string("registered"))
+                                           rtt ? format("{:.1f} ms", rtt.value_or(0)) : std::string("registered"))
                                   : format("Relay {:016x} does not answer.", wire::relay_peer(relay.key)));
   }
   return Json::object({{"nat", status.nat ? Json::object({{"type", status.nat->type},

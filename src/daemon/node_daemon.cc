@@ -33,6 +33,10 @@ constexpr std::size_t kTasksMax = 4096;
 constexpr std::uint32_t kTableBase = 0x4C520000;  // our routing tables: one for each adapter
 constexpr std::uint32_t kRulePriority =
     5000;  // before the main table's 32766, so that ours win where both have a route
+// After the main table and the default one: where another card has the default route, that card goes on taking these.
+constexpr std::uint32_t kGroupRulePriority = 32900;
+const IpPrefix kGroupDestinations[] = {IpPrefix::host(IpAddress::v4(255, 255, 255, 255)),
+                                       {IpAddress::v4(224, 0, 0, 0), 4}};
 constexpr std::size_t kLogTailBytes = 256 * 1024;
 constexpr int kServerPortsTried = 20;
 
@@ -110,12 +114,9 @@ NodeDaemon::~NodeDaemon() {
   server_.reset();
   if (configured_.addresses.empty()) return;
   configured_.neighbours.clear();
-  const std::uint32_t table = table_of(adapter_->info().name);
   for (const IpPrefix& address : configured_.addresses) {
-    if (auto removed = netlink_.remove_rule({table, kRulePriority, address.network(), {}, 0, address.address.is_v6()});
-        !removed) {
+    if (auto removed = remove_rules(address); !removed)
       log_.debug("a routing rule stays behind", {{"problem", removed.error().message}});
-    }
   }
 }
 
@@ -453,25 +454,47 @@ void NodeDaemon::read_interfaces() {
   node_->handle_interfaces(now_, addresses, sockets_->port());
 }
 
+// The party's network by the adapter, wherever else it may lead; and broadcasts and groups of programs that chose no
+// card, which the kernel refuses on a machine without a default route.
+Result<void> NodeDaemon::add_rules(const IpPrefix& address) {
+  const unsigned index = adapter_->info().index;
+  const std::uint32_t table = table_of(adapter_->info().name);
+  LR_TRY(netlink_.add_route({address.network(), index, {}, address.address, 0, table}));
+  LR_TRY(netlink_.add_rule({table, kRulePriority, address.network(), {}, 0, address.address.is_v6()}));
+  if (address.address.is_v6()) return {};
+  for (const IpPrefix& destination : kGroupDestinations) {
+    LR_TRY(netlink_.add_route({destination, index, {}, address.address, 0, table}));
+    LR_TRY(netlink_.add_rule({table, kGroupRulePriority, destination}));
+  }
+  return {};
+}
+
+Result<void> NodeDaemon::remove_rules(const IpPrefix& address) {
+  const std::uint32_t table = table_of(adapter_->info().name);
+  if (address.address.is_v4()) {
+    for (const IpPrefix& destination : kGroupDestinations)
+      LR_TRY(netlink_.remove_rule({table, kGroupRulePriority, destination}));
+  }
+  return netlink_.remove_rule({table, kRulePriority, address.network(), {}, 0, address.address.is_v6()});
+}
+
 // Addresses, neighbours, and a rule that lets the party's network win where another card has the same.
 void NodeDaemon::configure_adapter() {
   const node::AdapterConfig wanted = node_->adapter();
   const unsigned index = adapter_->info().index;
-  const std::uint32_t table = table_of(adapter_->info().name);
   auto complain = [this](const Result<void>& result) {
     if (!result) log_.warn("the adapter cannot be set up", {{"problem", result.error().message}});
   };
   for (const IpPrefix& old : configured_.addresses) {
     if (std::find(wanted.addresses.begin(), wanted.addresses.end(), old) != wanted.addresses.end()) continue;
-    complain(netlink_.remove_rule({table, kRulePriority, old.network(), {}, 0, old.address.is_v6()}));
+    complain(remove_rules(old));
     complain(netlink_.remove_address(index, old));
   }
   for (const IpPrefix& address : wanted.addresses) {
     if (std::find(configured_.addresses.begin(), configured_.addresses.end(), address) != configured_.addresses.end())
       continue;
     complain(netlink_.add_address(index, address));
-    complain(netlink_.add_route({address.network(), index, {}, address.address, 0, table}));
-    complain(netlink_.add_rule({table, kRulePriority, address.network(), {}, 0, address.address.is_v6()}));
+    complain(add_rules(address));
   }
   // The groups that were joined for another party are none of this one's.
   if (configured_.addresses != wanted.addresses) complain(open_inject());

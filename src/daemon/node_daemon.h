@@ -85,6 +85,8 @@ class NodeDaemon {
   void deliver(const lan::Delivery& delivery);
   void publish();
   void configure_adapter();
+  Result<void> add_rules(const IpPrefix& address);
+  Result<void> remove_rules(const IpPrefix& address);
   void read_interfaces();
   void connect_control();
   Result<void> start_server();

@@ -153,6 +153,24 @@ def lan_bound_elsewhere(lab: Lab) -> None:
 
 
 @scenario("lan")
+def lan_no_default_route(lab: Lab) -> None:
+    """A machine that has routes, but no default one: a game that chose no card is heard all the same."""
+    nodes = gathered(lab, 2)
+    alice, bob = nodes
+    gateway = str(ipaddress.ip_interface(f"{alice.host.ipv4}/24").network[1])
+    alice.host.ip(f"route add 5.9.0.0/16 via {gateway}", "route del default")
+    listener = Listener(bob)
+    sent: dict[bytes, int] = {}
+    with game_socket(alice) as asking:
+        for target in ("255.255.255.255", "239.255.255.250"):
+            payload = f"anyone at {target}".encode()
+            asking.sendto(payload, (target, PORT))
+            sent[payload] = asking.getsockname()[1]
+    collect([listener])
+    check_exactly_once([listener], alice, alice.address(), sent)
+
+
+@scenario("lan")
 def lan_repeats_pass(lab: Lab) -> None:
     """A game that repeats the same bytes every 100 ms is alive: each of them arrives, once."""
     nodes = gathered(lab, 3)

@@ -1,0 +1,108 @@
+// Every pair of networks that players have: how they reach each other, how fast, and what they are told when it is not
+// direct (docs/lab.md has the same table for real namespaces).
+#include <algorithm>
+
+#include "sim/world.h"
+
+namespace lanrage::sim {
+namespace {
+
+using namespace std::chrono_literals;
+
+enum class Outcome { kDirect, kRelayed, kUnreachable };
+
+Outcome expected(Place a, Place b) {
+  const auto either = [&](Place place) { return a == place || b == place; };
+  if (either(Place::kUdpBlocked)) return Outcome::kUnreachable;
+  if ((a == Place::kFirewall6) != (b == Place::kFirewall6)) return Outcome::kRelayed;  // no family in common
+  if (!either(Place::kSymmetric)) return Outcome::kDirect;
+  const bool open = either(Place::kCone) || either(Place::kPublic);
+  return open ? Outcome::kDirect : Outcome::kRelayed;
+}
+
+// A word that the sentence must hold.
+const char* reason(Place self, Place other) {
+  if (self == Place::kUdpBlocked) return "this network blocks UDP";
+  if (other == Place::kUdpBlocked) return "other side's network blocks UDP";
+  if ((self == Place::kFirewall6) != (other == Place::kFirewall6)) return "only IPv4 and the other only IPv6";
+  if (self == Place::kSymmetric && other == Place::kSymmetric) return "both networks use a random port";
+  if (self == Place::kSymmetric) return "this network uses a random port";
+  return "the other side's network uses a random port";
+}
+
+class Pair : public testing::TestWithParam<std::tuple<Place, Place>> {};
+
+TEST_P(Pair, ConnectsAsItsNetworksAllow) {
+  const auto [first, second] = GetParam();
+  const Place places[] = {first, second};
+  for (std::uint64_t seed = 1; seed <= 3; ++seed) {
+    World w(seed);
+    SimNode& host = w.add("host", places[0]);
+    SimNode& guest = w.add("guest", places[1]);
+    const auto invite = w.host(host);
+    ASSERT_TRUE(invite);
+    w.run(8s);
+    const Time began = w.now();
+    ASSERT_TRUE(w.join(guest, invite->text));
+    const Outcome outcome = expected(first, second);
+    if (outcome != Outcome::kUnreachable) {
+      ASSERT_TRUE(w.ping(guest, host));
+      EXPECT_LE(milliseconds(w.now() - began), 1000);
+    }
+    const auto is_direct = [](const SimNode& a, const SimNode& b) {
+      const auto peer = a.peer(b);
+      return peer && peer->state == node::Reach::kConnected && peer->path && !peer->path->relayed;
+    };
+    if (outcome == Outcome::kDirect) {
+      EXPECT_TRUE(w.run_until([&] { return is_direct(guest, host) && is_direct(host, guest); }, 3s));
+      RecordProperty("direct_ms", static_cast<int>(milliseconds(w.now() - began)));
+    }
+    w.run(15s);
+    for (int side = 0; side < 2; ++side) {
+      const SimNode& self = side == 0 ? host : guest;
+      const auto peer = self.peer(side == 0 ? guest : host);
+      ASSERT_TRUE(peer);
+      const bool reachable = outcome != Outcome::kUnreachable;
+      EXPECT_EQ(peer->state, reachable ? node::Reach::kConnected : node::Reach::kUnreachable) << self.name();
+      if (outcome == Outcome::kDirect) {
+        EXPECT_TRUE(is_direct(self, side == 0 ? guest : host)) << self.name() << ": " << peer->why;
+        EXPECT_EQ(peer->why, "") << self.name();
+      } else {
+        EXPECT_FALSE(is_direct(self, side == 0 ? guest : host));
+        EXPECT_NE(peer->why.find(reason(places[side], places[1 - side])), std::string::npos)
+            << self.name() << ": " << peer->why;
+      }
+    }
+    EXPECT_EQ(w.reaches(host, guest), outcome != Outcome::kUnreachable);
+    EXPECT_EQ(w.reaches(guest, host), outcome != Outcome::kUnreachable);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Networks, Pair, testing::Combine(testing::ValuesIn(kPlaces), testing::ValuesIn(kPlaces)),
+                         [](const auto& info) {
+                           std::string name = std::string(place_name(std::get<0>(info.param))) + "_" +
+                                              place_name(std::get<1>(info.param));
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
+
+TEST(Lan, TwoMembersBehindOneRouterUseTheirLan) {
+  for (Place place : {Place::kEasy, Place::kSymmetric, Place::kCarrier}) {
+    World w(1);
+    Site home = w.make_site(place);
+    SimNode& ada = w.add("ada", home);
+    SimNode& bo = w.add("bo", home);
+    const auto invite = w.host(ada);
+    ASSERT_TRUE(invite);
+    ASSERT_TRUE(w.join(bo, invite->text));
+    w.run(3s);
+    for (const auto& peer : {ada.peer(bo), bo.peer(ada)}) {
+      ASSERT_TRUE(peer && peer->path);
+      EXPECT_FALSE(peer->path->relayed);
+      EXPECT_TRUE(peer->path->endpoint.address.is_private()) << peer->path->endpoint.text();
+    }
+  }
+}
+
+}  // namespace
+}  // namespace lanrage::sim

@@ -311,11 +311,10 @@ void ControlLink::server_died() {
 }
 
 void ControlLink::network_changed() {
-  if (state_ == LinkState::kIdle || retrying_) return retry_now();
+  if (state_ == LinkState::kIdle) return;
   cut_ = true;
-  later(kSilenceNoticed, [this, connection = connection_] {
-    if (connection == connection_) failed("connection timed out");
-  });
+  if (!retrying_) failed("the network changed");
+  retry_now();
 }
 
 void ControlLink::set_reachable(bool reachable) {

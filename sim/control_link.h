@@ -35,7 +35,7 @@ class ControlLink {
   void set_wanted(bool wanted);  // false: lets go of the server; what waits is answered kUnavailable
   void retry_now();
   void server_died();                  // its host answers by a reset
-  void network_changed();              // the connection is dead, and nobody was told
+  void network_changed();              // the connection is dead; dials anew at once
   void set_reachable(bool reachable);  // false: the server cannot be reached from here, from now on
   control::LinkState state() const { return state_; }
 

@@ -178,4 +178,16 @@ bool World::reaches(SimNode& from, SimNode& to, Duration limit) {
       limit);
 }
 
+Duration World::silence(SimNode& from, SimNode& to, Duration limit) {
+  const Time began = now();
+  to.received.clear();
+  while (to.received.empty() && now() < began + limit) {
+    const auto source = from.address(), destination = to.address();
+    if (source && destination)
+      from.send_packet(wire::build_udp({*source, 27015}, {*destination, 27015}, as_bytes("tick")));
+    run(milliseconds{20});
+  }
+  return now() - began;
+}
+
 }  // namespace lanrage::sim

@@ -61,6 +61,8 @@ class World {
   Result<node::PingAnswer> ping(SimNode& from, const SimNode& to, Duration limit = std::chrono::seconds{3});
   // Whether a packet of a program at `from` reaches `to` within `limit`.
   bool reaches(SimNode& from, SimNode& to, Duration limit = std::chrono::seconds{3});
+  // How long a game at `from` that sends every 20 ms is not heard at `to`; `limit` when it is not at all.
+  Duration silence(SimNode& from, SimNode& to, Duration limit = std::chrono::seconds{30});
 
   const std::uint64_t seed;
   Scheduler scheduler;

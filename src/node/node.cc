@@ -46,6 +46,8 @@ Node::Node(const NodeOptions& options, const party::Identity& identity, tunnel::
 
 Node::~Node() = default;
 
+bool Node::is_open(Now now, const Link& link) { return link.sending && link.sending->usable(now.time); }
+
 void Node::event(NodeEvent event) {
   // Each kind stands in the queue once: all of them mean "look again".
   const bool queued =
@@ -159,7 +161,7 @@ void Node::handle_join_failed(const IpAddress& group, const std::string& why) {
 void Node::handle_waiting(Now now, const crypto::PublicKey& peer, ByteView packet) {
   Link* link = link_of(peer);
   if (link == nullptr) return;
-  if (link->sending && link->sending->usable(now.time)) {  // it came up while the packet was on its way here
+  if (is_open(now, *link)) {  // it came up while the packet was on its way here
     inners_.push_back({link->slot, peer, Lane::kBulk, to_bytes(packet)});
     return;
   }
@@ -258,7 +260,7 @@ void Node::ping(Now now, std::string_view name, Duration timeout, Done<PingAnswe
 }
 
 void Node::send_inner(Now now, Link& link, Bytes inner, Lane lane) {
-  if (link.sending && link.sending->usable(now.time)) {
+  if (is_open(now, link)) {
     inners_.push_back({link.slot, link.key, lane, std::move(inner)});
     return;
   }
@@ -279,10 +281,10 @@ void Node::send_to(const Path& path, const crypto::PublicKey& peer, Bytes datagr
 }
 
 void Node::pump(Now now) {
+  pump_stun(now);
   // Each part's output may be another's input; they settle within a few rounds.
   while (pump_lan(now) || pump_tunnel(now) || pump_relays(now) || pump_links(now)) {
   }
-  pump_stun(now);
   if (forwarding_dirty_) publish();
 }
 
@@ -396,6 +398,12 @@ bool Node::pump_relays(Now now) {
   return any;
 }
 
+// One side begins, so that two handshakes do not cross; either begins when packets wait.
+void Node::begin_session(Now now, const Link& link) {
+  if (is_open(now, link)) return;
+  if (identity_.public_key() < link.key || !link.waiting.empty()) tunnel_.start_handshake(now, link.key);
+}
+
 bool Node::pump_links(Now now) {
   bool any = false;
   for (auto& [key, link] : links_) {
@@ -409,9 +417,7 @@ bool Node::pump_links(Now now) {
                                            {"relayed", happened->path.relayed},
                                            {"proven", happened->valid}});
           forwarding_dirty_ = true;
-          // One side begins, so that two handshakes do not cross; either begins when packets wait.
-          if (!link->sending && (identity_.public_key() < key || !link->waiting.empty()))
-            tunnel_.start_handshake(now, key);
+          begin_session(now, *link);
           break;
         case Kind::kLost:
           paths_log_.debug("no path", {{"peer", key.base64()}});
@@ -423,7 +429,8 @@ bool Node::pump_links(Now now) {
         case Kind::kPeerRestarted:
           tunnel_.start_handshake(now, key);
           break;
-        case Kind::kStateChanged:
+        case Kind::kStateChanged:  // a handshake sent before the other side was there is lost
+          if (link->selector->state() == paths::PeerState::kConnected) begin_session(now, *link);
           break;
       }
       event(StatusChanged{});
@@ -441,7 +448,6 @@ void Node::pump_stun(Now now) {
     event(StatusChanged{});
   }
   while (auto transmit = stun_.poll_transmit()) datagrams_.push_back({transmit->to, to_bytes(transmit->datagram)});
-  pump_links(now);
 }
 
 bool Node::pump_lan(Now now) {

@@ -222,6 +222,8 @@ class Node {
   void share_filter();
   void event(NodeEvent event);
   void send_to(const Path& path, const crypto::PublicKey& peer, Bytes datagram);
+  static bool is_open(Now now, const Link& link);  // there is a session to send on
+  void begin_session(Now now, const Link& link);
   void send_inner(Now now, Link& link, Bytes inner, Lane lane);
   void publish();
   Link* link_of(const crypto::PublicKey& key);

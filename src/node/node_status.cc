@@ -63,8 +63,9 @@ NodeStatus Node::status(Now now) const {
     peer.addresses = {member->record.record().ipv4.text(), member->record.record().ipv6().text()};
     peer.online = online_.contains(key);
     const auto tunnel_status = tunnel_.status(now, key);
-    const bool connected =
-        link->selector->state() == paths::PeerState::kConnected && tunnel_status && tunnel_status->connected;
+    // A session that ended by idleness is made anew in one round trip: what counts is that the path answers.
+    const bool connected = link->selector->state() == paths::PeerState::kConnected && tunnel_status &&
+                           tunnel_status->last_handshake.has_value();
     peer.state = connected                                                   ? Reach::kConnected
                  : link->selector->state() == paths::PeerState::kUnreachable ? Reach::kUnreachable
                                                                              : Reach::kConnecting;

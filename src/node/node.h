@@ -204,6 +204,7 @@ class Node {
     tunnel::Activity seen;
     std::optional<bool> owed_signal;  // call_me_now of one that had to wait until the member is online
     std::optional<Time> connecting_since;
+    std::optional<std::uint32_t> initiating;  // index of the initiation in flight
   };
   struct Ping {
     crypto::PublicKey peer;
@@ -236,6 +237,7 @@ class Node {
   void follow();
   void apply(Now now, const party::RosterEvents& events);
   void publish_record(Now now);
+  void rejoin(Now now, std::optional<Error> refusal);
   void finish_statements(Now now, party::StatementsRequest request, const char* what, Done<void> done);
   void announce_summary(Now now, Link& link);
   void handle_member_message(Now now, Link& link, const wire::MemberMessage& message);
@@ -270,6 +272,7 @@ class Node {
   bool entering_ = false;                          // host or join is under way
   std::function<void(Now, Result<void>)> joined_;  // join waits for its first record to be published
   bool publishing_ = false;                        // a PutRecord is in flight
+  bool rejoining_ = false;                         // a second Join is
   std::vector<std::string> notices_;
   std::uint64_t last_question_ = 0;
   std::map<std::uint64_t, Answered> questions_;

@@ -25,6 +25,13 @@ wire::PartyId wire_id(const party::PartyId& id) {
   return out;
 }
 
+wire::Join join_request(const party::Invite& invite, const std::string& name) {
+  wire::InviteToken token;
+  const party::InviteToken secret = invite.secret.token(invite.party);
+  std::copy(secret.bytes().begin(), secret.bytes().end(), token.begin());
+  return {wire_id(invite.party), token, name};
+}
+
 party::JoinAnswer join_answer(const wire::Admission& admission) { return {admission.address, admission.envelope}; }
 
 template <class T>
@@ -124,10 +131,7 @@ void Node::join(Now now, const party::Invite& invite, const std::string& name, D
   if (auto valid = party::check_name(name); !valid) return done(std::move(valid).error());
   entering_ = true;
   set_server(now, invite.server);
-  wire::InviteToken token;
-  const party::InviteToken secret = invite.secret.token(invite.party);
-  std::copy(secret.bytes().begin(), secret.bytes().end(), token.begin());
-  ask(wire::Join{wire_id(invite.party), token, name},
+  ask(join_request(invite, name),
       [this, invite, name, started = now.time, done](Now then, Result<wire::Response> response) {
         auto fail = [&](Error error) {
           entering_ = false;
@@ -149,6 +153,32 @@ void Node::join(Now now, const party::Invite& invite, const std::string& name, D
           done({});
         };
         follow();  // the snapshot that it begins with decides what our record must say
+      });
+  pump(now);
+}
+
+// An epoch began between our joining and our first record, and its secret was sealed without us: the invite has it by
+// now. `refusal` is why our record was not taken, should that have been the reason.
+void Node::rejoin(Now now, std::optional<Error> refusal) {
+  const auto invite = roster_->invite();
+  if (!invite || rejoining_) return;
+  rejoining_ = true;
+  ask(join_request(*invite, roster_->self().name),
+      [this, refusal, epoch = roster_->self().epoch](Now then, Result<wire::Response> response) {
+        rejoining_ = false;
+        if (!roster_) return;
+        auto admission = expect<wire::Admission>(std::move(response));
+        auto events = admission ? roster_->rejoin(join_answer(*admission)) : std::move(admission).error();
+        std::optional<Error> problem;
+        if (!events) {
+          problem = std::move(events).error();
+        } else {
+          apply(then, *events);
+          if (roster_ && roster_->self().epoch == epoch) problem = refusal;
+        }
+        if (!roster_) return;
+        if (!problem) return publish_record(then);
+        if (auto joined = std::exchange(joined_, nullptr)) joined(then, std::move(*problem));
       });
   pump(now);
 }
@@ -180,6 +210,7 @@ void Node::enter(Now now, party::Roster roster) {
 void Node::forget_party(Now now) {
   while (!links_.empty()) remove_link(now, crypto::PublicKey(links_.begin()->first));
   relays_.stop();
+  relays_.set_grant(now.time, {});
   pump(now);
   relay_infos_.clear();
   online_.clear();
@@ -405,6 +436,7 @@ void Node::apply(Now now, const party::RosterEvents& events) {
     return;
   }
   if (events.empty()) return;
+  if (roster_->missing_secret()) rejoin(now, std::nullopt);
   sync_links(now);
   publish_record(now);
   forwarding_dirty_ = true;
@@ -424,6 +456,7 @@ void Node::publish_record(Now now) {
         if (!roster_) return;
         if (!response) {
           party_log_.warn("the server does not take this machine's record", {{"problem", response.error().message}});
+          if (joined_ && response.error().code == Code::kConflict) return rejoin(then, std::move(response).error());
           if (auto joined = std::exchange(joined_, nullptr)) joined(then, std::move(response).error());
           return;
         }

@@ -307,6 +307,7 @@ bool Node::pump_tunnel(Now now) {
     if (auto* ready = std::get_if<tunnel::SessionReady>(&*happened)) {
       link->sessions.push_back({ready->receive->local_index(), ready->send, ready->receive});
       relays_.add_index(now.time, ready->receive->local_index());
+      if (link->initiating == ready->receive->local_index()) link->initiating.reset();
       if (ready->initiator) {
         link->sending = ready->send;
         if (link->connecting_since)
@@ -331,6 +332,7 @@ bool Node::pump_tunnel(Now now) {
       continue;
     } else if (std::holds_alternative<tunnel::HandshakeFailed>(*happened)) {
       link->waiting.clear();
+      if (link->initiating) relays_.remove_index(*std::exchange(link->initiating, std::nullopt));
     } else {
       continue;
     }
@@ -351,7 +353,12 @@ bool Node::pump_tunnel(Now now) {
     if (!path) continue;
     const std::uint8_t type = transmit->datagram[0];
     if (type == 1 || type == 2) {  // its sender index is what answers and data will carry
-      relays_.add_index(now.time, load_le<std::uint32_t>(transmit->datagram.data() + 4));
+      const auto index = load_le<std::uint32_t>(transmit->datagram.data() + 4);
+      if (Link* link = type == 1 ? link_of(*transmit->peer) : nullptr) {
+        if (link->initiating) relays_.remove_index(*link->initiating);  // of one that nobody answered
+        link->initiating = index;
+      }
+      relays_.add_index(now.time, index);
       pump_relays(now);
     }
     send_to(*path, transmit->peer.value_or(crypto::PublicKey()), std::move(transmit->datagram));

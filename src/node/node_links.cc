@@ -51,6 +51,7 @@ void Node::remove_link(Now, const crypto::PublicKey& key) {
   if (found == links_.end()) return;
   Link& link = *found->second;
   for (const SessionKeys& session : link.sessions) relays_.remove_index(session.local_index);
+  if (link.initiating) relays_.remove_index(*link.initiating);
   for (std::uint64_t tag : link.tags) tags_.erase(tag);
   relay_names_.erase(wire::relay_peer(key));
   slots_[link.slot] = crypto::PublicKey();

@@ -180,6 +180,22 @@ TEST(Node, RestartedGoesOnWhereItWas) {
   }
 }
 
+TEST(Node, RestartedBeforeItsPathsWereProvenIsReachedToo) {
+  for (int ms = 0; ms <= 300; ms += 20) {
+    SCOPED_TRACE(ms);
+    Party p(static_cast<std::uint64_t>(ms + 1), 1);
+    SimNode& cy = p.enter("cy", Place::kSymmetric);
+    p.run(std::chrono::milliseconds{ms});
+    cy.kill();
+    cy.start();
+    p.run(4s);
+    for (SimNode* other : {&p.at(0), &p.at(1)}) {
+      EXPECT_TRUE(p.reaches(*other, cy, 500ms));
+      EXPECT_TRUE(p.reaches(cy, *other, 500ms));
+    }
+  }
+}
+
 TEST(Node, KilledWithoutGoodbyeIsNoticedAndItsReturnToo) {
   Party p(1);
   p.at(1).kill();

@@ -179,6 +179,8 @@ void Node::handle_counters(Now now) {
     if (activity.last_received > link->seen.last_received && activity.source)
       link->selector->handle_received(now.time, *activity.source);
     link->seen = activity;
+    // The side that should begin may hold a session that we lost by a restart which it did not notice.
+    if (!link->met && link->selector->is_valid()) tunnel_.handle_outbound(now, key);
   }
   if (lan_ && now.time >= host_due_) {
     lan_->refresh(now.time);
@@ -305,6 +307,7 @@ bool Node::pump_tunnel(Now now) {
     Link* link = link_of(peer);
     if (link == nullptr) continue;
     if (auto* ready = std::get_if<tunnel::SessionReady>(&*happened)) {
+      link->met = true;
       link->sessions.push_back({ready->receive->local_index(), ready->send, ready->receive});
       relays_.add_index(now.time, ready->receive->local_index());
       if (link->initiating == ready->receive->local_index()) link->initiating.reset();

@@ -203,6 +203,7 @@ class Node {
     std::deque<Waiting> waiting;
     tunnel::Activity seen;
     std::optional<bool> owed_signal;  // call_me_now of one that had to wait until the member is online
+    bool met = false;                 // there was a session, in this run of ours
     std::optional<Time> connecting_since;
     std::optional<std::uint32_t> initiating;  // index of the initiation in flight
   };

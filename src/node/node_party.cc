@@ -374,7 +374,6 @@ void Node::handle_link(Now now, LinkState state, const std::string& problem) {
 
 void Node::handle_event(Now now, const wire::Event& happened) {
   if (!roster_) return;
-  if (const auto version = wire::event_version(happened)) roster_->saw(*version);
   if (const auto* snapshot = std::get_if<wire::Snapshot>(&happened)) {
     apply(now, roster_->apply_snapshot(
                    {snapshot->version, snapshot->genesis, snapshot->statements, snapshot->bundle, snapshot->records}));

@@ -178,9 +178,10 @@ void SimNode::handle_data(const Endpoint& source, Bytes datagram) {
   }
 }
 
-void SimNode::send_packet(ByteView packet) {
+void SimNode::send_packet(ByteView sent) {
   using Action = node::OutboundVerdict::Action;
   const auto forwarding = forwarding_;
+  Bytes packet = to_bytes(sent);
   const auto verdict = outbound_.judge(*forwarding, scheduler_.now(), packet);
   Bytes translated;
   if (verdict.translate) {
@@ -188,6 +189,7 @@ void SimNode::send_packet(ByteView packet) {
     node::Outbound::translate(*forwarding, translated);
     packet = translated;
   }
+  if (verdict.translate) node::Outbound::translate(*forwarding, packet);
   if (verdict.action == Action::kGroup) node_->handle_group_packet(now(), packet);
   if (verdict.action == Action::kNeedsSession)
     node_->handle_waiting(now(), forwarding->peer(verdict.slot)->key, packet);

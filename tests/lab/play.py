@@ -20,6 +20,7 @@ NOBODY = 65534
 ETH_P_ALL, ETH_P_IP = 3, 0x0800
 PACKET_OUTGOING = 4
 EAR_BUFFER = 4 << 20
+SO_RCVBUFFORCE = 33  # not named by the socket module
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Ear:
     def __init__(self, host: Host) -> None:
         with host.entered():
             self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_ALL))
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, EAR_BUFFER)
+        self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, EAR_BUFFER)
         self._socket.setblocking(False)
         self._noted: list[Datagram] = []
 

@@ -15,7 +15,7 @@ from party import node_behind, server_on
 from play import Ear, Player
 from scenario import Lab, add
 
-FOUND_S = 12.0
+FOUND_S = 15.0
 OPENTTD_WINDOW = (80, 140, 160)
 
 

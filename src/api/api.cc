@@ -157,6 +157,17 @@ class Api::Server : public std::enable_shared_from_this<Api::Server> {
     return last;
   }
 
+  // Another site's page, or another name that resolves here.
+  std::optional<Error> refuse_host(const net::HttpRequest& request) const {
+    const std::string host(request.header("host"));
+    if (host != page_.text() && host != format("localhost:{}", page_.port))
+      return Error{Code::kRefused, "this address is not the page's", {}};
+    const std::string_view origin = request.header("origin");
+    if (!origin.empty() && origin != "http://" + host)
+      return Error{Code::kRefused, "other sites may not call this API", {}};
+    return std::nullopt;
+  }
+
   // Nothing when the caller may go on.
   std::optional<Error> refuse_caller(const net::HttpRequest& request) {
     if (request.peer.credentials) {
@@ -165,13 +176,7 @@ class Api::Server : public std::enable_shared_from_this<Api::Server> {
       if (uid == 0 || uid == ::geteuid() || options_.group) return std::nullopt;
       return Error{Code::kRefused, "this node belongs to another user", "run the command as root or as that user"};
     }
-    const std::string host(request.header("host"));
-    if (host != page_.text() && host != format("localhost:{}", page_.port)) {
-      return Error{Code::kRefused, "this address is not the page's", {}};
-    }
-    const std::string_view origin = request.header("origin");
-    if (!origin.empty() && origin != "http://" + host)
-      return Error{Code::kRefused, "other sites may not call this API", {}};
+    if (auto foreign = refuse_host(request)) return foreign;
     const std::string_view cookie = cookie_value(request.header("cookie"), "lanrage");
     const std::lock_guard lock(mutex_);
     for (const std::string& known : cookies_) {
@@ -198,6 +203,7 @@ class Api::Server : public std::enable_shared_from_this<Api::Server> {
   void on_request(net::HttpRequest request, net::HttpResponder respond) {
     const bool page = !request.peer.credentials;
     if (page && request.method == "GET" && request.path() == "/" && !request.query("code").empty()) {
+      if (const auto foreign = refuse_host(request)) return respond(error_response(*foreign));
       const auto cookie = spend_code(request.query("code"));
       if (!cookie)
         return respond(error_response(

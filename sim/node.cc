@@ -89,7 +89,8 @@ void SimNode::start() {
             const node::LinkState told = state == control::LinkState::kOnline       ? node::LinkState::kConnected
                                          : state == control::LinkState::kConnecting ? node::LinkState::kConnecting
                                                                                     : node::LinkState::kDown;
-            with([&](node::Node& n) { n.handle_link(now(), told, problem); });
+            const auto why = problem.empty() ? std::nullopt : std::optional<Error>({Code::kUnavailable, problem});
+            with([&](node::Node& n) { n.handle_link(now(), told, why); });
           }});
   node::NodeOptions options;
   options.hostname = options_.name;

@@ -11,6 +11,7 @@
 #include "base/format.h"
 #include "daemon/node_daemon.h"
 #include "daemon/process.h"
+#include "net/clock.h"
 #include "net/http.h"
 
 namespace lanrage::cli {
@@ -51,14 +52,16 @@ void add_settings(CLI::App& app, Cli& cli) {
 
 config::Folders folders() { return config::Folders::of(config::environment, ::geteuid() == 0); }
 
-Result<config::Config> load_config(const Cli& cli, const config::Folders& folders) {
+Result<LoadedConfig> load_config(const Cli& cli, const config::Folders& folders) {
+  const Time begun = net::now().time;
   config::Config::Sources sources;
   sources.file_name = folders.state + "/lanrage.toml";
   LR_ASSIGN(auto text, config::read_file(sources.file_name));
   sources.file_text = text.value_or("");
   sources.environment = config::environment;
   sources.flags = cli.flags;
-  return config::Config::load(sources);
+  LR_ASSIGN(config::Config config, config::Config::load(sources));
+  return LoadedConfig{std::move(config), net::now().time - begun};
 }
 
 Result<wire::Json> call_node(std::string method, std::string path, const wire::Json& body, Duration timeout) {
@@ -85,6 +88,7 @@ Result<wire::Json> call_node(std::string method, std::string path, const wire::J
   for (int i = 0; i <= static_cast<int>(Code::kIo); ++i) {
     if (code == code_name(static_cast<Code>(i))) failure.code = static_cast<Code>(i);
   }
+  if (failure.code == Code::kUnavailable) failure.code = Code::kFailed;  // kUnavailable is our word for "no node runs"
   // "Unavailable" is this machine's node for the exit code; a server that the node cannot reach is a plain failure.
   if (failure.code == Code::kUnavailable) failure.code = Code::kFailed;
   return failure;
@@ -99,11 +103,11 @@ Result<void> ensure_node(const Cli& cli) {
   LR_TRY(where.create());
   Cli background = cli;
   if (background.flags.count("log_file") == 0) background.flags["log_file"] = where.state + "/lanrage.log";
-  LR_ASSIGN(const config::Config config, load_config(background, where));
+  LR_ASSIGN(const LoadedConfig loaded, load_config(background, where));
   daemon::Readiness readiness;
   LR_ASSIGN(const bool child, daemon::fork_into_background(readiness));
   if (!child) return {};
-  std::_Exit(daemon::run_node(config, where, std::move(readiness)) ? 0 : 1);
+  std::_Exit(daemon::run_node(loaded.config, loaded.took, where, std::move(readiness)) ? 0 : 1);
 }
 
 void print_json(const wire::Json& value) {

@@ -38,7 +38,11 @@ std::string duration_text(Duration duration);  // "24h", for people
 // Every setting as a flag of `app`.
 void add_settings(CLI::App& app, Cli& cli);
 // The effective settings: flags, environment, lanrage.toml in the state folder.
-Result<config::Config> load_config(const Cli& cli, const config::Folders& folders);
+struct LoadedConfig {
+  config::Config config;
+  Duration took;
+};
+Result<LoadedConfig> load_config(const Cli& cli, const config::Folders& folders);
 config::Folders folders();
 
 // One request to the node of this folder. kUnavailable with a hint when none runs.
@@ -71,5 +75,6 @@ void add_rules(CLI::App& app, Cli& cli);              // allow, deny
 void add_lan(CLI::App& app, Cli& cli);                // lan
 void add_settings_commands(CLI::App& app, Cli& cli);  // config, log
 void add_completion(CLI::App& app, Cli& cli);         // completion
+void add_demo(CLI::App& app, Cli& cli);               // demo
 
 }  // namespace lanrage::cli

@@ -9,6 +9,7 @@
 
 #include "base/format.h"
 #include "cli.h"
+#include "party/invite.h"
 
 namespace lanrage::cli {
 namespace {
@@ -37,6 +38,8 @@ void print_qr(const std::string& text) {
 }
 
 Result<void> host(Cli& cli, const std::string& name, const std::string& nick) {
+  if (auto server = cli.flags.find("server"); server != cli.flags.end())
+    LR_TRY(party::ServerLink::parse(server->second));
   LR_TRY(ensure_node(cli));
   progress(cli, "making the party…");
   Json body = Json::object();
@@ -85,6 +88,7 @@ Result<void> join(Cli& cli, std::string invite, const std::string& nick) {
   } else {
     wipe_argument(cli, invite);
   }
+  LR_TRY(party::Invite::parse(invite));  // before a node is started for nothing
   LR_TRY(ensure_node(cli));
   progress(cli, "joining…");
   Json body = Json::object({{"invite", invite}});

@@ -41,8 +41,8 @@ Result<void> serve(Cli& cli, const std::vector<std::string>& listen, const std::
   const config::Folders where = folders();
   LR_TRY(where.create());
   options.folder = where.state;
-  LR_ASSIGN(const config::Config config, load_config(cli, where));
-  LR_ASSIGN(const LogOptions log, config.settings().log_options());
+  LR_ASSIGN(const LoadedConfig loaded, load_config(cli, where));
+  LR_ASSIGN(const LogOptions log, loaded.config.settings().log_options());
   return daemon::run_server(options, log, [&cli](const daemon::ServerReady& ready) {
     if (cli.json) {
       print_json(Json::object({{"link", ready.link}, {"addresses", Json::list(ready.listening, [](const Endpoint& e) {

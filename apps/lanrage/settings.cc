@@ -14,17 +14,17 @@ namespace {
 using wire::Json;
 
 Result<void> show_settings(Cli& cli) {
-  LR_ASSIGN(const config::Config config, load_config(cli, folders()));
+  LR_ASSIGN(const LoadedConfig loaded, load_config(cli, folders()));
   if (cli.json) {
     Json settings = Json::object();
-    for (const config::Entry& entry : config.entries()) {
+    for (const config::Entry& entry : loaded.config.entries()) {
       settings.set(entry.key, Json::object({{"value", entry.value}, {"from", config::origin_name(entry.origin)}}));
     }
     print_json(Json::object({{"file", folders().state + "/lanrage.toml"}, {"settings", settings}}));
     return {};
   }
   std::printf("# %s/lanrage.toml\n", folders().state.c_str());
-  for (const config::Entry& entry : config.entries()) {
+  for (const config::Entry& entry : loaded.config.entries()) {
     std::printf("%-12s = %-20s  # %s; %s\n", entry.key.c_str(), ("\"" + safe(entry.value) + "\"").c_str(),
                 config::origin_name(entry.origin), entry.help.c_str());
   }

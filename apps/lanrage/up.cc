@@ -17,8 +17,8 @@ Result<void> up(Cli& cli, bool foreground) {
   if (foreground) {
     const config::Folders where = folders();
     LR_TRY(where.create());
-    LR_ASSIGN(const config::Config config, load_config(cli, where));
-    return daemon::run_node(config, where, daemon::Readiness());
+    LR_ASSIGN(const LoadedConfig loaded, load_config(cli, where));
+    return daemon::run_node(loaded.config, loaded.took, where, daemon::Readiness());
   }
   if (node_runs())
     return Error{Code::kConflict, "a node is running already", "`lanrage status` shows it; `lanrage down` stops it"};

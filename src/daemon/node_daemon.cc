@@ -58,13 +58,18 @@ std::shared_ptr<const node::Forwarding> nothing() { return std::make_shared<node
 
 }  // namespace
 
-Result<void> run_node(const config::Config& config, const config::Folders& folders, Readiness readiness) {
+Result<void> run_node(const config::Config& config, Duration config_took, const config::Folders& folders,
+                      Readiness readiness) {
   harden_process();
   LR_ASSIGN(const LogOptions options, config.settings().log_options());
   LR_ASSIGN(const auto log, Log::open(options));
   const Logger logger(*log, "daemon");
+  logger.timed(op::kConfigLoad, config_took);
   auto serve = [&]() -> Result<void> {
-    LR_TRY(require_network_privileges());
+    {
+      const Timed timed(logger, op::kPrivilegeCheck);
+      LR_TRY(require_network_privileges());
+    }
     LR_ASSIGN(const auto stop, StopSignals::take());
     LR_ASSIGN(const auto daemon, NodeDaemon::open(config.settings(), folders, logger));
     LR_TRY(keep_network_privileges());
@@ -509,11 +514,14 @@ void NodeDaemon::configure_adapter() {
                        [&](const auto& n) { return n.address == address; });
   };
   for (const auto& neighbour : configured_.neighbours) {
-    if (!has(wanted, neighbour.address)) complain(netlink_.remove_neighbour(index, neighbour.address));
+    if (has(wanted, neighbour.address)) continue;
+    const Timed timed(log_, op::kRemovePeer);
+    complain(netlink_.remove_neighbour(index, neighbour.address));
   }
   for (const auto& neighbour : wanted.neighbours) {
-    if (!has(configured_, neighbour.address))
-      complain(netlink_.add_neighbour(index, neighbour.address, tun::mac_from_key(neighbour.key.bytes())));
+    if (has(configured_, neighbour.address)) continue;
+    const Timed timed(log_, op::kAddPeer);
+    complain(netlink_.add_neighbour(index, neighbour.address, tun::mac_from_key(neighbour.key.bytes())));
   }
   configured_ = wanted;
 }
@@ -532,7 +540,7 @@ void NodeDaemon::connect_control() {
     const auto state = status.state == control::LinkState::kOnline    ? node::LinkState::kConnected
                        : status.state == control::LinkState::kWaiting ? node::LinkState::kDown
                                                                       : node::LinkState::kConnecting;
-    node_->handle_link(now_, state, status.why ? status.why->message : "");
+    node_->handle_link(now_, state, status.why);
   };
   handlers.on_event = [this](const wire::Event& event) { node_->handle_event(now_, event); };
   client_ = control::Client::create(

@@ -31,7 +31,9 @@
 namespace lanrage::daemon {
 
 // Runs a node until SIGTERM, SIGINT or `lanrage down`. Says ready once its API answers, or why it cannot start.
-Result<void> run_node(const config::Config& config, const config::Folders& folders, Readiness readiness);
+// `config_took` is how long the caller needed to load the configuration, to be timed once there is a log.
+Result<void> run_node(const config::Config& config, Duration config_took, const config::Folders& folders,
+                      Readiness readiness);
 
 class NodeDaemon {
  public:

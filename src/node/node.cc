@@ -202,6 +202,7 @@ void Node::handle_interfaces(Now now, const std::vector<paths::InterfaceAddress>
   for (const auto& address : interfaces_) own.push_back(address.prefix.address);
   stun_.set_local(own, port_);
   stun_.restart(now.time);
+  if (!stun_endpoints_.empty()) discovering_since_ = now.time;
   relays_.restart(now.time);
   refresh_candidates(now);
   pump(now);
@@ -381,10 +382,13 @@ bool Node::pump_relays(Now now) {
     switch (happened->kind) {
       case Kind::kRegistered:
         paths_log_.debug("registered with a relay", {{"relay", happened->path.endpoint.text()}});
+        if (registering_since_)
+          paths_log_.timed(op::kRelayRegister, now.time - *std::exchange(registering_since_, std::nullopt));
         moved = true;
         break;
       case Kind::kLost:
         paths_log_.warn("a relay does not answer");
+        registering_since_ = now.time;
         moved = true;
         break;
       case Kind::kIndexTaken:
@@ -414,6 +418,16 @@ void Node::begin_session(Now now, const Link& link) {
   if (identity_.public_key() < link.key || !link.waiting.empty()) tunnel_.start_handshake(now, link.key);
 }
 
+// How long the first direct path took, and how long a relay had to do until then.
+void Node::time_path(Time now, Link& link, const Path& path) {
+  if (path.relayed) {
+    if (!link.relayed_since) link.relayed_since = now;
+    return;
+  }
+  if (link.punching_since) paths_log_.timed(op::kHolePunch, now - *std::exchange(link.punching_since, std::nullopt));
+  if (link.relayed_since) paths_log_.timed(op::kPromotePath, now - *std::exchange(link.relayed_since, std::nullopt));
+}
+
 bool Node::pump_links(Now now) {
   bool any = false;
   for (auto& [key, link] : links_) {
@@ -426,11 +440,14 @@ bool Node::pump_links(Now now) {
                                            {"path", happened->path.endpoint.text()},
                                            {"relayed", happened->path.relayed},
                                            {"proven", happened->valid}});
+          time_path(now.time, *link, happened->path);
           forwarding_dirty_ = true;
           begin_session(now, *link);
           break;
         case Kind::kLost:
           paths_log_.debug("no path", {{"peer", key.base64()}});
+          link->punching_since = now.time;
+          link->relayed_since.reset();
           forwarding_dirty_ = true;
           break;
         case Kind::kSignal:
@@ -452,6 +469,8 @@ bool Node::pump_links(Now now) {
 
 void Node::pump_stun(Now now) {
   while (auto report = stun_.poll_event()) {
+    if (discovering_since_)
+      paths_log_.timed(op::kDiscoverNat, now.time - *std::exchange(discovering_since_, std::nullopt));
     paths_log_.debug("this network",
                      {{"mapping", wire::mapping_name(report->mapping)}, {"udp_blocked", report->udp_blocked}});
     refresh_candidates(now);

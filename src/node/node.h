@@ -155,7 +155,7 @@ class Node {
   void handle_waiting(Now now, const crypto::PublicKey& peer, ByteView packet);
   void handle_counters(Now now);  // the data threads' counters moved: at least every second while data flows
   void handle_interfaces(Now now, const std::vector<paths::InterfaceAddress>& addresses, std::uint16_t port);
-  void handle_link(Now now, LinkState state, const std::string& problem);
+  void handle_link(Now now, LinkState state, const std::optional<Error>& problem);
   void handle_response(Now now, std::uint64_t id, Result<wire::Response> response);
   void handle_event(Now now, const wire::Event& event);
   void handle_timeout(Now now);
@@ -202,10 +202,13 @@ class Node {
     std::shared_ptr<tunnel::SendKey> sending;
     std::deque<Waiting> waiting;
     tunnel::Activity seen;
-    std::optional<bool> owed_signal;  // call_me_now of one that had to wait until the member is online
-    bool met = false;                 // there was a session, in this run of ours
-    std::optional<Time> connecting_since;
+    std::optional<bool> owed_signal;          // call_me_now of one that had to wait until the member is online
+    bool met = false;                         // there was a session, in this run of ours
     std::optional<std::uint32_t> initiating;  // index of the initiation in flight
+    // What is still to be timed: since it is connecting, without a direct path, on a relay.
+    std::optional<Time> connecting_since;
+    std::optional<Time> punching_since;
+    std::optional<Time> relayed_since;
   };
   struct Ping {
     crypto::PublicKey peer;
@@ -219,6 +222,7 @@ class Node {
   bool pump_tunnel(Now now);
   bool pump_links(Now now);
   bool pump_relays(Now now);
+  void time_path(Time now, Link& link, const Path& path);
   void pump_stun(Now now);
   bool pump_lan(Now now);
   void share_filter();
@@ -239,7 +243,7 @@ class Node {
   void apply(Now now, const party::RosterEvents& events);
   void publish_record(Now now);
   void rejoin(Now now, std::optional<Error> refusal);
-  void finish_statements(Now now, party::StatementsRequest request, const char* what, Done<void> done);
+  void finish_statements(Now now, party::StatementsRequest request, Operation operation, Done<void> done);
   void announce_summary(Now now, Link& link);
   void handle_member_message(Now now, Link& link, const wire::MemberMessage& message);
   Result<const party::Member*> member_named(std::string_view name) const;
@@ -297,6 +301,8 @@ class Node {
   std::uint16_t port_ = 0;
   std::vector<wire::RelayInfo> relay_infos_;
   std::vector<Endpoint> stun_endpoints_;
+  std::optional<Time> discovering_since_;  // address discovery is under way, to be timed
+  std::optional<Time> registering_since_;  // likewise with relays
   std::vector<paths::Candidate> candidates_;
   std::uint32_t generation_ = 0;
   std::map<std::uint16_t, Ping> pings_;

@@ -24,7 +24,7 @@ void Node::add_link(Now now, const party::Member& member) {
   auto link = std::make_unique<Link>();
   link->key = key;
   link->slot = static_cast<std::uint32_t>(free - slots_.begin());
-  link->connecting_since = now.time;
+  link->connecting_since = link->punching_since = now.time;
   paths::SelectorOptions options;
   options.self = identity_.public_key();
   options.peer = key;
@@ -101,6 +101,7 @@ void Node::refresh_stun_servers(Now now) {
   std::vector<Endpoint> servers = stun_endpoints_;
   if (servers.size() > paths::kStunServersMax) servers.resize(paths::kStunServersMax);
   stun_.set_servers(now.time, servers);
+  if (!servers.empty() && !stun_.is_complete()) discovering_since_ = now.time;
 }
 
 void Node::send_signal(Link& link, bool call_me_now) {

@@ -140,6 +140,7 @@ void Node::join(Now now, const party::Invite& invite, const std::string& name, D
         };
         auto admission = expect<wire::Admission>(std::move(response));
         if (!admission) return fail(std::move(admission).error());
+        party_log_.timed(op::kAllocateAddress, then.time - started);
         auto roster = party::Roster::join(identity_, invite, join_answer(*admission), self_settings(name));
         if (!roster) return fail(std::move(roster).error());
         enter(then, std::move(*roster));
@@ -311,14 +312,16 @@ void Node::revoke(Now now, const std::string& id, Done<void> done) {
   pump(now);
 }
 
-void Node::finish_statements(Now now, party::StatementsRequest request, const char* what, Done<void> done) {
+void Node::finish_statements(Now now, party::StatementsRequest request, Operation operation, Done<void> done) {
   wire::PutStatements put{wire_id(roster_->party()), request.statements, request.bundle, {}, request.seen};
   for (const party::RewrappedInvite& invite : request.invites)
     put.invites.push_back({invite.id.text(), invite.envelope});
-  ask(std::move(put), [this, request = std::move(request), what, done](Now then, Result<wire::Response> response) {
+  ask(std::move(put), [this, request = std::move(request), operation, started = now.time, done](
+                          Now then, Result<wire::Response> response) {
     if (!response) return done(std::move(response).error());
     if (roster_) apply(then, roster_->apply_statements(request.statements, request.bundle));
-    party_log_.info("the owner's change is made", {{"change", what}});
+    party_log_.info("the owner's change is made", {{"change", operation.name}});
+    party_log_.timed(operation, then.time - started);
     done({});
   });
   pump(now);
@@ -329,14 +332,14 @@ void Node::kick(Now now, std::string_view name, Done<void> done) {
   if (!member) return done(std::move(member).error());
   auto request = roster_->kick(now.wall, (*member)->record.record().public_key, rng_);
   if (!request) return done(std::move(request).error());
-  finish_statements(now, std::move(*request), "kick", std::move(done));
+  finish_statements(now, std::move(*request), op::kKickMember, std::move(done));
 }
 
 void Node::rekey(Now now, Done<void> done) {
   if (!roster_) return done(not_in_party());
   auto request = roster_->rekey(now.wall, rng_);
   if (!request) return done(std::move(request).error());
-  finish_statements(now, std::move(*request), "rekey", std::move(done));
+  finish_statements(now, std::move(*request), op::kRekeyParty, std::move(done));
 }
 
 void Node::handover(Now now, std::string_view name, Done<void> done) {
@@ -344,12 +347,14 @@ void Node::handover(Now now, std::string_view name, Done<void> done) {
   if (!member) return done(std::move(member).error());
   auto request = roster_->handover((*member)->record.record().public_key);
   if (!request) return done(std::move(request).error());
-  finish_statements(now, std::move(*request), "handover", std::move(done));
+  finish_statements(now, std::move(*request), op::kHandOver, std::move(done));
 }
 
 Result<const party::Member*> Node::member_named(std::string_view name) const {
   if (!roster_) return not_in_party();
   if (const party::Member* member = roster_->find(name)) return member;
+  if (name == roster_->self().name)
+    return Error{Code::kConflict, format("{} is this machine itself", name), "`lanrage leave` leaves the party"};
   return Error{Code::kNotFound,
                format("nobody here is called {}", party::display_safe(name) ? std::string(name) : "that"),
                "`lanrage peers` lists who is"};
@@ -357,17 +362,19 @@ Result<const party::Member*> Node::member_named(std::string_view name) const {
 
 // --- the control link ----------------------------------------------------------------------------------------------
 
-void Node::handle_link(Now now, LinkState state, const std::string& problem) {
-  if (state != link_state_ || problem != link_problem_) event(StatusChanged{});
+void Node::handle_link(Now now, LinkState state, const std::optional<Error>& problem) {
+  const std::string text = problem ? problem->message : "";
+  if (state != link_state_ || text != link_problem_) event(StatusChanged{});
   const bool up = state == LinkState::kConnected && link_state_ != LinkState::kConnected;
   link_state_ = state;
-  link_problem_ = problem;
+  link_problem_ = text;
   if (up && !joined_) publish_record(now);
   // Somebody waits at the keyboard: the first failure is the answer.
-  if (entering_ && state == LinkState::kDown && !problem.empty()) {
-    fail_questions(now, {Code::kUnavailable,
-                         format("the server {} cannot be used: {}", server_->addresses.front().text(), problem),
-                         "check that it runs and that the link or invite is its own"});
+  if (entering_ && state == LinkState::kDown && problem) {
+    const bool refused = problem->code == Code::kRefused;
+    fail_questions(now, {refused ? Code::kRefused : Code::kUnavailable,
+                         format("the server {} cannot be used: {}", server_->addresses.front().text(), text),
+                         refused ? problem->hint : "check that it runs and that this machine reaches it"});
   }
   pump(now);
 }
@@ -399,6 +406,7 @@ void Node::handle_event(Now now, const wire::Event& happened) {
     stun_endpoints_ = relays->stun;
     std::vector<paths::RelayAddress> infos;
     for (const wire::RelayInfo& info : relay_infos_) infos.push_back({info.key, info.addresses});
+    if (!infos.empty() && relays_.registered().empty() && !registering_since_) registering_since_ = now.time;
     relays_.set_relays(now.time, infos);
     refresh_stun_servers(now);
   } else if (const auto* grant = std::get_if<wire::Grant>(&happened)) {

@@ -32,8 +32,8 @@ Error open_error(std::string message, int error) {
   if (error == EPERM || error == EACCES) {
     out.code = Code::kRefused;
     out.hint = "run as root or with CAP_NET_ADMIN";
-  } else if (error == ENOENT || error == ENODEV || error == ENXIO) {
-    out.code = Code::kUnavailable;
+  } else if (error == ENOENT || error == ENODEV || error == ENXIO || error == ENOTTY) {
+    out.message += " (/dev/net/tun is missing, or something else)";
     out.hint = "load the tun module (modprobe tun); in a container, pass --device /dev/net/tun";
   }
   return out;

@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "api/api.h"
+#include "base/format.h"
 #include "cli.h"
 #include "wireguard.h"
 
@@ -23,6 +24,19 @@ int fail(const cli::Cli& state, const Error& error) {
                  cli::safe(error.hint).c_str());
   }
   return lanrage::exit_code(error.code);
+}
+
+// In our words: what was wrong with the command that was typed, and where it is described.
+Error usage_error(const CLI::App& app, const CLI::ParseError& error) {
+  for (const CLI::App* chosen : app.get_subcommands()) {
+    return Error{lanrage::Code::kInvalid, error.what(),
+                 lanrage::format("`lanrage {} --help` shows how", chosen->get_name())};
+  }
+  const std::vector<std::string> unknown = app.remaining();
+  if (!unknown.empty())
+    return Error{lanrage::Code::kInvalid, lanrage::format("there is no command \"{}\"", unknown.front()),
+                 "`lanrage --help` lists them"};
+  return Error{lanrage::Code::kInvalid, "no command is given", "`lanrage --help` lists them"};
 }
 
 int run_wireguard(int argc, char** argv, cli::Cli& state) {
@@ -59,6 +73,7 @@ int main(int argc, char** argv) {
   cli::add_server(app, state);
   cli::add_settings_commands(app, state);
   cli::add_wireguard(app, state.run);
+  cli::add_demo(app, state);
   cli::add_completion(app, state);
   try {
     app.parse(argc, argv);
@@ -67,7 +82,7 @@ int main(int argc, char** argv) {
   } catch (const CLI::CallForVersion& version) {
     return app.exit(version);
   } catch (const CLI::ParseError& error) {
-    return fail(state, Error{lanrage::Code::kInvalid, error.what(), "`lanrage --help` shows how"});
+    return fail(state, usage_error(app, error));
   }
   const Result<void> result = state.run();
   return result ? 0 : fail(state, result.error());

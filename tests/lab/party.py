@@ -104,7 +104,7 @@ class Node:
         with self._log.open("a") as log:
             log.write(f"$ lanrage {' '.join(words)} --json  # {done.returncode}, {seconds:.3f} s\n")
             log.write(f"{done.stdout}{done.stderr}\n")
-        return Answer(done.returncode, parsed(done.stdout), parsed(done.stderr).get("error", {}), seconds)
+        return Answer(done.returncode, parsed(done.stdout), parsed(done.stderr.strip().rpartition("\n")[2]).get("error", {}), seconds)
 
     def command(self, *words: str, timeout: float = 15) -> dict[str, Any]:
         """The object a command answers; Failure with its error if it does not succeed."""

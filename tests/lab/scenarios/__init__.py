@@ -3,6 +3,7 @@ from scenarios import nat_kinds, link_figures  # noqa: F401
 from scenarios import wireguard_baseline, wireguard_interop, wireguard_roaming  # noqa: F401
 from scenarios import party_pairs, parties, lan_games  # noqa: F401
 from scenarios import games_search  # noqa: F401
+from scenarios import cli  # noqa: F401
 
 # What ctest runs (test `lab`), in this order.
 DEFAULT = [
@@ -11,4 +12,5 @@ DEFAULT = [
     "link_figures",
     "wireguard_go_baseline", "wg_interop_v4", "wg_interop_v6", "wg_rekey", "wg_wrong_psk", "wg_quick",
     "games_party_openttd", "games_party_freeciv", "games_party_teeworlds",
+    "cli_usage", "cli_node", "cli_party", "cli_invites", "cli_machine", "cli_demo",
 ]

@@ -1,0 +1,198 @@
+"""What the command line says when something is wrong: one line, the right exit code, never a hang.
+
+    server (public)      alice -- router (easy)     bob -- router (easy)
+"""
+from __future__ import annotations
+
+import os
+import pathlib
+import shutil
+import signal
+import socket
+
+from namespace import execute, wait_until
+from party import PORT, Answer, Node, daemon_pids, environment, node_behind, server_on
+from scenario import Lab, expect, expect_equal, scenario
+
+OK, FAILED, USAGE, NO_NODE, NOT_FOUND, REFUSED, TIMED_OUT = range(7)
+NOBODY = 65534
+
+
+def lone_node(lab: Lab, name: str = "alice") -> Node:
+    return Node(lab, lab.network().public(name), name)
+
+
+def check(answer: Answer, code: int, *words: str) -> None:
+    """It ended with this code, and its error is complete and says these words."""
+    expect_equal(answer.code, code, f"exit code, with {answer.error}")
+    expect(answer.error.get("code") and answer.error.get("message"), f"no error object: {answer.error}")
+    expect("\n" not in answer.error["message"], "more than one line")
+    text = f"{answer.error['message']} {answer.error.get('hint', '')}"
+    for word in words:
+        expect(word in text, f"{text!r} does not say {word!r}")
+
+
+def plain(node: Node, *command: str, stdin: str | None = None) -> tuple[int, str, str]:
+    """A command as a person types it: exit code, standard output, standard error."""
+    done = execute([*node.host.enter_command(), *command], check=False, env=environment(str(node._folder)),
+                   stdin=stdin, timeout=20)
+    return done.returncode, done.stdout, done.stderr
+
+
+@scenario("cli")
+def cli_usage(lab: Lab) -> None:
+    """Wrong usage is exit 2 and one line; without a node it is exit 3; nothing is started by either."""
+    node = lone_node(lab)
+    for words in (["bogus"], ["status", "--bogus"], ["ping"], ["ping", "bob", "-c", "0"], ["invite", "--uses", "0"],
+                  ["config", "--port", "99999"], ["up", "--log-level", "loud"], ["up", "--api", "192.0.2.1:80"],
+                  ["join", "nonsense"], ["join", "lanrage://abc"], ["host", "--server", "https://x"],
+                  ["server", "--listen", "here"], ["invite", "--expires", "5x"], ["revoke", "a/b"]):
+        check(node.ask(*words), USAGE)
+    for words in (["status"], ["down"], ["leave"], ["peers"], ["lan"], ["log"], ["netcheck"], ["kick", "bob"]):
+        check(node.ask(*words), NO_NODE, "lanrage up")
+    expect_equal(daemon_pids(node), [], "nodes that were started")
+    code, out, err = plain(node, lab.binary, "bogus")
+    expect_equal((code, out, err.count("\n")), (USAGE, "", 1), "a mistyped command")
+    for words in (["--help"], ["host", "--help"], ["--version"], ["completion", "fish"]):
+        expect_equal(plain(node, lab.binary, *words)[0], OK, " ".join(words))
+
+
+@scenario("cli")
+def cli_node(lab: Lab) -> None:
+    """up twice, two nodes on one machine, kill -9, down, a taken port: each says what is so."""
+    node = lone_node(lab)
+    node.command("up")
+    check(node.ask("up"), REFUSED, "running already")
+    check(node.ask("ping", "bob"), NOT_FOUND, "no party")
+    check(node.ask("leave"), NOT_FOUND, "no party")
+    other = Node(lab, node.host, "other")
+    taken = str(node.status()["self"]["port"])
+    check(other.ask("up", "--port", taken), REFUSED, taken)
+    other.command("up")
+    mine, theirs = node.status(), other.status()
+    expect(mine["self"]["interface"] != theirs["self"]["interface"], "both have one interface")
+    expect(mine["api"] != theirs["api"], "both have one page")
+    other.command("down")
+    check(other.ask("status"), NO_NODE)
+    node.kill_daemon(signal.SIGKILL)
+    check(node.ask("status"), NO_NODE)
+    node.command("up")
+    expect_equal(node.status()["state"], "idle", "state after kill -9 and up")
+
+
+@scenario("cli")
+def cli_party(lab: Lab) -> None:
+    """Twice in a party, unknown players and invites, kicking oneself: refused, and the party goes on."""
+    network = lab.network()
+    server = server_on(lab, network)
+    alice, bob = node_behind(lab, network, "easy", "alice"), node_behind(lab, network, "easy", "bob")
+    invite = alice.host_party(server.link)
+    check(alice.ask("host", "--server", server.link), REFUSED, "already")
+    bob.join(invite)
+    other = alice.invite("--uses", "1")
+    expect_equal(bob.ask("join", invite).code, OK, "join of the party one is in")
+    check(alice.ask("ping", "nobody"), NOT_FOUND, "nobody")
+    check(alice.ask("kick", "nobody"), NOT_FOUND, "nobody")
+    check(alice.ask("kick", "alice"), REFUSED)
+    check(bob.ask("kick", "alice"), REFUSED)
+    check(bob.ask("invite"), REFUSED)
+    check(alice.ask("revoke", "aaaaaaaa"), NOT_FOUND)
+    listed = alice.command("invite", "--list")["invites"]
+    expect(all("invite" not in entry for entry in listed), "a list of invites tells their secrets")
+    # Neither arguments nor logs keep a secret.
+    for node in (alice, bob):
+        for pid in daemon_pids(node):
+            words = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+            expect("lanrage://" not in words, f"the invite stands in {words!r}")
+        log = (node._folder / "lanrage.log").read_text()
+        for secret in (invite, other, invite.partition("://")[2]):
+            expect(secret not in log, f"{node.name}'s log holds an invite")
+    bob.command("down")
+    bob.command("up")
+    wait_until(lambda: bob.status()["state"] == "in_party", 5, "bob is back in the party after down and up")
+    bob.wait_path("alice", "direct", 10)
+    expect_equal(bob.ping("alice", 1)["received"], 1, "answers after down and up")
+    alice.command("leave")
+    check(alice.ask("invite"), NOT_FOUND, "no party")
+
+
+@scenario("cli")
+def cli_invites(lab: Lab) -> None:
+    """Mistyped, expired, used up, revoked, of another server, of a server that is gone: each is told apart."""
+    network = lab.network()
+    server = server_on(lab, network)
+    alice, bob = node_behind(lab, network, "easy", "alice"), node_behind(lab, network, "easy", "bob")
+    invite = alice.host_party(server.link)
+    swapped = invite[:-8] + ("A" if invite[-8] != "A" else "B") + invite[-7:]
+    check(bob.ask("join", swapped), USAGE, "mistyped")
+    brief = alice.command("invite", "--expires", "1s")
+    revoked = alice.command("invite")
+    alice.command("revoke", str(revoked["id"]))
+    check(bob.ask("join", str(revoked["invite"])), REFUSED)
+    wait_until(lambda: all(entry["id"] != brief["id"] for entry in alice.command("invite", "--list")["invites"]), 4,
+               "the invite has expired", 0.1)
+    check(bob.ask("join", str(brief["invite"])), REFUSED, "expired")
+    expect_equal(bob.status()["state"], "idle", "bob after refused invites")
+    # Another server at the same address: its key is not the one that the invite pins.
+    server.process.stop()
+    for entry in server._folder.iterdir():
+        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    server.start()
+    check(bob.ask("join", invite), REFUSED, "key")
+    server.kill()
+    answer = bob.ask("join", invite, timeout=30)
+    expect(answer.code in (FAILED, TIMED_OUT), f"exit {answer.code} with no server: {answer.error}")
+    check(answer, answer.code, "server")
+
+
+@scenario("cli")
+def cli_machine(lab: Lab) -> None:
+    """No root, no TUN, a full disk, a server's port in use: a line that says what to do, and nothing is left."""
+    node = lone_node(lab)
+    folder = node._folder / "nobody"
+    folder.mkdir()
+    os.chown(folder, NOBODY, NOBODY)
+    os.chmod(node._folder, 0o711)
+    binary = pathlib.Path("/tmp") / f"lanrage-lab-{os.getpid()}" / "lanrage"  # where nobody may read it
+    shutil.copy(lab.binary, binary)
+    for path in (binary.parent, lab.state, *lab.state.parents):
+        if str(path).startswith("/tmp/"):
+            os.chmod(path, 0o711)
+    code, _, err = plain(node, "setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "env",
+                         f"LANRAGE_DIR={folder}", str(binary), "up")
+    expect_equal(code, REFUSED, f"up without root: {err}")
+    expect("root" in err and err.count("\n") == 1, err)
+
+    code, _, err = plain(node, "unshare", "-m", "sh", "-c",
+                         f"mount --bind /dev/null /dev/net/tun && exec {lab.binary} up")
+    expect(code in (FAILED, REFUSED) and "tun" in err.lower() and err.count("\n") == 1, f"no TUN: {code} {err}")
+
+    small = node._folder / "small"
+    small.mkdir()
+    code, _, err = plain(node, "unshare", "-m", "sh", "-c",
+                         f"mount -t tmpfs -o size=8k none {small} && dd if=/dev/zero of={small}/fill 2>/dev/null; "
+                         f"LANRAGE_DIR={small} exec {lab.binary} up")
+    expect(code == FAILED and "space" in err and err.count("\n") == 1, f"full disk: {code} {err}")
+
+    with node.host.entered():
+        blocker = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    with blocker:
+        blocker.bind(("0.0.0.0", PORT))
+        blocker.listen()
+        check(node.ask("server", "--listen", f"0.0.0.0:{PORT}"), REFUSED, str(PORT))
+    expect_equal(daemon_pids(node), [], "nodes that were left")
+
+
+@scenario("cli")
+def cli_demo(lab: Lab) -> None:
+    """The demo finds a real game across two NATs, and leaves nothing behind, also when it is interrupted."""
+    node = lone_node(lab)
+    code, out, err = plain(node, lab.binary, "demo", "--json")
+    expect_equal((code, err), (OK, ""), "the demo")
+    expect('"name":"LANrage demo"' in out and '"path":"direct"' in out, out)
+    demo = node.host.start("demo", lab.binary, "demo")
+    wait_until(lambda: "gets an invite" in demo.output(), 20, "the demo hosts")
+    spaces = node.host.root() / "run" / "netns"  # a host has a /run of its own
+    expect_equal(len(os.listdir(spaces)), 5, "namespaces of the demo")
+    expect_equal(demo.stop(signal.SIGINT, timeout=10), FAILED, "exit code of an interrupted demo")
+    expect_equal(os.listdir(spaces), [], "namespaces that stay behind")

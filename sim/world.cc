@@ -30,14 +30,16 @@ const char* place_name(Place place) {
 
 IpPrefix Site::next() {
   ++hosts;
+  const auto high = static_cast<std::uint8_t>(number >> 8), low = static_cast<std::uint8_t>(number);
   if (v6) {
     std::array<std::uint8_t, 16> bytes = {0x2a, 0x02, 0x09, 0x08};
-    bytes[7] = number;
+    bytes[6] = high;
+    bytes[7] = low;
     bytes[15] = hosts;
     return {IpAddress::v6(bytes), 64};
   }
-  if (domain == Network::kInternet) return {IpAddress::v4(45, 10, number, hosts), 24};
-  return {IpAddress::v4(192, 168, number, static_cast<std::uint8_t>(1 + hosts)), 24};
+  if (domain == Network::kInternet) return {IpAddress::v4(45, static_cast<std::uint8_t>(100 + high), low, hosts), 24};
+  return {IpAddress::v4(192, 168, low, static_cast<std::uint8_t>(1 + hosts)), 24};
 }
 
 World::World(std::uint64_t s, Duration rtt)
@@ -50,7 +52,8 @@ World::World(std::uint64_t s, Duration rtt)
 Site World::make_site(Place place) {
   Site site;
   site.number = ++sites_;
-  const IpAddress address = IpAddress::v4(45, 20, 0, site.number);
+  const auto high = static_cast<std::uint8_t>(site.number >> 8), low = static_cast<std::uint8_t>(site.number);
+  const IpAddress address = IpAddress::v4(45, 20, high, low);
   switch (place) {
     case Place::kPublic:
       break;
@@ -65,7 +68,7 @@ Site World::make_site(Place place) {
       break;
     case Place::kCarrier: {
       const auto carrier = network.add_domain(Network::kInternet, Nat::easy(), address, {});
-      site.domain = network.add_domain(carrier, Nat::easy(), IpAddress::v4(100, 64, 0, site.number), {});
+      site.domain = network.add_domain(carrier, Nat::easy(), IpAddress::v4(100, 64, high, low), {});
       break;
     }
     case Place::kFirewall6:

@@ -31,7 +31,7 @@ const char* place_name(Place place);
 // A network that machines can stand in.
 struct Site {
   Network::DomainId domain = Network::kInternet;
-  std::uint8_t number = 0;
+  std::uint16_t number = 0;
   bool v6 = false;
   std::uint8_t hosts = 0;
   IpPrefix next();  // an address for one more host
@@ -76,7 +76,7 @@ class World {
 
   testing::ScopedTrace trace_;
   Duration leg_;  // one way from a machine to the middle of the internet
-  std::uint8_t sites_ = 0;
+  std::uint16_t sites_ = 0;
   std::uint16_t packets_ = 0;
 };
 

@@ -243,13 +243,16 @@ Json netcheck_json(NodeDaemon& daemon) {
   }
   Json relays = Json::array();
   for (const auto& relay : daemon.node().relays()) {
-    const auto rtt = relay.rtt_last ? std::optional<double>(milliseconds(*relay.rtt_last)) : std::nullopt;
-    relays.push(Json::object({{"id", format("{:016x}", wire::relay_peer(relay.key))},
-                              {"registered", relay.path.has_value()},
-                              {"rtt_ms", rtt}}));
-    findings.push_back(relay.path ? format("Relay {:016x}: {}.", wire::relay_peer(relay.key),
-                                           rtt ? format("{:.1f} ms", rtt.value_or(0)) : std::string("registered"))
-                                  : format("Relay {:016x} does not answer.", wire::relay_peer(relay.key)));
+    const std::string id = format("{:016x}", wire::relay_peer(relay.key));
+    Json rtt;
+    std::string heard = "registered";
+    if (relay.rtt_last) {
+      const double ms = milliseconds(*relay.rtt_last);
+      rtt = ms;
+      heard = format("{:.1f} ms", ms);
+    }
+    relays.push(Json::object({{"id", id}, {"registered", relay.path.has_value()}, {"rtt_ms", std::move(rtt)}}));
+    findings.push_back(relay.path ? format("Relay {}: {}.", id, heard) : format("Relay {} does not answer.", id));
   }
   return Json::object({{"nat", status.nat ? Json::object({{"type", status.nat->type},
                                                           {"mapping", status.nat->mapping},

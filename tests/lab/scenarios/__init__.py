@@ -11,6 +11,10 @@ DEFAULT = [
     "nat_kinds_fw", "nat_kinds_forgets", "nat_kinds_second_opinion",
     "link_figures",
     "wireguard_go_baseline", "wg_interop_v4", "wg_interop_v6", "wg_rekey", "wg_wrong_psk", "wg_quick",
+    "party_pair_easy_easy", "party_pair_cone_sym", "party_pair_sym_sym", "party_pair_cgneasy_cgneasy",
+    "party_pair_fw_fw", "party_pair_easy_fw", "party_eight", "party_node_killed", "party_udpblock",
+    "party_wrong_invites",
+    "lan_broadcast", "lan_answer", "lan_bound_elsewhere", "lan_java_group", "lan_no_default_route",
     "games_party_openttd", "games_party_freeciv", "games_party_teeworlds",
     "cli_usage", "cli_node", "cli_party", "cli_invites", "cli_machine", "cli_demo",
 ]

@@ -52,15 +52,15 @@ class Server:
         self.host = host
         self._lab = lab
         self._options = options
-        self._folder = lab.state / f"{host.name}-server"
-        self._folder.mkdir(mode=0o700)
+        self.folder = lab.state / f"{host.name}-server"
+        self.folder.mkdir(mode=0o700)
         self.start()
 
     def start(self) -> None:
         """Starts it, and waits until it serves."""
         self._link_file.unlink(missing_ok=True)
         self.process: Process = self.host.start("lanrage", self._lab.binary, "server", *self._options,
-                                                env=environment(str(self._folder)))
+                                                env=environment(str(self.folder)))
 
         def ready() -> bool:
             if not self.process.running():
@@ -70,7 +70,7 @@ class Server:
 
     @property
     def _link_file(self) -> pathlib.Path:
-        return self._folder / "server.link"
+        return self.folder / "server.link"
 
     @property
     def link(self) -> str:
@@ -91,15 +91,15 @@ class Node:
         self.host = host
         self.name = name
         self._binary = lab.binary
-        self._folder = lab.state / f"{host.name}-node-{name}"
-        self._folder.mkdir(mode=0o700)
+        self.folder = lab.state / f"{host.name}-node-{name}"
+        self.folder.mkdir(mode=0o700)
         self._log = lab.state / f"{host.name}-{name}-commands.log"
 
     def ask(self, *words: str, timeout: float = 15) -> Answer:
         """Runs `lanrage WORDS --json`; never fails by itself, its time is limited."""
         start = time.monotonic()
         done = self.host.run(self._binary, *words, "--json", check=False, timeout=timeout,
-                             env=environment(str(self._folder)))
+                             env=environment(str(self.folder)))
         seconds = time.monotonic() - start
         with self._log.open("a") as log:
             log.write(f"$ lanrage {' '.join(words)} --json  # {done.returncode}, {seconds:.3f} s\n")
@@ -169,7 +169,7 @@ class Node:
 
 def daemon_pids(node: Node) -> list[int]:
     """Processes whose environment names the node's folder."""
-    wanted = f"LANRAGE_DIR={node._folder}".encode()
+    wanted = f"LANRAGE_DIR={node.folder}".encode()
     found = []
     for entry in os.listdir("/proc"):
         try:

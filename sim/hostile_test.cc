@@ -18,8 +18,8 @@ struct Hostile : World {
   SimNode& cy;
   std::string invite_text;
 
-  explicit Hostile(std::uint64_t seed)
-      : World(seed), ada(add("ada", Place::kEasy)), bo(add("bo", Place::kEasy)), cy(add("cy", Place::kCone)) {
+  explicit Hostile(std::uint64_t world_seed)
+      : World(world_seed), ada(add("ada", Place::kEasy)), bo(add("bo", Place::kEasy)), cy(add("cy", Place::kCone)) {
     const auto made = host(ada);
     EXPECT_TRUE(made);
     invite_text = made->text;
@@ -162,12 +162,15 @@ TEST(HostileServer, DroppingRepeatingAndMixingEventsOnlyDelays) {
     h.server.tamper = nullptr;
     h.restart_server();
     h.run(90s);
-    if (di.status().state == node::NodeState::kIdle) EXPECT_TRUE(h.join(di, h.invite_text));
+    if (di.status().state == node::NodeState::kIdle) {
+      EXPECT_TRUE(h.join(di, h.invite_text));
+    }
     h.run(5s);
     for (auto& a : h.nodes) {
       EXPECT_EQ(a->status().peers.size(), 3u) << a->name() << " seed " << seed;
       for (auto& b : h.nodes) {
-        if (a != b) EXPECT_TRUE(h.reaches(*a, *b)) << a->name() << " to " << b->name() << " seed " << seed;
+        if (a == b) continue;
+        EXPECT_TRUE(h.reaches(*a, *b)) << a->name() << " to " << b->name() << " seed " << seed;
       }
     }
   }

@@ -79,9 +79,9 @@ TEST_P(Pair, ConnectsAsItsNetworksAllow) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Networks, Pair, testing::Combine(testing::ValuesIn(kPlaces), testing::ValuesIn(kPlaces)),
-                         [](const auto& info) {
-                           std::string name = std::string(place_name(std::get<0>(info.param))) + "_" +
-                                              place_name(std::get<1>(info.param));
+                         [](const auto& pair) {
+                           std::string name = std::string(place_name(std::get<0>(pair.param))) + "_" +
+                                              place_name(std::get<1>(pair.param));
                            std::replace(name.begin(), name.end(), '-', '_');
                            return name;
                          });

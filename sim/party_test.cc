@@ -19,7 +19,7 @@ bool is_direct(const SimNode& a, const SimNode& b) {
 struct Party : World {
   std::string invite_text;
 
-  explicit Party(std::uint64_t seed, int others = 1) : World(seed) {
+  explicit Party(std::uint64_t world_seed, int others = 1) : World(world_seed) {
     const auto made = host(add("ada", Place::kEasy));
     EXPECT_TRUE(made);
     if (made) invite_text = made->text;

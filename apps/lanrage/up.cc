@@ -3,6 +3,7 @@
 
 #include <cstdio>
 #include <memory>
+#include <thread>
 
 #include "cli.h"
 #include "daemon/node_daemon.h"
@@ -12,6 +13,8 @@ namespace lanrage::cli {
 namespace {
 
 using wire::Json;
+
+constexpr int kGoneTries = 100;  // five seconds
 
 Result<void> up(Cli& cli, bool foreground) {
   if (foreground) {
@@ -33,7 +36,11 @@ Result<void> up(Cli& cli, bool foreground) {
 }
 
 Result<void> down(Cli& cli) {
-  LR_TRY(call_node("POST", "/api/down", Json::object(), std::chrono::seconds(10)));
+  LR_TRY(call_node("GET", "/api/status"));
+  // A node that goes may be gone before its answer is out.
+  const auto asked = call_node("POST", "/api/down", Json::object(), std::chrono::seconds(10));
+  if (!asked && asked.error().code != Code::kUnavailable) return asked.error();
+  for (int i = 0; i < kGoneTries && node_runs(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(50));
   if (cli.json) {
     print_json(Json::object({{"state", "down"}}));
   } else {

@@ -32,6 +32,9 @@ struct Capabilities {
 constexpr unsigned kKept[] = {CAP_NET_ADMIN, CAP_NET_RAW, CAP_NET_BIND_SERVICE};
 
 // One line each way over the pipe: "ready", or code, message and hint separated by what no message holds.
+constexpr int kLockTries = 20;
+constexpr unsigned kLockRetryMicroseconds = 50'000;
+
 constexpr char kSeparator = '\x1f';
 
 std::string read_all(int fd) {
@@ -97,7 +100,13 @@ Result<FolderLock> FolderLock::take(const std::string& folder) {
   const std::string path = folder + "/lock";
   const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   if (fd < 0) return os_error(format("cannot open {}", path), errno);
-  if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
+  // One that was just killed holds it until the kernel has taken it apart.
+  int locked = ::flock(fd, LOCK_EX | LOCK_NB);
+  for (int i = 0; locked != 0 && i < kLockTries; ++i) {
+    ::usleep(kLockRetryMicroseconds);
+    locked = ::flock(fd, LOCK_EX | LOCK_NB);
+  }
+  if (locked != 0) {
     char holder[32] = {};
     const ssize_t count = ::pread(fd, holder, sizeof holder - 1, 0);
     ::close(fd);

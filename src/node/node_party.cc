@@ -236,6 +236,7 @@ void Node::leave(Now now, Done<void> done) {
   };
   const wire::PartyId id = wire_id(roster_->party());
   const Bytes farewell = roster_->make_farewell();
+  event(SaveParty{});  // killed from here on, this machine still knows that it left
   if (link_state_ == LinkState::kConnected) {
     ask(wire::PutRecord{id, farewell}, finish);
   } else {
@@ -246,6 +247,10 @@ void Node::leave(Now now, Done<void> done) {
 
 Result<void> Node::restore(Now now, ByteView saved_party) {
   LR_ASSIGN(party::Roster roster, party::Roster::parse(saved_party, identity_));
+  if (roster.self().left) {
+    event(SaveParty{});  // there is none any more
+    return {};
+  }
   const party::ServerInfo server = roster.server();
   enter(now, std::move(roster));
   set_server(now, server);

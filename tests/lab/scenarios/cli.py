@@ -34,7 +34,7 @@ def check(answer: Answer, code: int, *words: str) -> None:
 
 def plain(node: Node, *command: str, stdin: str | None = None) -> tuple[int, str, str]:
     """A command as a person types it: exit code, standard output, standard error."""
-    done = execute([*node.host.enter_command(), *command], check=False, env=environment(str(node._folder)),
+    done = execute([*node.host.enter_command(), *command], check=False, env=environment(str(node.folder)),
                    stdin=stdin, timeout=20)
     return done.returncode, done.stdout, done.stderr
 
@@ -104,7 +104,7 @@ def cli_party(lab: Lab) -> None:
         for pid in daemon_pids(node):
             words = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
             expect("lanrage://" not in words, f"the invite stands in {words!r}")
-        log = (node._folder / "lanrage.log").read_text()
+        log = (node.folder / "lanrage.log").read_text()
         for secret in (invite, other, invite.partition("://")[2]):
             expect(secret not in log, f"{node.name}'s log holds an invite")
     bob.command("down")
@@ -135,7 +135,7 @@ def cli_invites(lab: Lab) -> None:
     expect_equal(bob.status()["state"], "idle", "bob after refused invites")
     # Another server at the same address: its key is not the one that the invite pins.
     server.process.stop()
-    for entry in server._folder.iterdir():
+    for entry in server.folder.iterdir():
         shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
     server.start()
     check(bob.ask("join", invite), REFUSED, "key")
@@ -149,10 +149,10 @@ def cli_invites(lab: Lab) -> None:
 def cli_machine(lab: Lab) -> None:
     """No root, no TUN, a full disk, a server's port in use: a line that says what to do, and nothing is left."""
     node = lone_node(lab)
-    folder = node._folder / "nobody"
+    folder = node.folder / "nobody"
     folder.mkdir()
     os.chown(folder, NOBODY, NOBODY)
-    os.chmod(node._folder, 0o711)
+    os.chmod(node.folder, 0o711)
     binary = pathlib.Path("/tmp") / f"lanrage-lab-{os.getpid()}" / "lanrage"  # where nobody may read it
     shutil.copy(lab.binary, binary)
     for path in (binary.parent, lab.state, *lab.state.parents):
@@ -167,7 +167,7 @@ def cli_machine(lab: Lab) -> None:
                          f"mount --bind /dev/null /dev/net/tun && exec {lab.binary} up")
     expect(code in (FAILED, REFUSED) and "tun" in err.lower() and err.count("\n") == 1, f"no TUN: {code} {err}")
 
-    small = node._folder / "small"
+    small = node.folder / "small"
     small.mkdir()
     code, _, err = plain(node, "unshare", "-m", "sh", "-c",
                          f"mount -t tmpfs -o size=8k none {small} && dd if=/dev/zero of={small}/fill 2>/dev/null; "

@@ -24,6 +24,7 @@ const Setting kSettings[] = {
     {"api", &Settings::api, "ADDRESS:PORT of the local page; empty: 127.0.0.1:8666 or the next free port"},
     {"server", &Settings::server, "link of the server to use; empty: host embeds one"},
     {"name", &Settings::name, "your name in parties; empty: this machine's name"},
+    {"port_mapping", &Settings::port_mapping, "ask the router (UPnP) for ports, so that friends elsewhere get through"},
     {"strict", &Settings::strict, "let other members reach only what `lanrage allow` opened"},
     {"offload", &Settings::offload, "segmentation offloads; switch off to rule them out when something is odd"},
     {"log_level", &Settings::log_level, "trace, debug, info, warn, error or off; also per logger: info,paths=debug"},

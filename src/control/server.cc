@@ -285,10 +285,9 @@ class WholeServer final : public Server {
       opened = open_ports();
     LR_TRY(std::move(opened));
     info_.key = tls_.spki_hash();
-    info_.addresses = options_.public_addresses;
-    if (info_.addresses.empty()) info_.addresses = own_addresses(listening_);
-    if (info_.addresses.size() > party::kServerAddressesMax) info_.addresses.resize(party::kServerAddressesMax);
-    announce();
+    own_ = options_.public_addresses;
+    if (own_.empty()) own_ = own_addresses(listening_);
+    set_mapped({}, {});
     LR_TRY(config::write_file(link_path(), link() + "\n"));
     linked_ = true;
     loop_->run([this] { tick(); });
@@ -297,6 +296,13 @@ class WholeServer final : public Server {
   }
 
   const party::ServerInfo& info() const override { return info_; }
+  void set_mapped(const std::optional<Endpoint>& tcp, const std::optional<Endpoint>& udp) override {
+    info_.addresses = own_;
+    const std::size_t room = party::kServerAddressesMax - (tcp ? 1 : 0);
+    if (info_.addresses.size() > room) info_.addresses.resize(room);
+    if (tcp) info_.addresses.push_back(party::ServerAddress::of(*tcp));
+    announce(udp);
+  }
   std::string link() const override { return party::ServerLink{info_.addresses.front(), info_.key}.text(); }
   const std::vector<Endpoint>& listening() const override { return listening_; }
   Stats stats() const override {
@@ -351,13 +357,14 @@ class WholeServer final : public Server {
   }
 
   // Tells the service where STUN and the relay are: at those public addresses that are no names.
-  void announce() {
+  void announce(const std::optional<Endpoint>& mapped) {
     std::vector<Endpoint> reachable;
-    for (const party::ServerAddress& address : info_.addresses)
+    for (const party::ServerAddress& address : own_)
       if (const auto ip = address.ip()) reachable.push_back({*ip, udp_->port()});
     if (reachable.empty())
       for (const party::ServerAddress& address : own_addresses(listening_))
         reachable.push_back({*address.ip(), udp_->port()});
+    if (mapped) reachable.push_back(*mapped);
     std::vector<wire::RelayInfo> relays;
     if (options_.relay) relays.push_back({identity_.public_key(), options_.region, reachable});
     std::vector<Endpoint> stun = reachable;
@@ -387,6 +394,7 @@ class WholeServer final : public Server {
   std::unique_ptr<UdpService> udp_;
   std::unique_ptr<net::HttpServer> http_;
   std::vector<Endpoint> listening_;
+  std::vector<party::ServerAddress> own_;
   party::ServerInfo info_;
   bool linked_ = false;
 };

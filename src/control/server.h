@@ -6,6 +6,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -39,7 +40,10 @@ class Server {
   virtual ~Server() = default;
 
   virtual const party::ServerInfo& info() const = 0;  // key and public addresses
-  virtual std::string link() const = 0;               // https://HOST:PORT#KEY by the first public address
+  // Further public addresses, of ports that a router leads here: they come last in info() and in the relay directory,
+  // and replace those of the call before. On the thread that calls info().
+  virtual void set_mapped(const std::optional<Endpoint>& tcp, const std::optional<Endpoint>& udp) = 0;
+  virtual std::string link() const = 0;  // https://HOST:PORT#KEY by the first public address
   virtual const std::vector<Endpoint>& listening() const = 0;
 
   struct Stats {

@@ -114,6 +114,7 @@ NodeDaemon::NodeDaemon(const config::Settings& settings, const config::Folders& 
 NodeDaemon::~NodeDaemon() {
   const Timed timed(log_, op::kNodeStop);
   api_.reset();
+  port_map_.reset();
   plane_.reset();
   client_.reset();
   server_.reset();
@@ -320,8 +321,10 @@ void NodeDaemon::post(std::function<void()> task) { tasks_->push(std::move(task)
 void NodeDaemon::run(int stop_fd) {
   if (!poller_.add(stop_fd, kStop)) return;
   while (!stopping_) {
-    const std::span<const net::Ready> ready = poller_.wait(now_.time, node_->next_timeout().value_or(kNever));
+    const std::span<const net::Ready> ready =
+        poller_.wait(now_.time, std::min(node_->next_timeout().value_or(kNever), hosting_until_));
     now_ = net::now();
+    if (hosting_until_ <= now_.time) answer_hosting();
     for (const net::Ready& one : ready) handle_ready(one);
     drain_queues();
     if (const auto due = node_->next_timeout(); due && *due <= now_.time) node_->handle_timeout(now_);
@@ -415,6 +418,7 @@ void NodeDaemon::handle_event(const node::NodeEvent& event) {
     save_floor();
   } else if (std::holds_alternative<node::ServerChanged>(event)) {
     connect_control();
+    update_ports();
   } else if (std::holds_alternative<node::AdapterChanged>(event)) {
     configure_adapter();
   } else if (std::holds_alternative<node::ForwardingChanged>(event)) {
@@ -457,6 +461,7 @@ void NodeDaemon::read_interfaces() {
     for (const IpPrefix& address : interface.addresses) addresses.push_back({address, ours});
   }
   node_->handle_interfaces(now_, addresses, sockets_->port());
+  update_ports();
 }
 
 // The party's network by the adapter, wherever else it may lead; and broadcasts and groups of programs that chose no
@@ -548,16 +553,6 @@ void NodeDaemon::connect_control() {
       std::make_unique<crypto::SystemRng>(), log_);
 }
 
-Result<party::ServerInfo> NodeDaemon::hosting_server(const std::string& link) {
-  const std::string& chosen = link.empty() ? settings_.server : link;
-  if (!chosen.empty()) {
-    LR_ASSIGN(const party::ServerLink parsed, party::ServerLink::parse(chosen));
-    return parsed.info();
-  }
-  if (!server_) LR_TRY(start_server());
-  return server_->info();
-}
-
 Result<void> NodeDaemon::start_server() {
   control::ServerOptions options;
   options.folder = folders_.state + "/server";
@@ -578,21 +573,6 @@ Result<void> NodeDaemon::start_server() {
     if (last.code != Code::kConflict) break;
   }
   return last;
-}
-
-std::string NodeDaemon::reach() const {
-  if (!server_) return "";
-  bool lan = false;
-  bool open = false;
-  for (const party::ServerAddress& address : server_->info().addresses) {
-    const auto ip = address.ip();
-    if (!ip) continue;
-    (ip->is_private() || ip->is_link_local() ? lan : open) = true;
-  }
-  if (open)
-    return "Friends can join from this LAN and, unless a firewall forbids it, over this machine's public address.";
-  if (lan) return "Friends on this LAN can join. For others, give host the link of a `lanrage server` with --server.";
-  return "Nobody can reach this machine yet: it has no network address.";
 }
 
 std::string NodeDaemon::player_name(const std::string& asked) const {

@@ -25,6 +25,7 @@
 #include "host/lan_inject.h"
 #include "net/netlink.h"
 #include "net/poller.h"
+#include "net/port_map.h"
 #include "node/node.h"
 #include "tun/adapter.h"
 
@@ -50,8 +51,9 @@ class NodeDaemon {
   Now now() const { return now_; }
   wire::Json status() const;
   std::string player_name(const std::string& asked) const;
-  // The server to host with: the given link, else the configured one, else one of our own, started now.
-  Result<party::ServerInfo> hosting_server(const std::string& link);
+  // The server to host with: the given link, else the configured one, else one of our own, started now; then `done` is
+  // called once the router opened a port for it, or refused, at most two seconds later.
+  void hosting_server(const std::string& link, std::function<void(Result<party::ServerInfo>)> done);
   // How friends reach a server of our own; empty when we use another's.
   std::string reach() const;
   Result<void> save_rules();
@@ -95,6 +97,12 @@ class NodeDaemon {
   void save_party();
   void save_floor();
   std::string describe_wireguard() const;
+  // node_ports.cc
+  net::PortMap::Wanted ports_to_map();
+  void update_ports();
+  void ports_mapped(const net::PortMap::Outcome& outcome);
+  void use_mapping();
+  void answer_hosting();
 
   const config::Settings settings_;
   const config::Folders folders_;
@@ -116,6 +124,11 @@ class NodeDaemon {
   std::unique_ptr<control::Client> client_;
   std::unique_ptr<dataplane::UapiServer> uapi_;
   std::unique_ptr<dataplane::DataPlane> plane_;
+  std::unique_ptr<net::PortMap> port_map_;
+  net::PortMap::Outcome mapping_;  // for what is wanted now
+  bool mapping_known_ = true;      // the router's answer is in it, or nothing is wanted of one
+  std::vector<std::function<void(Result<party::ServerInfo>)>> hosting_;  // wait for that answer
+  Time hosting_until_ = kNever;
   std::unique_ptr<api::Api> api_;
   node::AdapterConfig configured_;
   std::vector<dataplane::ClearPacket> staged_;

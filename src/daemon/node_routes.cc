@@ -101,6 +101,20 @@ node::Node::Done<void> done(NodeDaemon& daemon, Respond respond) {
   };
 }
 
+Json hosted(NodeDaemon& daemon, const node::InviteAnswer& invite) {
+  const Json status = daemon.status();
+  Json party = Json::object();
+  if (const Json* whole = status.find("party")) {
+    party = Json::object({{"id", text_of(*whole, "id")}, {"name", text_of(*whole, "name")}});
+  }
+  const std::string reach = daemon.reach();
+  return Json::object({{"invite", invite.text},
+                       {"party", party},
+                       {"self", status.find("self") == nullptr ? Json() : *status.find("self")},
+                       {"dashboard", daemon.page_link()},
+                       {"reach", reach.empty() ? Json() : Json(reach)}});
+}
+
 void host(NodeDaemon& daemon, const Request& request, const Respond& respond) {
   const std::string name = daemon.player_name(text_of(request.body, "as"));
   std::string party = text_of(request.body, "name");
@@ -110,21 +124,13 @@ void host(NodeDaemon& daemon, const Request& request, const Respond& respond) {
     return respond(Error{Code::kConflict, "this machine is in a party already",
                          "`lanrage invite` makes an invite; `lanrage leave` leaves"});
   }
-  auto server = daemon.hosting_server(text_of(request.body, "server"));
-  if (!server) return respond(std::move(server).error());
-  daemon.node().host(daemon.now(), {party, name, *server}, [&daemon, respond](Result<node::InviteAnswer> invite) {
-    if (!invite) return respond(std::move(invite).error());
-    const Json status = daemon.status();
-    Json party_json = Json::object();
-    if (const Json* whole = status.find("party")) {
-      party_json = Json::object({{"id", text_of(*whole, "id")}, {"name", text_of(*whole, "name")}});
-    }
-    const std::string reach = daemon.reach();
-    respond(Json::object({{"invite", invite->text},
-                          {"party", party_json},
-                          {"self", status.find("self") == nullptr ? Json() : *status.find("self")},
-                          {"dashboard", daemon.page_link()},
-                          {"reach", reach.empty() ? Json() : Json(reach)}}));
+  const std::string link = text_of(request.body, "server");
+  daemon.hosting_server(link, [&daemon, party, name, respond](Result<party::ServerInfo> server) {
+    if (!server) return respond(std::move(server).error());
+    daemon.node().host(daemon.now(), {party, name, *server}, [&daemon, respond](Result<node::InviteAnswer> invite) {
+      if (!invite) return respond(std::move(invite).error());
+      respond(hosted(daemon, *invite));
+    });
   });
 }
 

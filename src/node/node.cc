@@ -208,6 +208,13 @@ void Node::handle_interfaces(Now now, const std::vector<paths::InterfaceAddress>
   pump(now);
 }
 
+void Node::handle_mapped(Now now, std::vector<Endpoint> mapped) {
+  if (mapped == mapped_) return;
+  mapped_ = std::move(mapped);
+  refresh_candidates(now);
+  pump(now);
+}
+
 void Node::handle_timeout(Now now) {
   if (now.time >= counters_due_) handle_counters(now);
   tunnel_.handle_timeout(now);

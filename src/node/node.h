@@ -155,6 +155,10 @@ class Node {
   void handle_waiting(Now now, const crypto::PublicKey& peer, ByteView packet);
   void handle_counters(Now now);  // the data threads' counters moved: at least every second while data flows
   void handle_interfaces(Now now, const std::vector<paths::InterfaceAddress>& addresses, std::uint16_t port);
+  // Where routers lead our UDP port, from now on.
+  void handle_mapped(Now now, std::vector<Endpoint> mapped);
+  // The party's server has these addresses from now on; ignored for another server than the party's.
+  void handle_server_addresses(const party::ServerInfo& server);
   void handle_link(Now now, LinkState state, const std::optional<Error>& problem);
   void handle_response(Now now, std::uint64_t id, Result<wire::Response> response);
   void handle_event(Now now, const wire::Event& event);
@@ -303,6 +307,7 @@ class Node {
   std::vector<Endpoint> stun_endpoints_;
   std::optional<Time> discovering_since_;  // address discovery is under way, to be timed
   std::optional<Time> registering_since_;  // likewise with relays
+  std::vector<Endpoint> mapped_;
   std::vector<paths::Candidate> candidates_;
   std::uint32_t generation_ = 0;
   std::map<std::uint16_t, Ping> pings_;

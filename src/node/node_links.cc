@@ -85,6 +85,7 @@ void Node::refresh_candidates(Now now) {
   sources.interfaces = interfaces_;
   if (roster_) sources.party_prefixes = {roster_->genesis().prefix, IpPrefix{roster_->self().ipv6(), 64}};
   sources.server_reflexive = stun_.report().public_endpoints;
+  sources.mapped = mapped_;
   sources.port = port_;
   sources.allow_loopback = options_.allow_loopback;
   std::vector<paths::Candidate> fresh = paths::gather_candidates(sources);

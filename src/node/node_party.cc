@@ -66,6 +66,13 @@ void Node::fail_questions(Now now, const Error& error) {
   for (auto& [id, answered] : std::exchange(questions_, {})) answered(now, error);
 }
 
+void Node::handle_server_addresses(const party::ServerInfo& server) {
+  if (!roster_ || roster_->server().key != server.key || roster_->server() == server) return;
+  roster_->set_server(server);
+  server_ = server;  // the link that leads there stays
+  event(SaveParty{});
+}
+
 void Node::ask(wire::Request request, Answered answered) {
   if (questions_.size() >= kQuestionsMax) {
     // Called from inside an operation: its own callback gets the answer, as for any failure.

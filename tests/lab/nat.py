@@ -12,11 +12,13 @@ udpblock  as easy, TCP and ICMP only                              no
 tcp443    as easy, TCP to port 443 only                           no
 fw        no NAT; IPv6 only             stateful                  yes
 dual      IPv4 as easy                  IPv6 stateful             yes
+upnp      as easy; opens ports on request (miniupnpd)             no
 cgn-easy, cgn-sym   easy at home, behind a carrier's easy or sym  no
+cgn-upnp            upnp at home, behind a carrier's easy         no
 """
 from __future__ import annotations
 
-KINDS = ("public", "easy", "cone", "sym", "cgn-easy", "cgn-sym", "udpblock", "tcp443", "fw", "dual")
+KINDS = ("public", "easy", "cone", "sym", "cgn-easy", "cgn-sym", "udpblock", "tcp443", "fw", "dual", "upnp", "cgn-upnp")
 
 _FILTER = """
 table inet filter {{
@@ -76,14 +78,52 @@ table ip nat {{
 }}
 """
 
+# miniupnpd fills in the chains that are empty here.
+_UPNP = """
+table inet upnp {
+  chain opened_forward { }
+  chain opened_prerouting { }
+  chain opened_postrouting { }
+  chain forward {
+    type filter hook forward priority filter + 1;
+    jump opened_forward
+  }
+  chain prerouting {
+    type nat hook prerouting priority dstnat;
+    jump opened_prerouting
+  }
+  chain postrouting {
+    type nat hook postrouting priority srcnat - 1;
+    jump opened_postrouting
+  }
+}
+"""
+
+UPNP_SETTINGS = """
+ext_ifname=wan
+listening_ip=lan
+port=5000
+enable_upnp=yes
+enable_natpmp=no
+secure_mode=yes
+uuid=0d4b1a52-6b0c-4d0e-9c53-6a1f3c1e6a01
+upnp_table_name=upnp
+upnp_nat_table_name=upnp
+upnp_forward_chain=opened_forward
+upnp_nat_chain=opened_prerouting
+upnp_nat_postrouting_chain=opened_postrouting
+allow 1024-65535 0.0.0.0/0 1024-65535
+deny 0-65535 0.0.0.0/0 0-65535
+"""
+
 
 def home_kind(kind: str) -> str:
     """What stands at home for a kind with a carrier behind it."""
-    return "easy" if kind.startswith("cgn-") else kind
+    return {"cgn-easy": "easy", "cgn-sym": "easy", "cgn-upnp": "upnp"}.get(kind, kind)
 
 
 def carrier_kind(kind: str) -> str | None:
-    return kind.removeprefix("cgn-") if kind.startswith("cgn-") else None
+    return {"cgn-easy": "easy", "cgn-sym": "sym", "cgn-upnp": "easy"}.get(kind)
 
 
 def has_ipv4(kind: str) -> bool:
@@ -99,6 +139,8 @@ def rules(kind: str, wan: str | None, udp_timeout_s: int) -> str:
     text = "flush ruleset\n" + _FILTER.format(outbound=_OUTBOUND.get(kind, 'iifname "lan" accept'))
     if kind == "cone":
         return text + _CONE.format(wan=wan, timeout=udp_timeout_s)
+    if kind == "upnp":
+        text += _UPNP
     if has_ipv4(kind):
         text += _MASQUERADE.format(how="fully-random" if kind == "sym" else "")
     return text

@@ -24,7 +24,7 @@ import subprocess
 import nat
 from echo import Echo
 from link import Links, Shape
-from namespace import NETNS, LabError, Namespace, connect
+from namespace import NETNS, LabError, Namespace, connect, wait_until
 
 
 class Host(Namespace):
@@ -130,6 +130,16 @@ class Router(Namespace):
             lines += [f"addr add {ipv6}/64 dev wan", f"route add default via {gateway6}"]
         self.ip(*lines)
         self.apply_rules()
+        if self.kind == "upnp":
+            settings = self.state / f"{self.name}-miniupnpd.conf"
+            settings.write_text(nat.UPNP_SETTINGS)
+            opener = self.start("miniupnpd", "miniupnpd", "-d", "-f", str(settings), "-P", f"{settings}.pid")
+            wait_until(lambda: "HTTP listening" in opener.output(), 5, "miniupnpd listens", 0.03)
+
+    def opened_ports(self) -> list[str]:
+        """Rules of the ports that were opened on request."""
+        listed = self.run("nft", "list", "chain", "inet", "upnp", "opened_prerouting").stdout.splitlines()
+        return [line.strip() for line in listed if "dnat" in line]
 
     def apply_rules(self, kind: str | None = None) -> None:
         """Sets the rules of our kind, or becomes another kind at once."""

@@ -4,7 +4,7 @@ from scenarios import wireguard_baseline, wireguard_interop, wireguard_roaming  
 from scenarios import party_pairs, parties, lan_games  # noqa: F401
 from scenarios import games_search  # noqa: F401
 from scenarios import cli  # noqa: F401
-from scenarios import safety  # noqa: F401
+from scenarios import ports, safety  # noqa: F401
 
 # What ctest runs (test `lab`), in this order.
 DEFAULT = [

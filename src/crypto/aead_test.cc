@@ -55,6 +55,25 @@ TEST_P(Aead, AnswersThePublishedVector) {  // RFC 8439 section 2.8.2
   EXPECT_EQ(as_text(opened), kSunscreen);
 }
 
+TEST_P(Aead, OpensThePublishedVectorOfACounter) {  // RFC 8439 appendix A.5: a nonce as WireGuard makes them
+  const Bytes raw = from_hex("1c9240a5eb55d38af333888604f6b5f0473917c1402b80099dca5cbc207075c0").value();
+  const Bytes aad = from_hex("f33388860000000000004e91").value();
+  const std::string text =
+      "Internet-Drafts are draft documents valid for a maximum of six months and may be updated, replaced, or "
+      "obsoleted "
+      "by other documents at any time. It is inappropriate to use Internet-Drafts as reference material or to cite "
+      "them "
+      "other than as /\u201cwork in progress./\u201d";
+  AeadKey sealer = key(std::span(raw).first<kKeySize>());
+  Bytes sealed(text.size() + kTagSize);
+  sealer.seal(0x0807060504030201, aad, as_bytes(text), sealed);
+  EXPECT_EQ(to_hex(ByteView(sealed).first(16)), "64a0861575861af460f062c79be643bd");
+  EXPECT_EQ(to_hex(ByteView(sealed).last(kTagSize)), "eead9d67890cbb22392336fea1851f38");
+  Bytes opened(text.size());
+  ASSERT_TRUE(sealer.open(0x0807060504030201, aad, sealed, opened));
+  EXPECT_EQ(as_text(opened), text);
+}
+
 TEST_P(Aead, OpensWhatItSealsInPlaceAndApart) {
   SeededRng rng(1);
   AeadKey sealer = key(vector_key());
@@ -87,6 +106,27 @@ TEST_P(Aead, AgreesWithTheReference) {
     Bytes opened(size);
     ASSERT_TRUE(tested.open(nonce, aad, b, opened));
     ASSERT_EQ(opened, plain);
+  }
+}
+
+// Where a carry may be lost: ciphertexts whose blocks are all ones, all zeroes, or the bytes in between that make
+// Poly1305's limbs run over, at lengths on both sides of a block.
+TEST_P(Aead, AgreesWithTheReferenceWhereLimbsRunOver) {
+  SeededRng rng(3);
+  for (std::size_t size : {1, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 255, 256, 257, 511, 512, 1420}) {
+    for (unsigned block : {0x00u, 0xffu, 0x7fu, 0x80u, 0xfbu, 0xfcu, 0x03u}) {
+      const auto raw = rng.array<kKeySize>();
+      AeadKey tested = key(raw), reference(raw, AeadBackend::kOpenSsl);
+      Bytes plain(size), sealed(size + kTagSize), again(size + kTagSize), opened(size);
+      reference.seal(7, {}, plain, sealed);  // the key stream
+      for (std::size_t i = 0; i < size; ++i) plain[i] = static_cast<std::uint8_t>(sealed[i] ^ block);
+      reference.seal(7, {}, plain, sealed);
+      ASSERT_EQ(sealed[size - 1], block);
+      tested.seal(7, {}, plain, again);
+      ASSERT_EQ(again, sealed) << size << " of " << block;
+      ASSERT_TRUE(tested.open(7, {}, sealed, opened));
+      ASSERT_EQ(opened, plain);
+    }
   }
 }
 

@@ -1,8 +1,11 @@
 #include "crypto/keys.h"
 
 #include <gtest/gtest.h>
+#include <openssl/evp.h>
 
+#include <memory>
 #include <type_traits>
+#include <vector>
 
 #include "crypto/random.h"
 
@@ -58,6 +61,63 @@ TEST(X25519, RefusesPointsOfLowOrder) {
                           "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
                           "0000000000000000000000000000000000000000000000000000000000000080"})
     EXPECT_FALSE(x25519(key, point(hex))) << hex;
+}
+
+// RFC 7748 section 5: the top bit is ignored, and a coordinate from p on stands for what is left after p = 2^255 - 19.
+TEST(X25519, TakesACoordinateByItsRemainder) {
+  const auto key = private_key("a546e36bf0527c9d3b16154b82465edd62144c0ac1fc5a18506a2244ba449ac4");
+  for (std::uint8_t rest = 2; rest < 19; ++rest) {
+    std::array<std::uint8_t, kKeySize> plain{rest}, canonical_plus_p, with_top_bit{rest};
+    canonical_plus_p.fill(0xff);
+    canonical_plus_p[0] = static_cast<std::uint8_t>(0xed + rest);
+    canonical_plus_p[31] = 0x7f;
+    with_top_bit[31] = 0x80;
+    const auto expected = x25519(key, PublicKey(plain));
+    ASSERT_TRUE(expected);
+    for (const auto& other : {canonical_plus_p, with_top_bit}) {
+      const auto shared = x25519(key, PublicKey(other));
+      ASSERT_TRUE(shared);
+      EXPECT_EQ(to_hex(shared->bytes()), to_hex(expected->bytes())) << int{rest};
+    }
+  }
+}
+
+std::string openssl_x25519(const PrivateKey& mine, const PublicKey& theirs) {
+  using Key = std::unique_ptr<EVP_PKEY, decltype(&EVP_PKEY_free)>;
+  const auto &own = mine.bytes(), &other = theirs.bytes();
+  const Key a(EVP_PKEY_new_raw_private_key(EVP_PKEY_X25519, nullptr, own.data(), own.size()), EVP_PKEY_free);
+  const Key b(EVP_PKEY_new_raw_public_key(EVP_PKEY_X25519, nullptr, other.data(), other.size()), EVP_PKEY_free);
+  const std::unique_ptr<EVP_PKEY_CTX, decltype(&EVP_PKEY_CTX_free)> context(EVP_PKEY_CTX_new(a.get(), nullptr),
+                                                                            EVP_PKEY_CTX_free);
+  std::array<std::uint8_t, kKeySize> out{};
+  std::size_t size = out.size();
+  EXPECT_EQ(EVP_PKEY_derive_init(context.get()), 1);
+  EXPECT_EQ(EVP_PKEY_derive_set_peer(context.get(), b.get()), 1);
+  return EVP_PKEY_derive(context.get(), out.data(), &size) == 1 ? to_hex(out) : "refused";
+}
+
+// Coordinates with long runs of ones and zeroes, about half of them on the curve's twist, and private keys likewise:
+// equal to another implementation, or refused by both.
+TEST(X25519, AgreesWithAnotherImplementationOnSpecialPoints) {
+  std::vector<std::array<std::uint8_t, kKeySize>> numbers;
+  for (std::size_t bit = 0; bit < 256; ++bit) {
+    std::array<std::uint8_t, kKeySize> power{}, ones{}, zeroes;
+    power[bit / 8] = static_cast<std::uint8_t>(1 << (bit % 8));
+    for (std::size_t i = 0; i < bit; ++i) ones[i / 8] |= static_cast<std::uint8_t>(1 << (i % 8));
+    for (std::size_t i = 0; i < zeroes.size(); ++i) zeroes[i] = static_cast<std::uint8_t>(~ones[i]);
+    numbers.insert(numbers.end(), {power, ones, zeroes});
+  }
+  SeededRng rng(5);
+  int refused = 0;
+  for (const auto& number : numbers) {
+    for (const auto& [mine, theirs] : {std::pair(PrivateKey(rng.array<kKeySize>()), PublicKey(number)),
+                                       std::pair(PrivateKey(number), PublicKey(rng.array<kKeySize>()))}) {
+      const auto shared = x25519(mine, theirs);
+      refused += shared ? 0 : 1;
+      EXPECT_EQ(shared ? to_hex(shared->bytes()) : "refused", openssl_x25519(mine, theirs)) << to_hex(number);
+    }
+  }
+  EXPECT_GT(refused, 0);
 }
 
 TEST(PrivateKey, IsClampedWhenGeneratedAndOnUse) {

@@ -123,10 +123,13 @@ InboundVerdict Inbound::handle_frame(const Forwarding& forwarding, Time now, con
     verdict.action = Action::kNothing;
     return verdict;
   }
-  if (!wire::is_ip_packet(*whole)) return drop(verdict, InboundDrop::kMalformed);
   verdict.packet = *whole;
   verdict.reassembled = true;
-  return handle_packet(forwarding, now, peer, verdict);
+  if (wire::is_ip_packet(*whole)) return handle_packet(forwarding, now, peer, verdict);
+  const auto inside = wire::inner_type(*whole);
+  if (!inside || *inside == wire::InnerType::kFragment) return drop(verdict, InboundDrop::kMalformed);
+  verdict.action = Action::kFrame;
+  return verdict;
 }
 
 }  // namespace lanrage::node

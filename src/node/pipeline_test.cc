@@ -6,6 +6,7 @@
 #include "base/rng.h"
 #include "node/inbound.h"
 #include "node/outbound.h"
+#include "wire/lan.h"
 #include "wire/wireguard.h"
 
 namespace lanrage::node {
@@ -199,6 +200,30 @@ TEST_F(PipelineTest, KeepaliveIsCountedAndDeliversNothing) {
   EXPECT_EQ(received.last_data_received, tunnel::Activity::kNone);
   EXPECT_EQ(received.received_bytes, 32u);
   EXPECT_EQ(received.receive_index, 22u);
+}
+
+TEST_F(PipelineTest, OwnFrameLargerThanThePathIsCutAndPutTogether) {
+  a.peer().path_mtu = 1360;
+  const Bytes packet = udp(kA, IpAddress::v4(255, 255, 255, 255), 1392);
+  wire::LanEnvelope envelope;
+  envelope.packet = packet;
+  auto datagrams = seal(a, envelope.bytes());
+  ASSERT_EQ(datagrams.size(), 2u);
+  EXPECT_EQ(receive(b, datagrams[0]).action, InAction::kNothing);
+  const auto verdict = receive(b, datagrams[1]);
+  ASSERT_EQ(verdict.action, InAction::kFrame);
+  EXPECT_EQ(to_bytes(verdict.packet), envelope.bytes());
+}
+
+TEST_F(PipelineTest, FragmentInsideOfFragmentsIsRefused) {
+  a.peer().path_mtu = 200;
+  Bytes inner(220);
+  wire::Fragment::write_header(inner.data(), 0, 1, inner.size() - wire::Fragment::kHeaderBytes);
+  auto datagrams = seal(a, inner);
+  ASSERT_EQ(datagrams.size(), 2u);
+  EXPECT_EQ(receive(b, datagrams[0]).action, InAction::kNothing);
+  EXPECT_EQ(receive(b, datagrams[1]).action, InAction::kDrop);
+  EXPECT_EQ(dropped(b, InboundDrop::kMalformed), 1u);
 }
 
 TEST_F(PipelineTest, PacketLargerThanThePathIsCutAndPutTogether) {

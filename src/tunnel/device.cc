@@ -57,6 +57,7 @@ struct Device::Peer {
 
   std::optional<Session> current;   // what we send with
   std::optional<Session> previous;  // still opens what is on its way
+  std::optional<Session> older;     // likewise, until the peer is heard under `current`
   std::optional<Session> next;      // made as responder, not confirmed
   std::optional<WallTime> last_handshake;
   bool renewed_on_receive = false;  // for `current`
@@ -407,18 +408,20 @@ void Device::begin_session(Now now, Peer& peer, std::uint32_t local_index, const
   SessionReady ready{peer.key, session.send, session.receive, initiator};
 
   if (initiator) {
-    // What the other side may have begun to send with stays open, as `previous`.
-    retire(peer, peer.previous);
+    // The other side sends with one of the two youngest until it has heard us: after handshakes that crossed, not with
+    // the one that we sent with.
+    retire(peer, peer.older);
     if (peer.next) {
-      retire(peer, peer.current);
+      retire(peer, peer.previous);
+      peer.older = std::exchange(peer.current, std::nullopt);
       peer.previous = std::exchange(peer.next, std::nullopt);
     } else {
+      peer.older = std::exchange(peer.previous, std::nullopt);
       peer.previous = std::exchange(peer.current, std::nullopt);
     }
     make_current(peer, std::move(session));
   } else {
     retire(peer, peer.next);
-    retire(peer, peer.previous);
     peer.next = std::move(session);
   }
   peer.last_handshake = now.wall;
@@ -436,6 +439,7 @@ void Device::make_current(Peer& peer, Session session) {
 
 // The first packet under `next` has come: the initiator holds the keys.
 void Device::confirm(Peer& peer) {
+  retire(peer, peer.older);
   retire(peer, peer.previous);
   peer.previous = std::exchange(peer.current, std::nullopt);
   make_current(peer, *std::exchange(peer.next, std::nullopt));
@@ -451,6 +455,7 @@ void Device::retire(Peer& peer, std::optional<Session>& session) {
 }
 
 void Device::retire_sessions(Peer& peer) {
+  retire(peer, peer.older);
   retire(peer, peer.previous);
   retire(peer, peer.current);
   retire(peer, peer.next);
@@ -465,6 +470,7 @@ void Device::handle_activity(Now now, const crypto::PublicKey& key, const Activi
   Peer& peer = *found;
   const Activity before = std::exchange(peer.seen, activity);
   if (peer.next && activity.receive_index == peer.next->local_index) confirm(peer);
+  if (peer.current && activity.receive_index == peer.current->local_index) retire(peer, peer.older);
 
   const bool sent = activity.last_sent > before.last_sent || activity.send_counter > before.send_counter;
   const bool received = activity.last_received > before.last_received;
@@ -637,7 +643,7 @@ bool Device::is_consistent() const {
     const Peer& peer = *entry.second;
     if (peer.in_flight && !holds(peer, peer.in_flight->local_index, true)) return false;
     if (peer.in_flight && !peer.series_began) return false;
-    for (const auto* session : {&peer.current, &peer.previous, &peer.next})
+    for (const auto* session : {&peer.current, &peer.previous, &peer.older, &peer.next})
       if (*session && !holds(peer, (*session)->local_index, false)) return false;
     if (peer.deadline != kNever) {
       ++timed;

@@ -97,6 +97,32 @@ TEST(Device, MeetsInTheMiddleWhenBothBegin) {
   EXPECT_EQ(pair.a.received.size(), 21u);
 }
 
+// Each side may then send under a session of its own.
+TEST(Device, LosesNothingWhileASessionIsRenewedAfterHandshakesCrossed) {
+  for (const bool a_renews : {true, false}) {
+    Pair pair;
+    pair.introduce();
+    pair.a.device.start_handshake(pair.now(pair.a), pair.a.peer);
+    pair.z.device.start_handshake(pair.now(pair.z), pair.z.peer);
+    pair.run_for(1s);
+    ASSERT_TRUE(pair.connected());
+    Node& renewing = a_renews ? pair.a : pair.z;
+    renewing.device.start_handshake(pair.now(renewing), renewing.peer);
+    constexpr std::size_t kPackets = 100;
+    for (std::size_t i = 0; i < kPackets; ++i) {
+      pair.send(pair.a, "from a");
+      pair.send(pair.z, "from z");
+      pair.run_for(1ms);
+    }
+    pair.run_for(1s);
+    EXPECT_EQ(pair.z.received.size(), kPackets);
+    EXPECT_EQ(pair.a.received.size(), kPackets);
+    EXPECT_EQ(pair.a.device.stats().sessions, 3u);
+    EXPECT_LE(pair.a.receive.size(), 2u);
+    EXPECT_LE(pair.z.receive.size(), 2u);
+  }
+}
+
 TEST(Device, ConnectsThroughLoss) {
   for (std::uint64_t seed = 1; seed <= 20; ++seed) {
     SeededRng rng(seed);

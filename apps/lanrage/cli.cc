@@ -64,9 +64,13 @@ Result<LoadedConfig> load_config(const Cli& cli, const config::Folders& folders)
   return LoadedConfig{std::move(config), net::now().time - begun};
 }
 
-Result<wire::Json> call_node(std::string method, std::string path, const wire::Json& body, Duration timeout) {
+namespace {
+
+// One request to who serves `socket`; `nobody` when nobody does.
+Result<wire::Json> call(const std::string& socket, Error nobody, std::string method, std::string path,
+                        const wire::Json& body, Duration timeout) {
   static Logger log = silent_logger();
-  auto client = net::HttpClient::create(net::UnixTarget{folders().socket()}, {}, log);
+  auto client = net::HttpClient::create(net::UnixTarget{socket}, {}, log);
   net::HttpRequest request;
   request.method = std::move(method);
   request.target = std::move(path);
@@ -74,10 +78,7 @@ Result<wire::Json> call_node(std::string method, std::string path, const wire::J
   request.headers = {{"Content-Type", "application/json"}};
   auto answer = client->call(std::move(request), timeout);
   if (!answer) {
-    if (answer.error().code == Code::kUnavailable) {
-      return Error{Code::kUnavailable, "no node is running",
-                   "start one with `lanrage up`, or `lanrage host` or `lanrage join`"};
-    }
+    if (answer.error().code == Code::kUnavailable) return nobody;
     return std::move(answer).error();
   }
   LR_ASSIGN(wire::Json value, wire::Json::parse(answer->body));
@@ -88,10 +89,27 @@ Result<wire::Json> call_node(std::string method, std::string path, const wire::J
   for (int i = 0; i <= static_cast<int>(Code::kIo); ++i) {
     if (code == code_name(static_cast<Code>(i))) failure.code = static_cast<Code>(i);
   }
-  if (failure.code == Code::kUnavailable) failure.code = Code::kFailed;  // kUnavailable is our word for "no node runs"
-  // "Unavailable" is this machine's node for the exit code; a server that the node cannot reach is a plain failure.
+  // For the exit code kUnavailable is this machine's node; a server that the node cannot reach is a plain failure.
   if (failure.code == Code::kUnavailable) failure.code = Code::kFailed;
   return failure;
+}
+
+}  // namespace
+
+Result<wire::Json> call_node(std::string method, std::string path, const wire::Json& body, Duration timeout) {
+  return call(
+      folders().socket(),
+      {Code::kUnavailable, "no node is running", "start one with `lanrage up`, or `lanrage host` or `lanrage join`"},
+      std::move(method), std::move(path), body, timeout);
+}
+
+Result<wire::Json> call_server(std::string method, std::string path) {
+  const config::Folders where = folders();
+  return call(where.server_socket(),
+              {Code::kUnavailable, format("no server is running in {}", where.state),
+               "start one with `lanrage server`, or set LANRAGE_DIR to its folder (the service's is "
+               "/var/lib/lanrage-server)"},
+              std::move(method), std::move(path), wire::Json::object(), std::chrono::seconds(10));
 }
 
 bool node_runs() { return call_node("GET", "/api/status").has_value(); }

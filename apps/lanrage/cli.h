@@ -48,6 +48,8 @@ config::Folders folders();
 // One request to the node of this folder. kUnavailable with a hint when none runs.
 Result<wire::Json> call_node(std::string method, std::string path, const wire::Json& body = wire::Json::object(),
                              Duration timeout = std::chrono::seconds(10));
+// The same to the server of this folder, a node's own one included.
+Result<wire::Json> call_server(std::string method, std::string path);
 bool node_runs();
 // Starts one in the background unless it runs.
 Result<void> ensure_node(const Cli& cli);
@@ -68,7 +70,7 @@ const wire::Json::Array& items_of(const wire::Json& object, std::string_view key
 const wire::Json& member_of(const wire::Json& object, std::string_view key);
 
 void add_up(CLI::App& app, Cli& cli);                 // up, down
-void add_server(CLI::App& app, Cli& cli);             // server
+void add_server(CLI::App& app, Cli& cli);             // server, server status
 void add_party(CLI::App& app, Cli& cli);              // host, join, leave, invite, revoke, kick, rekey, handover
 void add_status(CLI::App& app, Cli& cli);             // status, peers, ping, netcheck
 void add_rules(CLI::App& app, Cli& cli);              // allow, deny

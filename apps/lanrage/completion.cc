@@ -15,8 +15,10 @@ std::vector<const CLI::App*> commands_of(const CLI::App& app) {
   return app.get_subcommands([](const CLI::App*) { return true; });
 }
 
-std::string flags_of(const CLI::App& command) {
+// What may follow it: its own subcommands and its flags.
+std::string words_of(const CLI::App& command) {
   std::string out;
+  for (const CLI::App* sub : commands_of(command)) out += (out.empty() ? "" : " ") + sub->get_name();
   for (const CLI::Option* option : command.get_options()) {
     for (const std::string& name : option->get_lnames()) out += (out.empty() ? "--" : " --") + name;
   }
@@ -37,7 +39,7 @@ void print_bash(const CLI::App& app) {
   for (const CLI::App* command : commands_of(app)) {
     names += command->get_name() + " ";
     std::printf("      %s) COMPREPLY=($(compgen -W %s -- \"$word\")) ;;\n", command->get_name().c_str(),
-                in_quotes(flags_of(*command)).c_str());
+                in_quotes(words_of(*command)).c_str());
   }
   std::printf("    esac\n  else\n    COMPREPLY=($(compgen -W %s -- \"$word\"))\n  fi\n}\n", in_quotes(names).c_str());
   std::printf("complete -F _lanrage lanrage\n");
@@ -51,7 +53,7 @@ void print_zsh(const CLI::App& app) {
   std::printf("  )\n  if (( CURRENT == 2 )); then\n    _describe command commands\n    return\n  fi\n");
   std::printf("  case $words[2] in\n");
   for (const CLI::App* command : commands_of(app))
-    std::printf("    %s) compadd -- %s ;;\n", command->get_name().c_str(), flags_of(*command).c_str());
+    std::printf("    %s) compadd -- %s ;;\n", command->get_name().c_str(), words_of(*command).c_str());
   std::printf(
       "  esac\n}\nif [[ $funcstack[1] == _lanrage ]]; then _lanrage \"$@\"; else compdef _lanrage lanrage; fi\n");
 }
@@ -61,6 +63,9 @@ void print_fish(const CLI::App& app) {
     const char* name = command->get_name().c_str();
     std::printf("complete -c lanrage -n __fish_use_subcommand -f -a %s -d %s\n", name,
                 in_quotes(command->get_description()).c_str());
+    for (const CLI::App* sub : commands_of(*command))
+      std::printf("complete -c lanrage -n '__fish_seen_subcommand_from %s' -f -a %s -d %s\n", name,
+                  sub->get_name().c_str(), in_quotes(sub->get_description()).c_str());
     for (const CLI::Option* option : command->get_options()) {
       for (const std::string& flag : option->get_lnames())
         std::printf("complete -c lanrage -n '__fish_seen_subcommand_from %s' -l %s\n", name, flag.c_str());

@@ -1,4 +1,4 @@
-// server: the control server, address discovery and relay, for friends behind different routers.
+// server, server status: the control server, address discovery and relay, for friends behind different routers.
 #include <CLI/CLI.hpp>
 
 #include <cstdio>
@@ -43,7 +43,7 @@ Result<void> serve(Cli& cli, const std::vector<std::string>& listen, const std::
   options.folder = where.state;
   LR_ASSIGN(const LoadedConfig loaded, load_config(cli, where));
   LR_ASSIGN(const LogOptions log, loaded.config.settings().log_options());
-  return daemon::run_server(options, log, [&cli](const daemon::ServerReady& ready) {
+  return daemon::run_server(options, where.server_socket(), log, [&cli](const daemon::ServerReady& ready) {
     if (cli.json) {
       print_json(Json::object({{"link", ready.link}, {"addresses", Json::list(ready.listening, [](const Endpoint& e) {
                                                         return Json(e.text());
@@ -53,6 +53,47 @@ Result<void> serve(Cli& cli, const std::vector<std::string>& listen, const std::
     std::printf("The server is ready. Host with:\n\n  lanrage host --server '%s'\n\n", ready.link.c_str());
     std::fflush(stdout);
   });
+}
+
+// "1536" -> "1.5 kB".
+std::string bytes_text(double bytes) {
+  const char* unit = "B";
+  for (const char* larger : {"kB", "MB", "GB", "TB"}) {
+    if (bytes < 1000) break;
+    bytes /= 1000;
+    unit = larger;
+  }
+  return format("{:.{}f} {}", bytes, bytes < 10 && *unit != 'B' ? 1 : 0, unit);
+}
+
+Result<void> show_status(Cli& cli) {
+  LR_ASSIGN(const Json status, call_server("GET", "/api/server"));
+  if (cli.json) {
+    print_json(status);
+    return {};
+  }
+  const auto number = [](const Json& object, std::string_view key) { return number_of(object, key).value_or(0); };
+  const std::chrono::seconds uptime{static_cast<std::int64_t>(number(status, "uptime_s"))};
+  std::printf("lanrage %s, up for %s\n%s\n", text_of(status, "version").c_str(), duration_text(uptime).c_str(),
+              text_of(status, "link").c_str());
+  for (const Json& address : items_of(status, "addresses")) {
+    if (address.if_string() != nullptr) std::printf("listening on %s\n", address.if_string()->c_str());
+  }
+  std::printf("%.0f parties with %.0f members; %.0f of them connected, %.0f tokens\n", number(status, "parties"),
+              number(status, "members"), number(status, "clients"), number(status, "tokens"));
+  const Json& requests = member_of(status, "requests");
+  std::printf("%.0f requests, %.0f refused, %.0f too many; %.0f connections open\n", number(requests, "served"),
+              number(requests, "refused"), number(requests, "limited"), number(status, "connections"));
+  const Json& relay = member_of(status, "relay");
+  if (relay.is_null()) {
+    std::printf("no relay\n");
+  } else {
+    std::printf("relay: %.0f sessions, %.0f packets, %s\n", number(relay, "sessions"), number(relay, "packets"),
+                bytes_text(number(relay, "bytes")).c_str());
+  }
+  const Json& store = member_of(status, "store");
+  std::printf("store: %s, %s\n", text_of(store, "kind").c_str(), bytes_text(number(store, "bytes")).c_str());
+  return {};
 }
 
 }  // namespace
@@ -71,7 +112,12 @@ void add_server(CLI::App& app, Cli& cli) {
                       "ADDRESS:PORT that players reach it at, if it cannot see that itself");
   command->add_flag("--no-relay", options->no_relay, "introduce only");
   add_settings(*command, cli);
-  command->callback([&cli, options] {
+  CLI::App* status = command->add_subcommand("status", "Load, parties, relay and version of the server that runs here");
+  command->callback([&cli, options, status] {
+    if (status->parsed()) {
+      cli.run = [&cli] { return show_status(cli); };
+      return;
+    }
     cli.run = [&cli, options] { return serve(cli, options->listen, options->announced, !options->no_relay); };
   });
 }

@@ -112,7 +112,7 @@ class Api::Server : public std::enable_shared_from_this<Api::Server> {
                                      }},
                                     log_);
     LR_TRY(http_->listen(net::UnixListener{options_.socket, options_.group ? 0660u : 0600u, options_.group}));
-    return listen_page();
+    return options_.with_page ? listen_page() : Result<void>();
   }
 
   void stop() { http_.reset(); }
@@ -227,7 +227,7 @@ class Api::Server : public std::enable_shared_from_this<Api::Server> {
       return respond({200, {{"Content-Type", "text/css"}}, std::string(kPageStyle)});
     if (request.method == "GET" && request.path() == "/api/openapi.json")
       return respond(json_response(200, description_));
-    if (request.method == "GET" && request.path() == "/metrics") {
+    if (request.method == "GET" && request.path() == "/metrics" && options_.metrics) {
       return options_.post([this, self = shared_from_this(), respond] {
         respond({200, {{"Content-Type", "text/plain; version=0.0.4"}}, options_.metrics()});
       });

@@ -1,4 +1,5 @@
-// The local API of a node: routes over a Unix socket for the command line, and over loopback TCP for the page.
+// The local API of a node, or of a server (without the page): routes over a Unix socket for the command line, and over
+// loopback TCP for the page.
 //
 // No domain logic: whoever makes it passes a table of routes. Each handler is called through `post`, so on the node's
 // control thread, and answers once, at once or later, from any thread.
@@ -42,11 +43,13 @@ struct Route {
 };
 
 struct Options {
-  std::string socket;            // path of the Unix socket
-  std::optional<gid_t> group;    // may use it too
+  std::string socket;          // path of the Unix socket
+  std::optional<gid_t> group;  // may use it too
+  bool with_page = true;
   std::optional<Endpoint> page;  // loopback TCP; nothing: the first free port from 127.0.0.1:8666
   std::function<void(std::function<void()>)> post;
-  std::function<std::string()> metrics;  // Prometheus text for GET /metrics, called through `post`
+  std::function<std::string()>
+      metrics;  // Prometheus text for GET /metrics, called through `post`; empty: there are none
 };
 
 class Api {

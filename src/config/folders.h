@@ -13,6 +13,7 @@ struct Folders {
   std::string state;  // keys, party, configuration, log
   std::string run;    // the socket of the local API
   std::string socket() const { return run + "/lanrage.sock"; }
+  std::string server_socket() const { return run + "/server.sock"; }
 
   using Environment = std::function<std::optional<std::string>(const std::string&)>;
   // LANRAGE_DIR holds both; else /var/lib/lanrage and /run/lanrage for root, and the XDG folders for others.

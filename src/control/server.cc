@@ -288,6 +288,7 @@ class WholeServer final : public Server {
     own_ = options_.public_addresses;
     if (own_.empty()) own_ = own_addresses(listening_);
     set_mapped({}, {});
+    link_ = party::ServerLink{own_.front(), info_.key}.text();
     LR_TRY(config::write_file(link_path(), link() + "\n"));
     linked_ = true;
     loop_->run([this] { tick(); });
@@ -303,14 +304,18 @@ class WholeServer final : public Server {
     if (tcp) info_.addresses.push_back(party::ServerAddress::of(*tcp));
     announce(udp);
   }
-  std::string link() const override { return party::ServerLink{info_.addresses.front(), info_.key}.text(); }
+  std::string link() const override { return link_; }
   const std::vector<Endpoint>& listening() const override { return listening_; }
+  bool relays() const override { return options_.relay; }
   Stats stats() const override {
     Stats out;
     out.http = http_->stats();
-    loop_->run([&] { out.service = service_->stats(); });
     out.udp = udp_->stats();
-    if (const auto count = store_->count()) out.parties = *count;
+    out.store_kind = store_->kind();
+    loop_->run([&] {
+      out.service = service_->stats();
+      if (const auto size = store_->size()) out.store = *size;
+    });
     return out;
   }
 
@@ -396,6 +401,7 @@ class WholeServer final : public Server {
   std::vector<Endpoint> listening_;
   std::vector<party::ServerAddress> own_;
   party::ServerInfo info_;
+  std::string link_;
   bool linked_ = false;
 };
 

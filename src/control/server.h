@@ -15,6 +15,7 @@
 #include "control/udp_service.h"
 #include "net/http.h"
 #include "party/link.h"
+#include "store/store.h"
 
 namespace lanrage::control {
 
@@ -43,16 +44,18 @@ class Server {
   // Further public addresses, of ports that a router leads here: they come last in info() and in the relay directory,
   // and replace those of the call before. On the thread that calls info().
   virtual void set_mapped(const std::optional<Endpoint>& tcp, const std::optional<Endpoint>& udp) = 0;
-  virtual std::string link() const = 0;  // https://HOST:PORT#KEY by the first public address
+  virtual std::string link() const = 0;  // https://HOST:PORT#KEY by the first public address; any thread
   virtual const std::vector<Endpoint>& listening() const = 0;
 
   struct Stats {
     net::HttpServer::Stats http;
     Service::Stats service;
     UdpService::Stats udp;
-    std::uint64_t parties = 0;
+    store::StoreSize store;
+    const char* store_kind = "";
   };
-  virtual Stats stats() const = 0;  // waits for the service's thread
+  virtual bool relays() const = 0;
+  virtual Stats stats() const = 0;  // waits for the service's thread; any other thread
 };
 
 }  // namespace lanrage::control

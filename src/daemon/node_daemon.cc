@@ -6,6 +6,7 @@
 #include <charconv>
 
 #include "base/format.h"
+#include "daemon/server_api.h"
 #include "daemon/stop_signals.h"
 #include "dataplane/uapi.h"
 #include "net/clock.h"
@@ -117,6 +118,7 @@ NodeDaemon::~NodeDaemon() {
   port_map_.reset();
   plane_.reset();
   client_.reset();
+  server_api_.reset();
   server_.reset();
   if (configured_.addresses.empty()) return;
   configured_.neighbours.clear();
@@ -567,6 +569,7 @@ Result<void> NodeDaemon::start_server() {
     auto started = control::Server::start(options, log_);
     if (started) {
       server_ = std::move(*started);
+      LR_ASSIGN(server_api_, open_server_api(*server_, folders_.server_socket(), rng_, log_));
       return config::write_file(options.folder + "/port", std::to_string(port));
     }
     last = std::move(started).error();

@@ -121,6 +121,7 @@ class NodeDaemon {
   std::optional<host::LanInject> inject_;
   std::unique_ptr<node::Node> node_;
   std::unique_ptr<control::Server> server_;  // of our own
+  std::unique_ptr<api::Api> server_api_;     // and its answers to `server status`
   std::unique_ptr<control::Client> client_;
   std::unique_ptr<dataplane::UapiServer> uapi_;
   std::unique_ptr<dataplane::DataPlane> plane_;

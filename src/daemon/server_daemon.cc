@@ -1,13 +1,15 @@
 #include "daemon/server_daemon.h"
 
+#include "crypto/random.h"
 #include "daemon/process.h"
+#include "daemon/server_api.h"
 #include "daemon/stop_signals.h"
 #include "net/clock.h"
 #include "net/poller.h"
 
 namespace lanrage::daemon {
 
-Result<void> run_server(const control::ServerOptions& options, const LogOptions& log_options,
+Result<void> run_server(const control::ServerOptions& options, const std::string& socket, const LogOptions& log_options,
                         const std::function<void(const ServerReady&)>& on_ready) {
   harden_process();
   LR_ASSIGN(const auto log, Log::open(log_options));
@@ -15,6 +17,8 @@ Result<void> run_server(const control::ServerOptions& options, const LogOptions&
   LR_ASSIGN(const FolderLock lock, FolderLock::take(options.folder));
   LR_ASSIGN(const auto stop, StopSignals::take());
   LR_ASSIGN(const auto server, control::Server::start(options, logger));
+  crypto::SystemRng rng;
+  LR_ASSIGN(const auto api, open_server_api(*server, socket, rng, logger));
   LR_TRY(keep_network_privileges());
   on_ready({server->link(), server->listening()});
   LR_ASSIGN(auto poller, net::Poller::create());

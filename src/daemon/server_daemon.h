@@ -15,9 +15,9 @@ struct ServerReady {
   std::vector<Endpoint> listening;
 };
 
-// Serves until SIGTERM or SIGINT. `on_ready` is called once, when the link works. Runs without privileges where its
-// ports need none.
-Result<void> run_server(const control::ServerOptions& options, const LogOptions& log_options,
+// Serves until SIGTERM or SIGINT, and answers `server status` on `socket`. `on_ready` is called once, when the link
+// works. Runs without privileges where its ports need none.
+Result<void> run_server(const control::ServerOptions& options, const std::string& socket, const LogOptions& log_options,
                         const std::function<void(const ServerReady&)>& on_ready);
 
 }  // namespace lanrage::daemon

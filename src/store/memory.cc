@@ -21,4 +21,13 @@ void MemoryStore::commit(const party::PartyId& id, std::vector<party::Change> ch
   done({});
 }
 
+Result<StoreSize> MemoryStore::size() {
+  StoreSize size;
+  size.parties = parties_.size();
+  for (const auto& [id, party] : parties_) {
+    for (const auto& [key, row] : party.members) size.members += row.state == party::MemberState::kJoined ? 1 : 0;
+  }
+  return size;
+}
+
 }  // namespace lanrage::store

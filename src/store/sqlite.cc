@@ -2,6 +2,7 @@
 
 #include <condition_variable>
 #include <deque>
+#include <filesystem>
 #include <mutex>
 #include <thread>
 
@@ -230,15 +231,17 @@ class Reader {
     LR_TRY(load_invites(id, data));
     return std::optional<party::PartyData>(std::move(data));
   }
-  Result<std::uint64_t> count() {
-    count_.begin();
-    LR_ASSIGN(const bool found, count_.row());
-    const auto number = found ? static_cast<std::uint64_t>(count_.number_at(0)) : 0;
-    count_.begin();
-    return number;
+  Result<StoreSize> size() {
+    StoreSize size;
+    size_.begin().number(static_cast<std::int64_t>(party::MemberState::kJoined));
+    LR_ASSIGN(const bool found, size_.row());
+    if (found) size = {.parties = count_at(0), .members = count_at(1)};
+    size_.begin();
+    return size;
   }
 
  private:
+  std::uint64_t count_at(int column) { return static_cast<std::uint64_t>(size_.number_at(column)); }
   static Error damaged() {
     return {Code::kFailed, "a party in the database is damaged", "restore the database from a backup"};
   }
@@ -306,13 +309,13 @@ class Reader {
                  "member WHERE party=?"};
   Query invites_{database_,
                  "SELECT id, token_hash, state, uses, uses_left, created, expires, envelope FROM invite WHERE party=?"};
-  Query count_{database_, "SELECT count(*) FROM party"};
+  Query size_{database_, "SELECT (SELECT count(*) FROM party), (SELECT count(*) FROM member WHERE state=?)"};
 };
 
 class Sqlite final : public Store {
  public:
   static Result<std::unique_ptr<Store>> open(const std::string& path, const Logger& log) {
-    auto store = std::unique_ptr<Sqlite>(new Sqlite(log));
+    auto store = std::unique_ptr<Sqlite>(new Sqlite(path, log));
     const Timed timed(store->log_, op::kStoreOpen);
     LR_TRY(open_database(store->write_database_, path));
     LR_TRY(migrate(store->write_database_));
@@ -353,7 +356,16 @@ class Sqlite final : public Store {
     done(Error{Code::kExhausted, "the server cannot keep up", "try again in a moment"});
   }
 
-  Result<std::uint64_t> count() override { return reader_->count(); }
+  Result<StoreSize> size() override {
+    LR_ASSIGN(StoreSize size, reader_->size());
+    for (const char* file : {"", "-wal"}) {
+      std::error_code missing;
+      const auto bytes = std::filesystem::file_size(path_ + file, missing);
+      if (!missing) size.bytes += bytes;
+    }
+    return size;
+  }
+  const char* kind() const override { return "sqlite"; }
 
  private:
   struct Entry {
@@ -362,7 +374,7 @@ class Sqlite final : public Store {
     Committed done;
   };
 
-  explicit Sqlite(const Logger& log) : log_(log.named("store")) {}
+  Sqlite(std::string path, const Logger& log) : path_(std::move(path)), log_(log.named("store")) {}
 
   void run() {
     Writer writer(write_database_);
@@ -427,6 +439,7 @@ class Sqlite final : public Store {
     return error;
   }
 
+  const std::string path_;
   const Logger log_;
   Database write_database_;  // the thread's alone once it runs
   Database read_database_;

@@ -20,6 +20,12 @@
 
 namespace lanrage::store {
 
+struct StoreSize {
+  std::uint64_t parties = 0;
+  std::uint64_t members = 0;  // who are in a party, over all of them
+  std::uint64_t bytes = 0;    // on disk
+};
+
 using Committed = std::function<void(Result<void>)>;
 
 class Store {
@@ -28,8 +34,9 @@ class Store {
   // Nothing: no such party. Waits for commits under way of that party.
   virtual Result<std::optional<party::PartyData>> load(const party::PartyId& id) = 0;
   virtual void commit(const party::PartyId& id, std::vector<party::Change> changes, Committed done) = 0;
-  // The number of parties, for `server status` and metrics.
-  virtual Result<std::uint64_t> count() = 0;
+  // For `server status`. Looks at every member.
+  virtual Result<StoreSize> size() = 0;
+  virtual const char* kind() const = 0;  // "memory", "sqlite"
 };
 
 // In memory, for tests and the simulator. `fail_next` makes the next commit fail, as a full disk does.
@@ -37,7 +44,8 @@ class MemoryStore final : public Store {
  public:
   Result<std::optional<party::PartyData>> load(const party::PartyId& id) override;
   void commit(const party::PartyId& id, std::vector<party::Change> changes, Committed done) override;
-  Result<std::uint64_t> count() override { return parties_.size(); }
+  Result<StoreSize> size() override;
+  const char* kind() const override { return "memory"; }
   void fail_next(Error error) { failure_ = std::move(error); }
 
  private:

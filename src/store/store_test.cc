@@ -85,7 +85,7 @@ TYPED_TEST_SUITE(StoreContract, Stores);
 
 TYPED_TEST(StoreContract, KnowsNoPartyThatWasNotMade) {
   EXPECT_FALSE(this->store_->load(this->sample_.id).value().has_value());
-  EXPECT_EQ(this->store_->count().value(), 0u);
+  EXPECT_EQ(this->store_->size().value().parties, 0u);
 }
 
 TYPED_TEST(StoreContract, GivesBackWhatEveryKindOfChangeMade) {
@@ -102,7 +102,8 @@ TYPED_TEST(StoreContract, GivesBackWhatEveryKindOfChangeMade) {
   const auto loaded = this->store_->load(s.id).value();
   ASSERT_TRUE(loaded);
   EXPECT_EQ(*loaded, expected);
-  EXPECT_EQ(this->store_->count().value(), 1u);
+  EXPECT_EQ(this->store_->size().value().parties, 1u);
+  EXPECT_EQ(this->store_->size().value().members, 2u);  // who hosted, and the second
 }
 
 TYPED_TEST(StoreContract, AppliesCommitsOfAPartyInOrder) {

@@ -185,6 +185,44 @@ def cli_machine(lab: Lab) -> None:
 
 
 @scenario("cli")
+def cli_server_status(lab: Lab) -> None:
+    """A server says how it is, to its owner alone; a node's own server does, too; without one it is exit 3."""
+    network = lab.network()
+    server = server_on(lab, network)
+    operator = Node(lab, server.host, "operator")
+    check(operator.ask("server", "status"), NO_NODE, str(operator.folder), "LANRAGE_DIR")
+    operator.folder.rmdir()
+    operator.folder = server.folder
+    fresh = operator.command("server", "status")
+    expect_equal((fresh["link"], fresh["parties"], fresh["clients"]), (server.link, 0, 0), "a fresh server")
+    # Two that only the relay connects.
+    alice, bob = node_behind(lab, network, "sym", "alice"), node_behind(lab, network, "sym", "bob")
+    bob.join(alice.host_party(server.link))
+    bob.wait_path("alice", "relay", 10)
+    expect_equal(bob.ping("alice", 20)["received"], 20, "answers through the relay")
+    told = operator.command("server", "status")
+    expect_equal({key: told[key] for key in ("parties", "members", "clients", "tokens")},
+                 {"parties": 1, "members": 2, "clients": 2, "tokens": 2}, "what the server has")
+    expect_equal(told["relay"]["sessions"], 2, "relay sessions")
+    expect(told["relay"]["packets"] > fresh["relay"]["packets"] + 40 and told["relay"]["bytes"] > 40 * 60,
+           f"the relay counted {told['relay']}")
+    expect(told["store"]["kind"] == "sqlite" and told["store"]["bytes"] > 0, f"store: {told['store']}")
+    expect(0 <= fresh["uptime_s"] <= told["uptime_s"] < 60, f"up for {told['uptime_s']} s")
+    code, out, err = plain(operator, lab.binary, "server", "status")
+    expect(code == OK and "1 parties with 2 members; 2 of them connected" in out and "sqlite" in out, f"{code} {out} {err}")
+    mode = (server.folder / "server.sock").stat().st_mode & 0o777
+    expect_equal(oct(mode), "0o600", "mode of its socket")
+
+    home = Node(lab, network.public("home"), "home")
+    check(home.ask("server", "status"), NO_NODE)
+    home.command("host", "--as", "home")
+    own = home.command("server", "status")
+    expect_equal((own["parties"], own["members"]), (1, 1), "a node's own server")
+    server.kill()
+    check(operator.ask("server", "status"), NO_NODE)
+
+
+@scenario("cli")
 def cli_demo(lab: Lab) -> None:
     """The demo finds a real game across two NATs, and leaves nothing behind, also when it is interrupted."""
     node = lone_node(lab)

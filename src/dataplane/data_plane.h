@@ -46,7 +46,7 @@ struct DataPlaneStats {
     std::uint64_t overflows = 0;  // lost in the socket before we read
     std::uint64_t bad_mac = 0;    // handshakes not for us
     std::uint64_t cookies = 0;    // asked for
-    std::uint64_t limited = 0;    // with a good cookie, but too many
+    std::uint64_t limited = 0;    // cookie replies, or with a good cookie: too many
     std::uint64_t unknown = 0;    // no protocol of ours
     std::array<std::uint64_t, static_cast<std::size_t>(node::InboundDrop::kCount)> dropped{};
   } rx;

@@ -247,6 +247,23 @@ TEST_F(DataPlaneTest, FloodOfHandshakesIsAskedForCookiesAndTheQueueStaysBounded)
   EXPECT_LT(b.plane->queues().handshakes.size(), 400u);
 }
 
+// They carry no MAC that RX could check, so each source's share is limited.
+TEST_F(DataPlaneTest, FloodOfCookieRepliesKeepsNoHandshakeOut) {
+  for (std::size_t i = 0; i < 2 * QueueSizes::kHandshakes; ++i)
+    a.sockets->send(
+        net::SendItem{.destination = b.endpoint(), .bytes = handshake(3, wire::wireguard::kCookieReplySize)});
+  tunnel::CookieStamp stamp(key_of(2));
+  Bytes good = handshake(1, wire::wireguard::kInitiationSize);
+  stamp.stamp(Time{}, good);
+  a.sockets->send(net::SendItem{.destination = b.endpoint(), .bytes = good});
+  std::vector<ReceivedHandshake> handshakes;
+  for (int i = 0; i < 2000 && b.plane->stats().rx.datagrams <= 2 * QueueSizes::kHandshakes; ++i) ::poll(nullptr, 0, 1);
+  b.plane->queues().handshakes.drain(handshakes);
+  EXPECT_LE(handshakes.size(), tunnel::LoadDetector::kQueuedMax);
+  ASSERT_FALSE(handshakes.empty());
+  EXPECT_EQ(handshakes.back().datagram, good);
+}
+
 TEST_F(DataPlaneTest, KeysAreGoneOnceASnapshotWithoutThemIsPublished) {
   const std::weak_ptr<tunnel::SendKey> send = a.peer.send;
   const std::weak_ptr<tunnel::ReceiveKey> receive = a.receive;

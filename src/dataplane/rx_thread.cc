@@ -96,20 +96,28 @@ void DataPlane::RxThread::handle_handshake(const Path& from, ByteView datagram) 
     return;
   }
   net::Queue<ReceivedHandshake>& queue = plane_.queues_->handshakes;
-  if (*type != wg::Type::kCookieReply) {
+  if (*type == wg::Type::kCookieReply) {
+    // Only control can tell whether we asked for it: no source may send many, and together they never fill the queue.
+    if (queue.size() >= tunnel::LoadDetector::kQueuedMax || !cookie_reply_limiter_.allow(now_, from.endpoint.address)) {
+      ++stats_.limited;
+      return;
+    }
+  } else {
     const auto verdict = door_ ? door_->check(now_, from, datagram) : tunnel::CookieChecker::Verdict::kInvalid;
     if (verdict == tunnel::CookieChecker::Verdict::kInvalid) {
       ++stats_.bad_mac;
       return;
     }
     if (load_.note(now_, queue.size())) {
-      if (verdict != tunnel::CookieChecker::Verdict::kValidCookie) {
+      const IpAddress& source = from.endpoint.address;
+      const bool has_cookie = verdict == tunnel::CookieChecker::Verdict::kValidCookie;
+      if (!has_cookie && !newcomers_.admit(now_, source)) {
         ++stats_.cookies;
         cookies_.emplace_back(from.endpoint, door_->make_reply(now_, from, datagram));
         if (cookies_.size() == net::UdpSocket::kBatchMax) send_cookies();
         return;
       }
-      if (!limiter_.allow(now_, from.endpoint.address)) {
+      if (has_cookie && !limiter_.allow(now_, source)) {
         ++stats_.limited;
         return;
       }

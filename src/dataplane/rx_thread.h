@@ -54,7 +54,8 @@ class DataPlane::RxThread {
   std::optional<crypto::PublicKey> identity_;
   std::optional<tunnel::CookieChecker> door_;
   tunnel::LoadDetector load_;
-  tunnel::SourceLimiter limiter_;
+  tunnel::SourceLimiter limiter_, cookie_reply_limiter_;
+  tunnel::Newcomers newcomers_;
   Time now_{};
   DataPlaneStats::Rx stats_;
   std::unique_ptr<std::uint8_t[]> memory_;

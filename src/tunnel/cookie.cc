@@ -22,6 +22,11 @@ bool has_macs(ByteView datagram) {
   return type == wg::Type::kInitiation || type == wg::Type::kResponse;
 }
 
+// What counts as one source: an address, or a /64 of IPv6, which a home has for itself.
+IpAddress source_of(const IpAddress& address) {
+  return address.is_v6() ? IpPrefix{address, 64}.network().address : address;
+}
+
 std::uint32_t sender_of(ByteView datagram) { return load_le<std::uint32_t>(datagram.data() + wg::kHeaderSize); }
 
 }  // namespace
@@ -122,7 +127,7 @@ bool SourceLimiter::allow(Time now, const IpAddress& source) {
   constexpr Duration kCost = Duration{std::chrono::seconds{1}} / kPerSecond;
   constexpr Duration kFull = kCost * kBurst;
 
-  const IpAddress key = source.is_v6() ? IpPrefix{source, 64}.network().address : source;
+  const IpAddress key = source_of(source);
   auto found = buckets_.find(key);
   if (found == buckets_.end()) {
     if (now - swept_ >= kIdle) forget_idle(now);
@@ -141,6 +146,24 @@ bool SourceLimiter::allow(Time now, const IpAddress& source) {
 void SourceLimiter::forget_idle(Time now) {
   swept_ = now;
   std::erase_if(buckets_, [&](const auto& entry) { return now - entry.second.updated >= kIdle; });
+}
+
+bool Newcomers::admit(Time now, const IpAddress& source) {
+  if (now - window_start_ >= std::chrono::seconds{1}) {
+    window_start_ = now;
+    in_window_ = 0;
+    std::erase_if(seen_, [&](const auto& entry) { return now - entry.second >= kQuiet; });
+  }
+  const IpAddress key = source_of(source);
+  const auto found = seen_.find(key);
+  if (found != seen_.end()) {
+    const bool quiet = now - found->second >= kQuiet;
+    found->second = now;
+    return quiet && in_window_++ < kPerSecondMax;
+  }
+  if (seen_.size() >= kSourcesMax) return false;
+  seen_.emplace(key, now);
+  return in_window_++ < kPerSecondMax;
 }
 
 }  // namespace lanrage::tunnel

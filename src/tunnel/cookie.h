@@ -1,8 +1,9 @@
 // The two MACs of handshake messages and the cookies behind the second (paper section 5.3 and 5.4.7), and what decides
 // when cookies are asked for. A flood costs its victim one keyed hash per datagram, never a Diffie-Hellman.
 //
-// CookieChecker, LoadDetector and SourceLimiter belong to whichever thread guards the door: RX makes its own, control's
-// Device has another for callers without an RX thread. CookieStamp belongs to a peer, on the control thread.
+// CookieChecker, LoadDetector, SourceLimiter and Newcomers belong to whichever thread guards the door: RX makes its
+// own, control's Device has another for callers without an RX thread. CookieStamp belongs to a peer, on the control
+// thread.
 #pragma once
 
 #include <cstdint>
@@ -111,6 +112,25 @@ class SourceLimiter {
 
   std::unordered_map<IpAddress, Bucket> buckets_;
   Time swept_{};
+};
+
+// Who needs no cookie under load: an address that was quiet for a second, up to 50 of them a second. A flood from few
+// addresses then delays no new peer, not even one that would repeat its initiation only after 5 s; a flood from many
+// uses up the fifty and leaves everybody else to the cookies.
+class Newcomers {
+ public:
+  static constexpr Duration kQuiet = std::chrono::seconds{1};
+  static constexpr std::uint32_t kPerSecondMax = 50;
+  static constexpr std::size_t kSourcesMax = 8192;  // beyond them nobody is a newcomer
+
+  // Call for each handshake message without a cookie while under load.
+  bool admit(Time now, const IpAddress& source);
+  std::size_t size() const { return seen_.size(); }
+
+ private:
+  std::unordered_map<IpAddress, Time> seen_;
+  Time window_start_{};
+  std::uint32_t in_window_ = 0;
 };
 
 }  // namespace lanrage::tunnel

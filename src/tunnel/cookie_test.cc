@@ -180,5 +180,36 @@ TEST(SourceLimiter, IsBoundedAndForgets) {
   EXPECT_EQ(limiter.size(), 1u);
 }
 
+TEST(Newcomers, AdmitsAnAddressThatWasQuietForASecond) {
+  Newcomers newcomers;
+  Time now{1000s};
+  const IpAddress loud = IpAddress::v4(192, 0, 2, 1), friendly = IpAddress::v4(192, 0, 2, 2);
+  EXPECT_TRUE(newcomers.admit(now, loud));
+  for (int i = 0; i < 3000; ++i) EXPECT_FALSE(newcomers.admit(now += 1ms, loud));
+  EXPECT_TRUE(newcomers.admit(now, friendly));
+  EXPECT_FALSE(newcomers.admit(now += 999ms, friendly));
+  EXPECT_TRUE(newcomers.admit(now += 1s, friendly));
+  EXPECT_TRUE(newcomers.admit(now, loud)) << "a flood that ended is forgotten";
+}
+
+TEST(Newcomers, TakesASlash64ForOneSource) {
+  Newcomers newcomers;
+  EXPECT_TRUE(newcomers.admit(Time{1000s}, *IpAddress::parse("2001:db8::1")));
+  EXPECT_FALSE(newcomers.admit(Time{1000s}, *IpAddress::parse("2001:db8::2")));
+  EXPECT_TRUE(newcomers.admit(Time{1000s}, *IpAddress::parse("2001:db8:0:1::1")));
+}
+
+TEST(Newcomers, AreFiftyASecondAndTheirTableIsBounded) {
+  Newcomers newcomers;
+  Time now{1000s};
+  std::uint32_t admitted = 0;
+  for (std::uint32_t i = 0; i < 20000; ++i) admitted += newcomers.admit(now, IpAddress::v4(i)) ? 1 : 0;
+  EXPECT_EQ(admitted, Newcomers::kPerSecondMax);
+  EXPECT_EQ(newcomers.size(), Newcomers::kSourcesMax);
+  now += 1s;
+  for (std::uint32_t i = 0; i < 20000; ++i) admitted += newcomers.admit(now, IpAddress::v4(i)) ? 1 : 0;
+  EXPECT_EQ(admitted, 2 * Newcomers::kPerSecondMax);
+}
+
 }  // namespace
 }  // namespace lanrage::tunnel

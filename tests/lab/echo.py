@@ -70,3 +70,35 @@ class Echo:
             reply = ECHO_REPLY_V6 if self._v6 else ECHO_REPLY
             if kind == reply and identifier == self._identifier and packet[HEADER.size:] == self._payload:
                 self._answered.add(number)
+
+
+TIMESTAMPS = 35  # SO_TIMESTAMPNS, and its control message
+
+
+def round_trips_ms(space: Namespace, address: str, seconds: float, per_second: int = 500) -> tuple[list[float], int]:
+    """Sorted round trips of small echo requests sent on a fixed schedule, and how many were lost.
+
+    Answers are stamped by the kernel: how late this interpreter looks at them does not count.
+    """
+    echo = Echo(space, address, 32)
+    count = int(seconds * per_second)
+    begun: dict[int, float] = {}
+    took: dict[int, float] = {}
+    with echo._socket as sock:
+        sock.setsockopt(socket.SOL_SOCKET, TIMESTAMPS, 1)
+        start = time.monotonic()
+        for number in range(count):
+            begun[number] = time.time()
+            with contextlib.suppress(OSError):
+                sock.sendto(echo._request(number), (address, 0))
+            until = start + (number + 1) / per_second if number < count - 1 else time.monotonic() + 1
+            while (left := until - time.monotonic()) > 0 and len(took) < count:
+                if not select.select([sock], [], [], left)[0]:
+                    break
+                packet, control, _, _ = sock.recvmsg(2048, 256)
+                kind, _, _, identifier, answered = HEADER.unpack_from(packet[(packet[0] & 0xF) * 4:])
+                if kind == ECHO_REPLY and identifier == echo._identifier and answered not in took:
+                    stamp = next(data for _, kind, data in control if kind == TIMESTAMPS)
+                    seconds_part, nanoseconds = struct.unpack("qq", stamp)
+                    took[answered] = 1000 * (seconds_part + nanoseconds / 1e9 - begun[answered])
+    return sorted(took.values()), count - len(took)

@@ -87,6 +87,13 @@ class Process:
     def send_signal(self, number: int) -> None:
         self._popen.send_signal(number)
 
+    def wait(self, timeout: float) -> int:
+        """Its exit code, once it has ended by itself."""
+        try:
+            return self._popen.wait(timeout)
+        except subprocess.TimeoutExpired as error:
+            raise Failure(f"{self.name} has not ended within {timeout:g} s") from error
+
     def stop(self, number: int = signal.SIGTERM, timeout: float = 3) -> int:
         """Ends it and answers its exit code (negative: the signal); SIGKILL after `timeout`."""
         if self.running():

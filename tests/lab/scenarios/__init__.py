@@ -1,6 +1,6 @@
 """All scenarios, and which of them belong to the default set."""
 from scenarios import nat_kinds, link_figures  # noqa: F401
-from scenarios import wireguard_baseline, wireguard_interop, wireguard_roaming  # noqa: F401
+from scenarios import wireguard_baseline, wireguard_attacks, wireguard_interop, wireguard_roaming  # noqa: F401
 from scenarios import party_pairs, parties, lan_games  # noqa: F401
 from scenarios import games_search  # noqa: F401
 from scenarios import cli  # noqa: F401

@@ -1,6 +1,6 @@
 """All scenarios, and which of them belong to the default set."""
 from scenarios import nat_kinds, link_figures  # noqa: F401
-from scenarios import wireguard_baseline, wireguard_attacks, wireguard_interop, wireguard_roaming  # noqa: F401
+from scenarios import wire_pages, wireguard_baseline, wireguard_attacks, wireguard_interop, wireguard_roaming  # noqa: F401
 from scenarios import party_pairs, parties, lan_games  # noqa: F401
 from scenarios import games_search  # noqa: F401
 from scenarios import cli  # noqa: F401
@@ -11,7 +11,7 @@ DEFAULT = [
     "nat_kinds_easy", "nat_kinds_cone", "nat_kinds_sym", "nat_kinds_cgn_easy", "nat_kinds_cgn_sym", "nat_kinds_blocked",
     "nat_kinds_fw", "nat_kinds_forgets", "nat_kinds_second_opinion",
     "link_figures",
-    "wireguard_go_baseline", "wg_interop_v4", "wg_interop_v6", "wg_rekey", "wg_wrong_psk", "wg_quick",
+    "wireguard_go_baseline", "wg_interop_v4", "wg_interop_v6", "wg_rekey", "wg_wrong_psk", "wg_quick", "wg_replay", "wire_pages",
     "party_pair_easy_easy", "party_pair_cone_sym", "party_pair_sym_sym", "party_pair_cgneasy_cgneasy",
     "party_pair_fw_fw", "party_pair_easy_fw", "party_eight", "party_node_killed", "party_udpblock",
     "party_wrong_invites",

@@ -5,13 +5,18 @@
 """
 from __future__ import annotations
 
+import os
 import pathlib
+import random
+import struct
 import time
+from typing import Iterator
 
+from capture import Capture, Forger, datagrams
 from echo import round_trips_ms
 from flood import KINDS, Flood
 from namespace import wait_until
-from scenario import Lab, expect, scenario
+from scenario import Lab, expect, expect_equal, scenario
 from topology import Host
 from wireguard import STOCK, Device, check_pings, ours
 
@@ -94,3 +99,60 @@ def wg_join_under_flood(lab: Lab) -> None:
     took = joining_s(lab, friend, ours(lab), b, attacker)
     print(f"    ours to stock: {took:.2f} s", flush=True)
     expect(took <= 3, f"ours used no cookie of wireguard-go: in after {took:.1f} s")
+
+
+def delivered(device: Device) -> int:
+    """Packets the program has written to its interface so far."""
+    said = device.host.run("cat", "/sys/class/net/wg0/statistics/rx_packets").stdout
+    return int(said)
+
+
+def malformed(genuine: list[bytes]) -> Iterator[bytes]:
+    """Every type byte at many lengths, and what was genuine once: cut, grown, with one bit changed, reserved bytes set."""
+    rng = random.Random(1)
+    lengths = [*range(0, 70), 91, 92, 93, 147, 148, 149, *range(150, 1473, 147), 1472]
+    for kind in range(256):
+        for length in lengths if kind < 8 else lengths[::7]:
+            yield (struct.pack("<I", kind) + os.urandom(length))[:length]
+    for datagram in genuine:
+        for _ in range(4):
+            bit = rng.randrange(len(datagram) * 8)
+            changed = bytearray(datagram)
+            changed[bit // 8] ^= 1 << bit % 8
+            yield bytes(changed)
+        yield datagram[:rng.randrange(len(datagram))]
+        yield datagram + bytes(16)
+        yield datagram[:1] + b"\x01\0\0" + datagram[4:]
+
+
+@scenario("wireguard")
+def wg_replay(lab: Lab) -> None:
+    """All that a peer sent, again, from its own address and another's, and changed: nothing happens."""
+    network = lab.network()
+    a, b = Device(network.public("a"), 1, STOCK), Device(network.public("b"), 2, ours(lab))
+    attacker = network.public("attacker")
+    a.add_peer(b, b.endpoint())
+    b.add_peer(a)
+    capture = Capture(b.host, "eth0")
+    check_pings(a, b, count=60)
+    sent = list(datagrams(capture.stop(), b.port))
+    kinds = {p.payload[0] for p in sent}
+    expect({1, 4} <= kinds and len(sent) > 300, f"captured {len(sent)} datagrams of types {kinds}")
+
+    before, packets = b.peer(a), delivered(b)
+    capture = Capture(b.host, "eth0")
+    own, other = Forger(a.host), Forger(attacker)
+    for forger, source in ((own, (a.host.ipv4, a.port)), (other, (attacker.ipv4, 4000))):
+        for packet in [*sent, *reversed(sent)]:
+            forger.send(source, (b.host.ipv4, b.port), packet.payload)
+    for wrong in malformed([p.payload for p in sent[:200]]):
+        other.send((attacker.ipv4, 4000), (b.host.ipv4, b.port), wrong)
+    time.sleep(0.3)
+    seen = capture.stop()
+    arrived = sum(1 for _ in datagrams(seen, b.port))
+    expect(arrived > 4 * len(sent) + 5000, f"only {arrived} datagrams arrived")
+    answers = [p.payload[:4].hex() for p in seen if p.outgoing and p.protocol == 17]
+    expect(not answers, f"{len(answers)} answers: {answers[:3]}")
+    expect_equal(delivered(b), packets, "packets delivered")
+    expect_equal(b.peer(a), before, "what wg show says of the peer")
+    check_pings(a, b)

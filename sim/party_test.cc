@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "base/format.h"
 #include "sim/world.h"
 #include "wire/ip.h"
 
@@ -182,6 +183,25 @@ TEST(Node, RestartedGoesOnWhereItWas) {
     EXPECT_LE(milliseconds(p.silence(p.at(2), bo)), 1500);
     p.run(5s);
     EXPECT_TRUE(is_direct(bo, p.at(0)) && is_direct(p.at(2), bo));
+  }
+}
+
+// Its port changed: an answer to where it was would be lost.
+TEST(Node, RestartedElsewhereIsAnsweredAtOnce) {
+  for (std::uint64_t seed = 1; seed <= 10; ++seed) {
+    for (const Place place : {Place::kPublic, Place::kEasy, Place::kSymmetric}) {
+      SCOPED_TRACE(format("seed {} {}", seed, place_name(place)));
+      Party p(seed, 2);
+      SimNode& bo = p.at(1);
+      bo.kill();
+      Site site = p.make_site(place);
+      bo.roam(site.domain, {site.next()});
+      bo.start();
+      for (SimNode* other : {&p.at(0), &p.at(2)}) {
+        ASSERT_TRUE(p.run_until([&] { return bo.peer(*other)->state == node::Reach::kConnected; }, 5s));
+        EXPECT_TRUE(p.ping(bo, *other, 1s));
+      }
+    }
   }
 }
 

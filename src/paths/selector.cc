@@ -186,7 +186,8 @@ void Selector::handle_pong(Time now, const Path& path, const wire::Probe& probe)
   for (std::size_t i = 0; entry != nullptr && i < entry->in_flight.size(); ++i) {
     if (entry->in_flight[i].transaction == probe.transaction) answered = &entry->in_flight[i];
   }
-  if (answered == nullptr || probe.transaction == 0) {
+  const bool is_late = former_instance_ == probe.instance;  // sent before the peer restarted
+  if (answered == nullptr || probe.transaction == 0 || is_late) {
     ++stats_.dropped_stale;
     return;
   }
@@ -199,10 +200,17 @@ void Selector::handle_pong(Time now, const Path& path, const wire::Probe& probe)
   entry->misses = 0;
   entry->burst_left = 0;
   entry->heard = now;
-  if (peer_instance_ && *peer_instance_ != probe.instance) emit(Event::Kind::kPeerRestarted);
+  const bool is_restart = peer_instance_ && *peer_instance_ != probe.instance;
+  if (is_restart) {
+    former_instance_ = peer_instance_;
+    forget_proofs(*entry);
+  }
   peer_instance_ = probe.instance;
   choose(now, entry->followed && !was_valid ? entry : nullptr);
   schedule_watch(now, *entry);
+  if (!is_restart) return;
+  emit(Event::Kind::kPeerRestarted);
+  pursue(now);
 }
 
 void Selector::handle_received(Time now, const Path& path) {
@@ -392,6 +400,15 @@ void Selector::handle_miss(Time now, Entry& entry) {
   });
   const bool is_silent = entry.heard <= entry.missed_since;
   if (entry.misses >= kMissesMax || (entry.misses == kMissesMax - 1 && is_silent && other_lives)) lose(now, entry);
+}
+
+// The peer restarted, maybe with another port: what led to it before is tried anew.
+void Selector::forget_proofs(const Entry& answered) {
+  for (Entry& entry : entries_) {
+    if (&entry == &answered) continue;
+    entry.valid = entry.followed = false;
+    entry.misses = 0;
+  }
 }
 
 void Selector::lose(Time now, Entry& entry) {

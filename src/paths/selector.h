@@ -16,7 +16,8 @@
 // path is lost: the best other one is chosen, the relay at once and unproven if need be, and punching starts again.
 // What was proven once is pinged every 4 s for ten minutes more: it may heal. While relayed, bursts are repeated after
 // 5, 10, 20 ... 300 s. A peer that moved is followed: authenticated packets from a new place are pinged back, and its
-// pong moves us there when the old path has been silent since.
+// pong moves us there when the old path has been silent since. A peer that restarted may have another port: only paths
+// that answered since are valid.
 //
 // Every ping is answered (same size, same path). The selector says when to signal (kSignal); the node fills in the
 // candidates, seals it and gives it to the control link.
@@ -212,6 +213,7 @@ class Selector {
   void expire_pings(Time now, Entry& entry);
   void handle_miss(Time now, Entry& entry);
   void lose(Time now, Entry& entry);
+  void forget_proofs(const Entry& answered);
   void pursue(Time now);
   void forget_stale();
   void choose(Time now, const Entry* moved_to = nullptr);
@@ -246,6 +248,7 @@ class Selector {
   bool signal_call_me_now_ = false;
   std::optional<Time> signalled_;                      // our last one
   std::optional<std::uint32_t> peer_instance_;         // proven by a pong
+  std::optional<std::uint32_t> former_instance_;       // before it restarted
   std::optional<std::uint32_t> peer_signal_instance_;  // of its last signal
 
   NatReport local_;

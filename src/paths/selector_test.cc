@@ -474,6 +474,43 @@ TEST_F(SelectorTest, ReportsARestartWhenAPongProvesItAndNotForAPing) {
   EXPECT_EQ(events(Kind::kPeerRestarted).size(), 1u);
 }
 
+TEST_F(SelectorTest, ARestartedPeerIsReachedOnlyByWhatAnsweredSince) {
+  start_with({kRelay}, {kLanCandidate, kPublicCandidate});
+  alive = {{kRelay, 40ms}, {kLan, 1ms}, {kPublic, 20ms}};
+  run(1s);
+  ASSERT_EQ(selector.selected(), kLan);
+  peer_instance = 23;  // and has another port
+  alive = {{kRelay, 40ms}};
+  receive_ping(kRelay);
+  run(41ms);
+  EXPECT_EQ(selector.selected(), kRelay);
+  EXPECT_TRUE(selector.is_valid());
+  EXPECT_FALSE(is_valid(kLan) || is_valid(kPublic));
+  alive[kElsewhere] = 20ms;
+  receive_ping(kElsewhere);
+  run(21ms);
+  EXPECT_EQ(selector.selected(), kElsewhere);
+}
+
+TEST_F(SelectorTest, ALateAnswerOfTheInstanceBeforeARestartChangesNothing) {
+  start_with({}, {kPublicCandidate});
+  answer(kPublic, 20ms);
+  now += 1s;
+  selector.restart(now);
+  selector.handle_timeout(now);
+  std::uint64_t flying = 0;
+  for (const auto& transmit : transmits()) flying = wire::open_probe(transmit.datagram, key.bytes())->transaction;
+  peer_instance = 23;
+  receive_ping(kElsewhere);
+  answer(kElsewhere, 20ms);
+  EXPECT_EQ(events(Kind::kPeerRestarted).size(), 1u);
+  peer_instance = 22;
+  receive_pong(kPublic, flying);
+  EXPECT_EQ(selector.selected(), kElsewhere);
+  EXPECT_TRUE(selector.is_valid());
+  EXPECT_TRUE(events(Kind::kPeerRestarted).empty());
+}
+
 TEST_F(SelectorTest, KeepsThePathWhileThePeerHasOnlyTheOlderKey) {
   start_with({}, {kPublicCandidate});
   answer(kPublic, 20ms);

@@ -111,8 +111,7 @@ def cli_party(lab: Lab) -> None:
     bob.command("up")
     wait_until(lambda: bob.status()["state"] == "in_party", 5, "bob is back in the party after down and up")
     bob.wait_path("alice", "direct", 10)
-    # Alice follows bob's new port within a probe or two; an answer on its way meanwhile is lost.
-    wait_until(lambda: bob.ask("ping", "alice", "-c", "1").code == OK, 8, "alice answers bob after down and up")
+    expect_equal(bob.ping("alice", 1)["received"], 1, "answers after down and up")
     alice.command("leave")
     check(alice.ask("invite"), NOT_FOUND, "no party")
 

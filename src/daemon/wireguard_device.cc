@@ -242,13 +242,13 @@ void WireguardDevice::handle_event(const tunnel::Event& event) {
 
 void WireguardDevice::send(const tunnel::Transmit& transmit) {
   std::optional<Path> path = transmit.path;
-  if (transmit.peer) {
-    if (!path) path = device_.path(*transmit.peer);
-    if (const auto peer = peers_.find(*transmit.peer); peer != peers_.end())
-      peer->second.handshake_bytes_sent += transmit.datagram.size();
-  }
+  if (transmit.peer && !path) path = device_.path(*transmit.peer);
   if (!path) return;
-  sockets_->send(net::SendItem{.destination = path->endpoint, .bytes = transmit.datagram, .tos = kHandshakeTos});
+  const auto report =
+      sockets_->send(net::SendItem{.destination = path->endpoint, .bytes = transmit.datagram, .tos = kHandshakeTos});
+  if (report.sent == 0 || !transmit.peer) return;
+  if (const auto peer = peers_.find(*transmit.peer); peer != peers_.end())
+    peer->second.handshake_bytes_sent += transmit.datagram.size();
 }
 
 void WireguardDevice::save_floor(const tunnel::Tai64n& floor) {

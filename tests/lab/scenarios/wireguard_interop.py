@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import pathlib
+import time
 
 import wireguard
+from capture import Capture, datagrams
 from namespace import pids_inside, wait_until
 from scenario import Lab, expect, expect_equal, scenario
 from topology import Host
@@ -153,7 +155,30 @@ def check_socket(a: Device, b: Device) -> None:
     expect_equal(a.uapi("get=1\n\n")["listen_port"], ["51901"], "listen_port after set")
     for wrong in ("set=1\nlisten_port=many\n\n", "set=1\nno_such_key=1\n\n", "set=1\npublic_key=abcd\n\n"):
         expect(a.uapi(wrong)["errno"] != ["0"], f"accepted: {wrong!r}")
+    nobody = "55" * 32
+    a.uapi(f"set=1\npublic_key={nobody}\nendpoint=192.0.2.1:0\npersistent_keepalive_interval=5\n\n")
+    shown = a.uapi("get=1\n\n")
+    at = shown["public_key"].index(nobody)
+    expect_equal((shown["tx_bytes"][at], shown["last_handshake_time_sec"][at], shown["protocol_version"][at]),
+                 ("0", "0", "1"), "a peer that nothing can be sent to")
+    expect_equal(a.uapi(f"set=1\npublic_key={nobody}\nremove=true\n\n")["errno"], ["0"], "errno of remove")
+    expect(nobody not in a.uapi("get=1\n\n")["public_key"], "the removed peer stays")
     check_pings(a, b)
+
+
+def quick_environment(lab: Lab) -> dict[str, str]:
+    """What makes wg-quick use our binary by its second name."""
+    folder = lab.state / "bin"
+    folder.mkdir()
+    (folder / "lanrage-wireguard").symlink_to(lab.binary)
+    return {"PATH": f"{folder}:/usr/sbin:/usr/bin:/sbin:/bin", "WG_QUICK_USERSPACE_IMPLEMENTATION": "lanrage-wireguard"}
+
+
+def write_conf(lab: Lab, interface: str, peer: str) -> str:
+    conf = lab.state / "wg0.conf"
+    conf.touch(mode=0o600)
+    conf.write_text(f"[Interface]\n{interface}\n[Peer]\n{peer}\n")
+    return str(conf)
 
 
 @scenario("wireguard")
@@ -162,28 +187,98 @@ def wg_quick(lab: Lab) -> None:
     hosts = two_public_hosts(lab)
     b = Device(hosts[1], 2, STOCK)
     private, public = wireguard.new_key()
-    folder = lab.state / "bin"
-    folder.mkdir()
-    (folder / "lanrage-wireguard").symlink_to(lab.binary)
-    conf = lab.state / "wg0.conf"
-    conf.touch(mode=0o600)
-    conf.write_text(f"[Interface]\nPrivateKey = {private}\nListenPort = 51820\nAddress = 10.77.0.1/24, fd77::1/64\n"
-                    f"[Peer]\nPublicKey = {b.public_key}\nEndpoint = {b.endpoint()}\n"
-                    f"AllowedIPs = {b.ipv4}/32, {b.ipv6}/128\n")
+    environment = quick_environment(lab)
+    conf = write_conf(lab, f"PrivateKey = {private}\nListenPort = 51820\nAddress = 10.77.0.1/24, fd77::1/64",
+                      f"PublicKey = {b.public_key}\nEndpoint = {b.endpoint()}\nAllowedIPs = {b.ipv4}/32, {b.ipv6}/128")
     b.wg_set("peer", public, "allowed-ips", "10.77.0.1/32,fd77::1/128")
-    environment = {"PATH": f"{folder}:/usr/sbin:/usr/bin:/sbin:/bin",
-                   "WG_QUICK_USERSPACE_IMPLEMENTATION": "lanrage-wireguard"}
     a = hosts[0]
     for _ in range(2):
-        a.run("wg-quick", "up", str(conf), env=environment)
+        a.run("wg-quick", "up", conf, env=environment)
         wait_until(lambda: a.ping(b.ipv4, wait_s=0.3) == 1, 5, "an answer through the tunnel")
         expect_equal(a.ping(b.ipv6, count=10), 1.0, "answers over IPv6")
         expect("lanrage-wireguard" in programs(a), "wg-quick runs something else")
-        a.run("wg-quick", "down", str(conf), env=environment)
+        a.run("wg-quick", "down", conf, env=environment)
         expect("wg0" not in a.interfaces(), "wg0 stays after down")
         wait_until(lambda: "lanrage-wireguard" not in programs(a), 3, "the program ends with its interface")
+
+
+@scenario("wireguard")
+def wg_quick_everything(lab: Lab) -> None:
+    """wg-quick sends all traffic into the tunnel (a firewall mark keeps its own out), and takes a table and hooks."""
+    hosts = two_public_hosts(lab)
+    b = Device(hosts[1], 2, STOCK)
+    private, public = wireguard.new_key()
+    environment = quick_environment(lab)
+    b.wg_set("peer", public, "allowed-ips", "10.77.0.1/32,fd77::1/128")
+    b.host.ip("addr add 198.51.100.7/32 dev lo", "addr add 2001:db8::7/128 dev lo")
+    a, note = hosts[0], lab.state / "note"
+    for family, extra in ((4, ""), (6, f"\nMTU = 1400\nTable = 4242\nPostUp = ip rule add to 198.51.100.0/24 table 4242;"
+                                       f" ip -6 rule add to 2001:db8::/64 table 4242; echo %i > {note}\n"
+                                       f"PreDown = rm {note}; ip rule del table 4242; ip -6 rule del table 4242")):
+        conf = write_conf(lab, f"PrivateKey = {private}\nAddress = 10.77.0.1/24, fd77::1/64{extra}",
+                          f"PublicKey = {b.public_key}\nEndpoint = {b.endpoint(family)}\nAllowedIPs = 0.0.0.0/0, ::/0\n"
+                          "PersistentKeepalive = 25")
+        a.run("wg-quick", "up", conf, env=environment)
+        for address in ("198.51.100.7", "2001:db8::7"):
+            wait_until(lambda: a.ping(address, wait_s=0.3) == 1, 5, f"an answer of {address} through the tunnel")
+            expect_equal(a.ping(address, count=20, size=1300), 1.0, f"answers of {address}")
+        expect_equal(note.exists(), bool(extra), "PostUp ran")
+        mark = a.run("wg", "show", "wg0", "fwmark").stdout.strip()
+        expect_equal(mark, "off" if extra else "0xca6c", "the firewall mark")
+        if extra:
+            expect("mtu 1400" in a.run("ip", "link", "show", "wg0").stdout, "MTU of the configuration")
+        a.run("wg-quick", "down", conf, env=environment)
+        expect("wg0" not in a.interfaces() and not note.exists(), "something stays after down")
 
 
 def programs(host: Host) -> str:
     """Command lines of what runs in the host."""
     return " ".join(pathlib.Path(f"/proc/{pid}/cmdline").read_text() for pid in pids_inside([host.full_name]))
+
+
+@scenario("wireguard")
+def wg_changes(lab: Lab) -> None:
+    """What is changed while packets flow: preshared key, keepalive, allowed addresses, MTU, the link down and up."""
+    hosts = two_public_hosts(lab)
+    a, b = Device(hosts[0], 1, ours(lab)), Device(hosts[1], 2, STOCK)
+    joined(a, b)
+    check_pings(a, b)
+
+    key = wireguard.new_preshared_key()
+    for device, other in ((a, b), (b, a)):
+        device.wg_set("peer", other.public_key, "preshared-key", "/dev/stdin", stdin=key)
+        expect_equal(a.host.ping(b.ipv4, count=20), 1.0, "answers under the session there is")
+    passed = next_second()
+    b.wg_set("peer", a.public_key, "remove")
+    b.add_peer(a, a.endpoint(), key)
+    check_pings(b, a)
+    expect(a.peer(b).last_handshake_s > passed, "no handshake with the new preshared key")
+
+    a.wg_set("peer", b.public_key, "persistent-keepalive", "1")
+    capture = Capture(b.host, "eth0")
+    time.sleep(3.4)
+    a.wg_set("peer", b.public_key, "persistent-keepalive", "off")
+    time.sleep(0.1)
+    sizes = [len(p.payload) for p in datagrams(capture.stop(), b.port)]
+    expect(sizes.count(32) in (3, 4, 5) and len(sizes) <= 6, f"sizes in 3.4 s with a keepalive every second: {sizes}")
+    capture = Capture(b.host, "eth0")
+    time.sleep(1.5)
+    expect_equal(sum(1 for _ in datagrams(capture.stop(), b.port)), 0, "datagrams with keepalives off")
+
+    a.wg_set("peer", b.public_key, "allowed-ips", f"{b.ipv6}/128")
+    expect_equal(b.host.ping(a.ipv4, count=5, wait_s=0.3), 0.0, "answers to an address that is not the peer's any more")
+    expect_equal(b.host.ping(a.ipv6, count=5), 1.0, "answers to the other address")
+    a.wg_set("peer", b.public_key, "allowed-ips", f"{b.ipv4}/32,{b.ipv6}/128")
+
+    for mtu in (1280, 1420):
+        for device in (a, b):
+            device.host.ip(f"link set wg0 mtu {mtu}")
+        capture = Capture(b.host, "eth0")
+        wait_until(lambda: a.host.ping(b.ipv4, size=mtu - 28) == 1, 3, f"a full packet at MTU {mtu}")
+        longest = max(len(p.payload) for p in datagrams(capture.stop(), b.port))
+        expect_equal(longest, mtu + 32, f"longest datagram at MTU {mtu}")
+
+    a.host.ip("link set wg0 down")
+    a.host.ip("link set wg0 up", f"addr add {a.ipv6}/64 dev wg0")  # the kernel forgets IPv6 addresses meanwhile
+    wait_until(lambda: a.host.ping(b.ipv4, wait_s=0.2) == 1, 6, "an answer after the link was down")
+    check_pings(a, b)

@@ -10,15 +10,22 @@
 namespace lanrage::lan {
 namespace {
 
-bool owns(const HostInterface& interface, const IpAddress& address) {
+// Whether the interface has an address of the same IP version.
+bool has_family(const HostInterface& interface, const IpAddress& address) {
   return std::any_of(interface.addresses.begin(), interface.addresses.end(),
-                     [&](const IpPrefix& own) { return own.address == address; });
+                     [&](const IpPrefix& own) { return own.address.is_v6() == address.is_v6(); });
 }
 
 Bytes endpoint_bytes(const Endpoint& endpoint) {
   ByteWriter writer;
   writer.bytes(endpoint.address.bytes()).u16_be(endpoint.port);
   return writer.take();
+}
+
+// 0 for a fragment that does not begin with it.
+std::uint16_t destination_port(ByteView packet, const wire::IpHeader& ip) {
+  if (ip.fragment_offset != 0 || ip.payload_size() < wire::kUdpHeaderSize) return 0;
+  return load_be<std::uint16_t>(packet.data() + ip.payload_offset + 2);
 }
 
 void set_hop_limit_zero(MutableBytes packet, const wire::IpHeader& ip) {
@@ -71,14 +78,22 @@ const HostView& Forwarder::view(Time now, Freshness freshness) {
 
 const HostView* Forwarder::view_again(Time now) { return refresh_.take(now) ? &view(now, Freshness::kNow) : nullptr; }
 
-std::optional<wire::UdpPacket> Forwarder::parse(ByteView packet) {
-  const auto ip = wire::parse_ip(packet);
+// Nothing for what is no UDP, and for a fragment until the last part of its datagram is here; then `packet` is the
+// whole.
+std::optional<wire::UdpPacket> Forwarder::parse(Time now, int way, ByteView& packet) {
+  auto ip = wire::parse_ip(packet);
+  if (ip && ip->fragment && ip->protocol == wire::kProtocolUdp) {
+    auto whole = fragments_.handle_fragment(now, way, packet.first(ip->size), *ip);
+    status_.dropped[static_cast<std::size_t>(Drop::kFragment)] = fragments_.given_up();
+    if (!whole) return std::nullopt;
+    whole_ = std::move(*whole);
+    packet = whole_;
+    ip = wire::parse_ip(packet);
+  }
   if (!ip) {
     drop(Drop::kMalformed);
   } else if (ip->protocol != wire::kProtocolUdp) {
     drop(Drop::kNotUdp);
-  } else if (ip->fragment) {
-    drop(Drop::kFragment);
   } else if (auto udp = wire::parse_udp_packet(packet.first(ip->size))) {
     return udp;
   } else {
@@ -90,7 +105,7 @@ std::optional<wire::UdpPacket> Forwarder::parse(ByteView packet) {
 // --- What local programs say -----------------------------------------------------------------------------------------
 
 void Forwarder::handle_adapter_packet(Time now, ByteView packet) {
-  const auto udp = parse(packet);
+  const auto udp = parse(now, self_.adapter, packet);
   if (!udp) return;
   const IpAddress& source = udp->source.address;
   const bool own = source == self_.v4.address || (self_.v6 && source == self_.v6->address);
@@ -102,19 +117,20 @@ void Forwarder::handle_adapter_packet(Time now, ByteView packet) {
 }
 
 void Forwarder::handle_captured_packet(Time now, int interface, ByteView packet) {
-  const auto udp = parse(packet);
+  const auto udp = parse(now, interface, packet);
   if (!udp) return;
   const IpAddress& source = udp->source.address;
-  const auto owned_there = [&](const HostView& view) {
+  // A program may send on one card from the address of another; the port of a bridge has no address at all.
+  const auto from_here = [&](const HostView& view) {
     const HostInterface* card = view.interface(interface);
-    return card != nullptr && !card->loopback && owns(*card, source);
+    return card != nullptr && !card->loopback && has_family(*card, source) && view.is_local(source);
   };
-  if (!owned_there(view(now, Freshness::kCached))) {
+  if (!from_here(view(now, Freshness::kCached))) {
     // What we handed over ourselves, coming back through a bridge or a repeater, is known by its content.
     const ContentHash hash = content_hash(endpoint_bytes(udp->source), endpoint_bytes(udp->destination), udp->payload);
     if (delivered_.find(now, hash)) return drop(Drop::kEcho);
     const HostView* again = view_again(now);
-    if (again == nullptr || !owned_there(*again))
+    if (again == nullptr || !from_here(*again))
       return drop(again != nullptr && again->is_local(source) ? Drop::kOtherInterface : Drop::kForeignSource);
   }
   take_up(now, interface, *udp, packet);
@@ -201,14 +217,19 @@ void Forwarder::take_up(Time now, int way, const wire::UdpPacket& udp, ByteView 
     return drop(Drop::kCardInTurn);
   }
   if (!rates_.allow(now, self_.origin, udp.destination.port)) return drop(Drop::kRateLimited);
-  if (transmissions_.size() >= kQueueMax) return drop(Drop::kQueueFull);
 
   const Bytes ours = rewritten(current, udp, packet, v6 ? self_.v6->address : self_.v4.address, *destination);
-  wire::LanEnvelope envelope;
-  envelope.origin = self_.origin;
-  envelope.sequence = sequence_++;
-  envelope.packet = ours;
-  transmissions_.push_back(envelope.bytes());
+  // The kernel's own number is none where it had no need to cut: ours tells this datagram's parts from another's.
+  const auto pieces = pieces_of(ours, static_cast<std::uint32_t>(sequence_));
+  if (pieces.empty()) return drop(Drop::kMalformed);
+  if (transmissions_.size() + pieces.size() > kQueueMax) return drop(Drop::kQueueFull);
+  for (const Bytes& piece : pieces) {
+    wire::LanEnvelope envelope;
+    envelope.origin = self_.origin;
+    envelope.sequence = sequence_++;
+    envelope.packet = piece;
+    transmissions_.push_back(envelope.bytes());
+  }
   ++status_.sent;
 }
 
@@ -242,26 +263,30 @@ void Forwarder::handle_envelope(Time now, const Sender& sender, ByteView inner) 
   if (!envelope) return drop(Drop::kMalformed);
   if (envelope->origin == self_.origin) return drop(Drop::kEcho);
   if (envelope->origin != sender.origin) return drop(Drop::kForgedOrigin);
-  const auto udp = parse(envelope->packet);
-  if (!udp) return;
-  const IpAddress& source = udp->source.address;
+  ByteView packet = envelope->packet;
+  const auto ip = wire::parse_ip(packet);
+  if (!ip) return drop(Drop::kMalformed);
   const bool allowed = std::any_of(sender.addresses.begin(), sender.addresses.end(),
-                                   [&](const IpPrefix& prefix) { return prefix.contains(source); });
-  if (!allowed || source.is_multicast()) return drop(Drop::kForeignSource);
-  if (!is_lan_destination(udp->destination.address, self_.v4)) return drop(Drop::kNotLan);
-  if (never_forwarded(udp->destination.port) != nullptr) return drop(Drop::kNeverForwarded);
-  const bool discovery = is_service_discovery(udp->destination.port) && udp->destination.address.is_multicast();
-  if (!discovery && !is_open_(udp->destination.port)) return drop(Drop::kClosedPort);
+                                   [&](const IpPrefix& prefix) { return prefix.contains(ip->source); });
+  if (!allowed || ip->source.is_multicast()) return drop(Drop::kForeignSource);
+  if (!is_lan_destination(ip->destination, self_.v4)) return drop(Drop::kNotLan);
   if (options_.deduplicate &&
       windows_.check(now, envelope->origin, envelope->sequence) != OriginWindows::Verdict::kNew) {
     ++status_.duplicates;
-    log_.debug("duplicate dropped", {{"hash", to_hex(ByteView(crypto::sha256({envelope->packet})).first(8))},
+    log_.debug("duplicate dropped", {{"hash", to_hex(ByteView(crypto::sha256({packet})).first(8))},
                                      {"origin", to_hex(envelope->origin)},
-                                     {"port", udp->destination.port}});
+                                     {"port", destination_port(packet, *ip)}});
     return;
   }
+  // Fragments count for themselves, by no port, and their datagram again once it is whole.
+  if (ip->fragment && !rates_.allow(now, envelope->origin, 0)) return drop(Drop::kRateLimited);
+  const auto udp = parse(now, 0, packet);
+  if (!udp) return;
+  if (never_forwarded(udp->destination.port) != nullptr) return drop(Drop::kNeverForwarded);
+  const bool discovery = is_service_discovery(udp->destination.port) && udp->destination.address.is_multicast();
+  if (!discovery && !is_open_(udp->destination.port)) return drop(Drop::kClosedPort);
   if (!rates_.allow(now, envelope->origin, udp->destination.port)) return drop(Drop::kRateLimited);
-  deliver(now, *udp, envelope->packet);
+  deliver(now, *udp, packet);
 }
 
 void Forwarder::deliver(Time now, const wire::UdpPacket& udp, ByteView packet) {
@@ -313,12 +338,16 @@ void Forwarder::deliver(Time now, const wire::UdpPacket& udp, ByteView packet) {
   if (!plan.heard) ++heard.unheard;
 }
 
+// A packet too large for an adapter or card goes over in fragments, which the kernel puts together.
 bool Forwarder::push(Delivery delivery) {
-  if (deliveries_.size() >= kQueueMax) {
-    drop(Drop::kQueueFull);
+  std::vector<Bytes> pieces{{}};
+  if (!delivery.packet.empty()) pieces = pieces_of(delivery.packet, ++identification_);
+  if (pieces.empty() || deliveries_.size() + pieces.size() > kQueueMax) {
+    drop(pieces.empty() ? Drop::kMalformed : Drop::kQueueFull);
     return false;
   }
-  deliveries_.push_back(std::move(delivery));
+  for (Bytes& piece : pieces)
+    deliveries_.push_back({delivery.kind, delivery.interface, delivery.group, std::move(piece)});
   return true;
 }
 

@@ -24,6 +24,7 @@
 #include "lan/delivery.h"
 #include "lan/host_view.h"
 #include "lan/rate_limit.h"
+#include "lan/reassembly.h"
 #include "lan/status.h"
 #include "wire/ip.h"
 #include "wire/lan.h"
@@ -75,6 +76,8 @@ class Forwarder {
   static constexpr std::size_t kHeardMax = 128;
   static constexpr std::size_t kNotesMax = 32;
   static constexpr Duration kGroupIdle = std::chrono::minutes(5);  // then a joined group is left
+  static constexpr std::size_t kWholeMax = 1420;  // the adapter's MTU: what is larger goes as IP fragments
+  static constexpr std::size_t kPieceMax = 1280;  // of this size, so that their envelopes fit every path
 
   // `tables` and `log` outlive it. `rng` gives the first sequence number.
   Forwarder(const ForwarderOptions& options, const Self& self, HostTables& tables, Rng& rng, const Logger& log);
@@ -125,10 +128,13 @@ class Forwarder {
     bool take(Time now);
   };
 
+  static std::vector<Bytes> pieces_of(ByteView packet, std::uint32_t identification) {
+    return wire::split_ip(packet, packet.size() <= kWholeMax ? kWholeMax : kPieceMax, identification);
+  }
   void drop(Drop reason) { ++status_.dropped[static_cast<std::size_t>(reason)]; }
   const HostView& view(Time now, Freshness freshness);
   const HostView* view_again(Time now);
-  std::optional<wire::UdpPacket> parse(ByteView packet);
+  std::optional<wire::UdpPacket> parse(Time now, int way, ByteView& packet);
 
   void take_up(Time now, int way, const wire::UdpPacket& udp, ByteView packet);
   std::optional<IpAddress> party_destination(const HostView& view, const IpAddress& destination) const;
@@ -156,6 +162,9 @@ class Forwarder {
   RecentContent delivered_;  // by members
   RateLimiter rates_;
   RefreshBudget refresh_;
+  Reassembly fragments_;
+  Bytes whole_;                       // the last packet that was put together
+  std::uint32_t identification_ = 0;  // of what is handed over in fragments
 
   std::deque<Bytes> transmissions_;
   std::deque<Delivery> deliveries_;

@@ -17,6 +17,7 @@ using std::chrono::seconds;
 constexpr int kLo = 1;
 constexpr int kEth0 = 2;
 constexpr int kWlan0 = 3;
+constexpr int kPort = 4;
 constexpr int kAdapter = 7;
 const IpAddress kLimited = IpAddress::v4(255, 255, 255, 255);
 const IpAddress kPartyBroadcast = IpAddress::v4(10, 66, 1, 255);
@@ -32,6 +33,7 @@ struct Node {
     view.interfaces = {{kLo, "lo", {{IpAddress::v4(127, 0, 0, 1), 8}}, true, false},
                        {kEth0, "eth0", {{eth0(), 24}, {eth0_v6(), 64}}, false, true},
                        {kWlan0, "wlan0", {{wlan0(), 24}}, false, true},
+                       {kPort, "port0", {}, false, true},
                        {kAdapter, "lanrage0", {{party(), 24}, {party_v6(), 64}}, false, true}};
     tables.set(view);
   }
@@ -179,7 +181,7 @@ TEST(Forwarder, LeavesEverythingElseAlone) {
   EXPECT_EQ(node.dropped(Drop::kNotLan), 1u);
   captured(wire::build_udp({ip("192.168.1.77"), 5000}, {kLimited, 6000}, as_bytes("a")));
   EXPECT_EQ(node.dropped(Drop::kForeignSource), 1u);
-  captured(wire::build_udp({node.eth0(), 5000}, {kLimited, 6000}, as_bytes("a")), kWlan0);
+  captured(wire::build_udp({node.eth0(), 5000}, {kLimited, 6000}, as_bytes("a")), kPort);
   EXPECT_EQ(node.dropped(Drop::kOtherInterface), 1u) << "a bridge and its port show the same packet twice";
   Bytes igmp = wire::build_udp({node.eth0(), 5000}, {kGroup, 6000}, as_bytes("a"));
   igmp[9] = wire::kProtocolIgmp;
@@ -190,8 +192,62 @@ TEST(Forwarder, LeavesEverythingElseAlone) {
   Bytes fragment = wire::build_udp({node.eth0(), 5000}, {kLimited, 6000}, as_bytes("a"));
   fragment[6] = 0x20;
   captured(fragment);
-  EXPECT_EQ(node.dropped(Drop::kFragment), 1u);
+  EXPECT_EQ(node.dropped(Drop::kFragment), 1u) << "no part but the last has nine bytes";
   EXPECT_TRUE(node.sent().empty());
+}
+
+TEST(Forwarder, TakesUpWhatLeavesOnOneCardFromTheAddressOfAnother) {
+  Node node(1);
+  // Bound to the party's or a card's address, with IP_MULTICAST_IF set to another card.
+  for (const IpAddress& source : {node.party(), node.wlan0()})
+    node.forwarder.handle_captured_packet(at(1), kEth0, wire::build_udp({source, 5000}, {kGroup, 6000}, as_bytes("a")));
+  node.forwarder.handle_captured_packet(at(1), kEth0,
+                                        wire::build_udp({node.party_v6(), 5000}, {ip("ff02::1"), 6000}, as_bytes("b")));
+  const auto sent = node.sent();
+  ASSERT_EQ(sent.size(), 3u);
+  EXPECT_EQ(inside(sent[0]).source.address, node.party());
+  EXPECT_EQ(inside(sent[1]).source.address, node.party());
+  EXPECT_EQ(inside(sent[2]).source.address, node.party_v6());
+}
+
+TEST(Forwarder, LargeBroadcastsGoInPiecesAndArriveOnce) {
+  for (const bool v6 : {false, true}) {
+    for (const std::size_t size : {1392u, 1393u, 2000u, 8192u}) {
+      Node from(1);
+      Node to(2);
+      to.listen(v6 ? ip("::") : IpAddress::v4(0, 0, 0, 0), 6000);
+      const Bytes payload(size, 'x');
+      const Endpoint source{v6 ? from.eth0_v6() : from.eth0(), 5000};
+      const Endpoint destination{v6 ? ip("ff02::1") : kLimited, 6000};
+      // The card cuts at 1500.
+      for (const Bytes& fragment : wire::split_ip(wire::build_udp(source, destination, payload), 1500, 1))
+        from.forwarder.handle_captured_packet(at(1), kEth0, fragment);
+      EXPECT_EQ(from.forwarder.status().sent, 1u);
+      const auto sent = from.sent();
+      for (const Bytes& frame : sent) {
+        EXPECT_LE(frame.size(), Forwarder::kWholeMax + wire::LanEnvelope::kHeaderBytes);
+        to.receive(at(1), from, frame);
+        to.receive(at(1), from, frame);
+      }
+      EXPECT_EQ(to.forwarder.status().delivered, 1u);
+      EXPECT_EQ(to.forwarder.status().duplicates, sent.size());
+      Reassembly kernel;
+      std::optional<Bytes> whole;
+      for (const Delivery& delivery : to.deliveries()) {
+        if (delivery.kind != Delivery::Kind::kWrite) continue;
+        EXPECT_LE(delivery.packet.size(), Forwarder::kWholeMax);
+        const auto header = wire::parse_ip(delivery.packet);
+        ASSERT_TRUE(header);
+        whole = header->fragment ? kernel.handle_fragment(at(1), 1, delivery.packet, *header) : delivery.packet;
+      }
+      ASSERT_TRUE(whole) << size;
+      const auto udp = wire::parse_udp_packet(*whole);
+      ASSERT_TRUE(udp);
+      EXPECT_EQ(to_bytes(udp->payload), payload);
+      EXPECT_EQ(udp->source, (Endpoint{v6 ? from.party_v6() : from.party(), 5000}));
+      EXPECT_TRUE(wire::has_valid_checksum(*whole, udp->ip));
+    }
+  }
 }
 
 TEST(Forwarder, NeverForwardsTheListedServices) {

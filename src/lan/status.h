@@ -14,9 +14,9 @@ namespace lanrage::lan {
 enum class Drop : std::uint8_t {
   kMalformed,       // not one whole, well-formed packet or envelope
   kNotUdp,          // another protocol: IGMP, neighbour discovery, ping
-  kFragment,        // a part of a datagram that was larger than the card's MTU
+  kFragment,        // a datagram in fragments, some of which did not come or made no sense
   kNotLan,          // neither broadcast nor multicast
-  kOtherInterface,  // seen on a card that does not own its source: bridge port, VLAN parent
+  kOtherInterface,  // ours, seen on a card without an address: the port of a bridge
   kForeignSource,   // its source is not this machine's, or not that member's
   kEcho,            // what a member said, come back by another way
   kCardInTurn,      // the same announcement, sent on another card too

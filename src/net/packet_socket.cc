@@ -23,8 +23,8 @@ constexpr std::uint32_t ancillary(int what) { return static_cast<std::uint32_t>(
 constexpr std::uint32_t network(int offset) { return static_cast<std::uint32_t>(SKF_NET_OFF + offset); }
 constexpr std::uint32_t kLinkStart = static_cast<std::uint32_t>(SKF_LL_OFF);
 
-constexpr std::uint8_t kAccept = 20;
-constexpr std::uint8_t kReject = 21;
+constexpr std::uint8_t kAccept = 24;
+constexpr std::uint8_t kReject = 25;
 constexpr sock_filter load(std::uint16_t size, std::uint32_t from) {
   return {static_cast<std::uint16_t>(BPF_LD | size | BPF_ABS), 0, 0, from};
 }
@@ -35,29 +35,33 @@ constexpr sock_filter jump(std::uint8_t at, std::uint16_t test, std::uint32_t va
           static_cast<std::uint8_t>(no - at - 1), value};
 }
 
-constexpr std::array<sock_filter, 22> kFilter = {{
+constexpr std::array<sock_filter, 26> kFilter = {{
     load(BPF_W, ancillary(SKF_AD_PKTTYPE)),
     jump(1, BPF_JEQ, PACKET_OUTGOING, 2, kReject),
     load(BPF_W, ancillary(SKF_AD_PROTOCOL)),
-    jump(3, BPF_JEQ, ETH_P_IP, 4, 11),
+    jump(3, BPF_JEQ, ETH_P_IP, 4, 14),
     load(BPF_B, network(9)),  // IPv4: its protocol
     jump(5, BPF_JEQ, wire::kProtocolUdp, 6, kReject),
     load(BPF_W, network(16)),                  // and destination
     jump(7, BPF_JGE, 0xe0000000, kAccept, 8),  // a group, or all
     {BPF_ALU | BPF_AND | BPF_K, 0, 0, 0xffff},
     jump(9, BPF_JEQ, 0xffff, kAccept, 10),  // a guessed broadcast
-    {BPF_JMP | BPF_JA, 0, 0, 5},            // to line 16
-    jump(11, BPF_JEQ, ETH_P_IPV6, 12, kReject),
+    load(BPF_W, network(16)),
+    {BPF_ALU | BPF_AND | BPF_K, 0, 0, 0xffff00ff},
+    jump(12, BPF_JEQ, 0x0a4200ff, kAccept, 13),  // a party's, 10.66.x.255
+    {BPF_JMP | BPF_JA, 0, 0, 6},                 // to line 20
+    jump(14, BPF_JEQ, ETH_P_IPV6, 15, kReject),
     load(BPF_B, network(6)),  // IPv6: its next header
-    jump(13, BPF_JEQ, wire::kProtocolUdp, 14, kReject),
+    jump(16, BPF_JEQ, wire::kProtocolUdp, 18, 17),
+    jump(17, BPF_JEQ, wire::kProtocolIpv6Fragment, 18, kReject),
     load(BPF_B, network(24)),  // and destination
-    jump(15, BPF_JEQ, 0xff, kAccept, kReject),
-    load(BPF_W, ancillary(SKF_AD_HATYPE)),  // 16
-    jump(17, BPF_JEQ, ARPHRD_ETHER, 18, kReject),
+    jump(19, BPF_JEQ, 0xff, kAccept, kReject),
+    load(BPF_W, ancillary(SKF_AD_HATYPE)),  // 20
+    jump(21, BPF_JEQ, ARPHRD_ETHER, 22, kReject),
     load(BPF_B, kLinkStart),
-    jump(19, BPF_JSET, 1, kAccept, kReject),
-    {BPF_RET | BPF_K, 0, 0, 0xffffffff},  // 20: kAccept
-    {BPF_RET | BPF_K, 0, 0, 0},           // 21: kReject
+    jump(23, BPF_JSET, 1, kAccept, kReject),
+    {BPF_RET | BPF_K, 0, 0, 0xffffffff},  // 24: kAccept
+    {BPF_RET | BPF_K, 0, 0, 0},           // 25: kReject
 }};
 
 }  // namespace

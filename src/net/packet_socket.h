@@ -1,9 +1,10 @@
 // Sees the broadcasts and multicasts that local programs send out of one interface, so that a party can hear them too.
 //
 // An AF_PACKET socket with a filter in the kernel: only outgoing IPv4 and IPv6 UDP wakes us, and only if it goes to a
-// group, to 255.255.255.255, to all stations of the link (a subnet's broadcast), or to an address ending in 255.255
-// (some games guess a wider mask, and that packet leaves for the gateway). Never other unicast, whatever its rate. Each
-// packet comes whole, from its IP header on, its checksum finished.
+// group, to 255.255.255.255, to all stations of the link (a subnet's broadcast), or for the gateway to an address
+// ending in 255.255 (some games guess a wider mask) or to 10.66.x.255 (a party's, by a program bound to this card).
+// Never other unicast, whatever its rate. Each packet comes from its IP header on, its checksum finished; a datagram
+// that the card's MTU cuts comes in fragments.
 // Owned by the control thread. Needs CAP_NET_RAW. Decides nothing: what to forward is `lan`'s business.
 #pragma once
 

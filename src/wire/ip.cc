@@ -10,7 +10,6 @@ namespace {
 
 constexpr std::uint8_t kHopByHop = 0;
 constexpr std::uint8_t kRouting = 43;
-constexpr std::uint8_t kFragmentHeader = 44;
 constexpr std::uint8_t kAuthentication = 51;
 constexpr std::uint8_t kDestinationOptions = 60;
 constexpr int kExtensionHeadersMax = 8;  // RFC 8200 section 4.1 recommends at most seven
@@ -32,8 +31,8 @@ void add_with_carry(std::uint64_t& sum, std::uint64_t v) {
 }
 
 bool skips(std::uint8_t protocol) {
-  return protocol == kHopByHop || protocol == kRouting || protocol == kFragmentHeader || protocol == kAuthentication ||
-         protocol == kDestinationOptions;
+  return protocol == kHopByHop || protocol == kRouting || protocol == kProtocolIpv6Fragment ||
+         protocol == kAuthentication || protocol == kDestinationOptions;
 }
 
 std::optional<IpHeader> parse_v4(ByteView packet) {
@@ -46,7 +45,9 @@ std::optional<IpHeader> parse_v4(ByteView packet) {
     return std::nullopt;
   const std::uint16_t fragment = load_be<std::uint16_t>(p + 6);
   ip.fragment = (fragment & 0x3fff) != 0;  // more fragments, or an offset
+  ip.more_fragments = (fragment & 0x2000) != 0;
   ip.fragment_offset = static_cast<std::uint16_t>((fragment & 0x1fff) * 8);
+  ip.identification = load_be<std::uint16_t>(p + 4);
   ip.traffic_class = p[1];
   ip.hop_limit = p[8];
   ip.protocol = p[9];
@@ -69,10 +70,12 @@ bool skip_extensions(ByteView packet, IpHeader& ip) {
     if (i == kExtensionHeadersMax || ip.payload_size() < 8) return false;
     const std::uint8_t* p = packet.data() + ip.payload_offset;
     std::size_t length = (p[1] + 1u) * 8u;
-    if (ip.protocol == kFragmentHeader) {
+    if (ip.protocol == kProtocolIpv6Fragment) {
       const std::uint16_t fragment = load_be<std::uint16_t>(p + 2);
       ip.fragment = true;
+      ip.more_fragments = (fragment & 1) != 0;
       ip.fragment_offset = fragment & 0xfff8;
+      ip.identification = load_be<std::uint32_t>(p + 4);
       length = 8;
     } else if (ip.protocol == kAuthentication) {
       length = (p[1] + 2u) * 4u;  // RFC 4302 counts in four bytes
@@ -307,6 +310,38 @@ void rewrite_ecn(MutableBytes packet, const IpHeader& ip, std::uint8_t ecn) {
   const std::uint16_t before = load_be<std::uint16_t>(p);
   p[1] = static_cast<std::uint8_t>((p[1] & ~kEcnMask) | (ecn & kEcnMask));
   store_be(p + 10, checksum_update(load_be<std::uint16_t>(p + 10), before, load_be<std::uint16_t>(p)));
+}
+
+std::vector<Bytes> split_ip(ByteView packet, std::size_t size_max, std::uint32_t identification) {
+  LR_CHECK(size_max >= 576);
+  const auto ip = parse_ip(packet);
+  if (!ip || ip->fragment) return {};
+  if (ip->size <= size_max) return {to_bytes(packet.first(ip->size))};
+  if (ip->v6 && ip->payload_offset != kIpv6HeaderSize) return {};
+  const std::size_t header = ip->payload_offset + (ip->v6 ? kIpv6FragmentHeaderSize : 0);
+  const std::size_t step = (size_max - header) / 8 * 8;
+  std::vector<Bytes> out;
+  for (std::size_t at = 0; at < ip->payload_size(); at += step) {
+    const ByteView part = packet.subspan(ip->payload_offset + at, std::min(step, ip->payload_size() - at));
+    const bool more = at + part.size() < ip->payload_size();
+    Bytes& piece = out.emplace_back(header + part.size());
+    std::uint8_t* p = piece.data();
+    std::ranges::copy(packet.first(ip->payload_offset), p);
+    if (ip->v6) {
+      store_be(p + 4, static_cast<std::uint16_t>(piece.size() - kIpv6HeaderSize));
+      p[6] = kProtocolIpv6Fragment;
+      p[kIpv6HeaderSize] = ip->protocol;
+      store_be(p + kIpv6HeaderSize + 2, static_cast<std::uint16_t>(at | (more ? 1 : 0)));
+      store_be(p + kIpv6HeaderSize + 4, identification);
+    } else {
+      store_be(p + 2, static_cast<std::uint16_t>(piece.size()));
+      store_be(p + 4, static_cast<std::uint16_t>(identification));
+      store_be(p + 6, static_cast<std::uint16_t>(at / 8 | (more ? 0x2000 : 0)));
+      store_ipv4_header_sum(piece);
+    }
+    std::ranges::copy(part, p + header);
+  }
+  return out;
 }
 
 Bytes build_udp(const Endpoint& source, const Endpoint& destination, ByteView payload, std::uint8_t hop_limit) {

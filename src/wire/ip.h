@@ -3,12 +3,13 @@
 //
 // Parsers give offsets and fields by value and never own bytes; what cannot be an IP packet gives nullopt. Writers
 // change a packet in place and keep its checksums true. Pure: used by the data plane for every packet, by LAN rules
-// and by tests. Nothing here reassembles fragments or looks into payloads.
+// and by tests. Nothing here puts fragments together (lan/reassembly.h does) or looks into payloads.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <vector>
 
 #include "base/bytes.h"
 #include "base/ip.h"
@@ -19,10 +20,12 @@ inline constexpr std::uint8_t kProtocolIcmp = 1;
 inline constexpr std::uint8_t kProtocolIgmp = 2;
 inline constexpr std::uint8_t kProtocolTcp = 6;
 inline constexpr std::uint8_t kProtocolUdp = 17;
+inline constexpr std::uint8_t kProtocolIpv6Fragment = 44;  // RFC 8200 section 4.5
 inline constexpr std::uint8_t kProtocolIcmpv6 = 58;
 
 inline constexpr std::size_t kIpv4HeaderSize = 20;  // without options
 inline constexpr std::size_t kIpv6HeaderSize = 40;  // without extension headers
+inline constexpr std::size_t kIpv6FragmentHeaderSize = 8;
 inline constexpr std::size_t kUdpHeaderSize = 8;
 inline constexpr std::size_t kTcpHeaderSize = 20;  // without options
 
@@ -62,10 +65,12 @@ std::uint16_t checksum_update(std::uint16_t checksum, ByteView before, ByteView 
 struct IpHeader {
   bool v6 = false;
   bool fragment = false;  // a part of a larger datagram; the first part too
+  bool more_fragments = false;
   std::uint8_t traffic_class = 0;
   std::uint8_t hop_limit = 0;
   std::uint8_t protocol = 0;          // what stands at payload_offset
   std::uint16_t fragment_offset = 0;  // in bytes; a layer-4 header is there only where this is 0
+  std::uint32_t identification = 0;   // of a fragment: the same in all parts
   std::size_t payload_offset = 0;
   std::size_t size = 0;  // of the whole packet; the parsed view may be longer (WireGuard pads)
   IpAddress source;
@@ -134,6 +139,11 @@ bool store_checksum(MutableBytes packet, const IpHeader& ip);
 void rewrite_source(MutableBytes packet, const IpHeader& ip, const IpAddress& source);
 void rewrite_destination(MutableBytes packet, const IpHeader& ip, const IpAddress& destination);
 void rewrite_ecn(MutableBytes packet, const IpHeader& ip, std::uint8_t ecn);
+
+// A whole packet as fragments of at most `size_max` bytes (RFC 791 section 2.3, RFC 8200 section 4.5); itself where it
+// fits, whatever `identification` then. IPv4's "don't fragment" is not heeded. Empty: no whole packet, or IPv6 with
+// extension headers. `size_max` is at least 576.
+std::vector<Bytes> split_ip(ByteView packet, std::size_t size_max, std::uint32_t identification);
 
 // A UDP datagram as an IP packet with checksums; both addresses of one family, payload at most 65,507 bytes.
 Bytes build_udp(const Endpoint& source, const Endpoint& destination, ByteView payload, std::uint8_t hop_limit = 64);

@@ -17,6 +17,7 @@ from scenarios.parties import gathered
 
 GROUPS = ("224.0.0.251", "239.255.255.250", "224.0.2.60", "225.1.1.1")
 PORT = 27960  # not one that is kept from leaving, as mDNS's and SSDP's are
+LARGE = (1400, 8192)  # larger than a path carries in one piece, larger than any card
 SETTLE_S = 1.0
 IP_MULTICAST_ALL = 49  # not named by the socket module
 
@@ -51,7 +52,7 @@ def collect(listeners: list[Listener], seconds: float = SETTLE_S) -> None:
     by_socket = {listener.socket: listener for listener in listeners}
     while (left := end - time.monotonic()) > 0:
         for sock in select.select(list(by_socket), [], [], left)[0]:
-            by_socket[sock].heard.append(Heard(*sock.recvfrom(2048)))
+            by_socket[sock].heard.append(Heard(*sock.recvfrom(65535)))
 
 
 def game_socket(node: Node, source: str = "") -> socket.socket:
@@ -78,10 +79,10 @@ def check_exactly_once(listeners: list[Listener], sender: Node, address: str, se
             if listener.node is sender:
                 # The kernel itself hands a sender's machine one copy of its own.
                 if len(sources) > 1:
-                    faults.append(f"{payload.decode()}: back at its sender {sources}")
+                    faults.append(f"{payload.decode().strip('.')}: back at its sender {sources}")
             elif sources != [(address, port)]:
                 who = f"{listener.node.name} heard it from {sources}"
-                faults.append(f"{payload.decode()}: {who}, not once from {address}:{port}")
+                faults.append(f"{payload.decode().strip('.')}: {who}, not once from {address}:{port}")
     expect(not faults, "\n".join(faults))
 
 
@@ -104,8 +105,36 @@ def lan_broadcast(lab: Lab) -> None:
                     sock.sendto(payload, (target, PORT))
                     sent[payload] = sock.getsockname()[1]
                 collect(listeners, 0.12)
+        for size in LARGE:
+            for target in ("255.255.255.255", broadcast_of(address), GROUPS[3]):
+                with game_socket(sender) as sock:
+                    payload = f"{size} bytes from {sender.name} to {target} ".encode().ljust(size, b".")
+                    sock.sendto(payload, (target, PORT))
+                    sent[payload] = sock.getsockname()[1]
+                collect(listeners, 0.12)
         collect(listeners)
         check_exactly_once(listeners, sender, address, sent)
+
+
+@scenario("lan")
+def lan_card_of_another_address(lab: Lab) -> None:
+    """What a program sends on one card from the address of another is heard, as is the party's broadcast from a card."""
+    nodes = gathered(lab, 3)
+    address, outside = nodes[0].address(), nodes[0].host.ipv4 or ""
+    listeners = [Listener(node) for node in nodes]
+    sent: dict[bytes, int] = {}
+    for source, card in ((address, outside), (outside, address)):
+        with game_socket(nodes[0], source) as sock:
+            sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(card))
+            payload = f"from {source} on the card of {card}".encode()
+            sock.sendto(payload, (GROUPS[3], PORT))
+            sent[payload] = sock.getsockname()[1]
+    with game_socket(nodes[0]) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth0")
+        sock.sendto(b"bound to eth0", (broadcast_of(address), PORT))
+        sent[b"bound to eth0"] = sock.getsockname()[1]
+    collect(listeners)
+    check_exactly_once(listeners, nodes[0], address, sent)
 
 
 @scenario("lan")

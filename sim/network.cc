@@ -80,15 +80,20 @@ void Network::index_host(HostId host) {
 }
 
 void Network::send(HostId from, std::uint16_t source_port, const Endpoint& destination, Bytes datagram) {
-  Host& host = hosts_[from];
-  if (!host.up) return;
+  const Host& host = hosts_[from];
   const auto same_family = std::find_if(host.addresses.begin(), host.addresses.end(),
                                         [&](const IpAddress& a) { return a.is_v4() == destination.address.is_v4(); });
   if (same_family == host.addresses.end()) {
     ++dropped_;
     return;
   }
-  Packet packet{{*same_family, source_port}, destination, std::move(datagram), {}};
+  send_as(from, {*same_family, source_port}, destination, std::move(datagram));
+}
+
+void Network::send_as(HostId from, const Endpoint& source, const Endpoint& destination, Bytes datagram) {
+  const Host& host = hosts_[from];
+  if (!host.up) return;
+  Packet packet{source, destination, std::move(datagram), {}};
   packet.crossed.push_back(&host.access);
   route(host.domain, std::move(packet), false);
 }

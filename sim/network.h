@@ -82,7 +82,9 @@ class Network {
   DomainId add_domain(DomainId outside, const Nat& nat, const IpAddress& address, const Link& uplink);
   HostId add_host(DomainId domain, std::vector<IpAddress> addresses, const Link& access, Receive receive);
 
+  // From the host's first address of the destination's family, or from the one given.
   void send(HostId from, std::uint16_t source_port, const Endpoint& destination, Bytes datagram);
+  void send_as(HostId from, const Endpoint& source, const Endpoint& destination, Bytes datagram);
 
   void move_host(HostId host, DomainId domain, std::vector<IpAddress> addresses);  // roaming
   void set_up(HostId host, bool up);      // a host that is down neither sends nor receives

@@ -62,7 +62,7 @@ SimNode::SimNode(Scheduler& scheduler, Network& network, SimServer& server, SimN
       addresses_(options_.addresses) {
   host_ = network_.add_host(options_.domain, bare(addresses_), options_.access,
                             [this](const Endpoint& source, const Endpoint& destination, const Bytes& datagram) {
-                              if (destination.port == kPort) receive(source, datagram);
+                              receive(source, destination.port, datagram);
                             });
   tables_.set_adapter({});
   start();
@@ -146,8 +146,15 @@ std::optional<node::PeerStatus> SimNode::peer(const SimNode& other) const {
 
 // --- the data plane ------------------------------------------------------------------------------------------------
 
-void SimNode::receive(const Endpoint& source, const Bytes& datagram) {
+void SimNode::receive(const Endpoint& source, std::uint16_t port, const Bytes& datagram) {
   if (!node_) return;
+  using Socket = paths::NatDiscovery::Socket;
+  if (discovery_port_ != 0 && (port == discovery_port_ || port == discovery_port_ + 1)) {
+    const Socket socket = port == discovery_port_ ? Socket::kFirst : Socket::kSecond;
+    node_->handle_discovery_packet(now(), socket, source, datagram);
+    return drive();
+  }
+  if (port != kPort) return;
   if (wire::protocol_of(datagram) == wire::Protocol::kWireGuard && datagram[0] == 4)
     handle_data(source, datagram);
   else
@@ -236,6 +243,11 @@ void SimNode::handle(const node::NodeEvent& event) {
     forwarding_ = node_->forwarding();
   } else if (std::holds_alternative<node::ServerChanged>(event)) {
     link_->set_wanted(node_->server().has_value());
+  } else if (std::holds_alternative<node::OpenDiscovery>(event)) {
+    discovery_port_ = static_cast<std::uint16_t>(kDiscoveryPorts + 2 * (discoveries_++ % 1000));
+    node_->handle_discovery_sockets(now(), discovery_port_, static_cast<std::uint16_t>(discovery_port_ + 1));
+  } else if (std::holds_alternative<node::CloseDiscovery>(event)) {
+    discovery_port_ = 0;
   }
 }
 
@@ -250,6 +262,12 @@ void SimNode::drive() {
     }
     while (auto out = node_->poll_datagram()) {
       network_.send(host_, kPort, out->to, std::move(out->bytes));
+      any = true;
+    }
+    while (auto out = node_->poll_discovery()) {
+      const bool first = out->socket == paths::NatDiscovery::Socket::kFirst;
+      const auto port = static_cast<std::uint16_t>(discovery_port_ + (first ? 0 : 1));
+      network_.send(host_, port, out->to, std::move(out->datagram));
       any = true;
     }
     while (auto inner = node_->poll_inner()) {

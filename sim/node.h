@@ -49,6 +49,7 @@ class SimNode {
  public:
   static constexpr std::uint16_t kPort = 41821;
   static constexpr int kAdapter = 7;
+  static constexpr std::uint16_t kDiscoveryPorts = 52000;  // discovery's sockets, new ones for every run
 
   SimNode(Scheduler& scheduler, Network& network, SimServer& server, SimNodeOptions options);
   ~SimNode();
@@ -96,7 +97,7 @@ class SimNode {
   Bytes saved_party;  // the disk
 
  private:
-  void receive(const Endpoint& source, const Bytes& datagram);
+  void receive(const Endpoint& source, std::uint16_t port, const Bytes& datagram);
   void handle_data(const Endpoint& source, Bytes datagram);
   void drive();
   void handle(const node::NodeEvent& event);
@@ -122,6 +123,8 @@ class SimNode {
   std::shared_ptr<const node::Forwarding> forwarding_;
   node::Outbound outbound_;
   node::Inbound inbound_;
+  std::uint16_t discovery_port_ = 0;  // the first of two; 0: none are open
+  std::uint16_t discoveries_ = 0;
   bool driving_ = false;
   std::uint64_t life_ = 0;  // counts starts: earlier timers are not ours
   Time wake_ = kNever;

@@ -86,6 +86,31 @@ INSTANTIATE_TEST_SUITE_P(Networks, Pair, testing::Combine(testing::ValuesIn(kPla
                            return name;
                          });
 
+TEST(Discovery, EveryNodeKnowsItsNetworkAndANewOne) {
+  const struct {
+    Place place;
+    const char* type;
+  } cases[] = {
+      {Place::kPublic, "none"},           {Place::kEasy, "port_restricted"},    {Place::kCone, "cone"},
+      {Place::kSymmetric, "symmetric"},   {Place::kCarrier, "port_restricted"}, {Place::kFirewall6, "firewall"},
+      {Place::kUdpBlocked, "udp_blocked"}};
+  for (const auto& c : cases) {
+    SCOPED_TRACE(place_name(c.place));
+    World w(1);
+    SimNode& node = w.add("ada", c.place);
+    EXPECT_FALSE(node.status().nat);
+    ASSERT_TRUE(w.host(node));
+    w.run(6s);
+    ASSERT_TRUE(node.status().nat);
+    EXPECT_EQ(node.status().nat->type, c.type);
+    EXPECT_FALSE(node.node().is_discovering());
+    Site other = w.make_site(c.place == Place::kSymmetric ? Place::kEasy : Place::kSymmetric);
+    node.roam(other.domain, {other.next()});
+    w.run(6s);
+    EXPECT_EQ(node.status().nat->type, c.place == Place::kSymmetric ? "port_restricted" : "symmetric");
+  }
+}
+
 TEST(Lan, TwoMembersBehindOneRouterUseTheirLan) {
   for (Place place : {Place::kEasy, Place::kSymmetric, Place::kCarrier}) {
     World w(1);

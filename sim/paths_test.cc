@@ -10,6 +10,7 @@
 #include "paths/selector.h"
 #include "paths/stun_client.h"
 #include "relay/server.h"
+#include "relay/stun_server.h"
 #include "sim/network.h"
 #include "wire/demux.h"
 
@@ -33,6 +34,7 @@ struct World {
   crypto::SigningKey grant_key = crypto::SigningKey::generate(rng);
   crypto::PrivateKey relay_key = crypto::PrivateKey::generate(rng);
   std::optional<relay::Server> relay;
+  relay::StunServer stun{{kPort, kPort + 1, {}}};
   Network::HostId server;
 
   explicit World(std::uint64_t seed = 1) : network(scheduler, seed), rng(seed) {
@@ -41,6 +43,14 @@ struct World {
                               [this](const Endpoint& source, const Endpoint& destination, const Bytes& datagram) {
                                 if (!relay) return;
                                 Bytes buffer = datagram;
+                                if (wire::protocol_of(datagram) == wire::Protocol::kStun) {
+                                  buffer.resize(wire::kStunResponseBytesMax);
+                                  const auto answer =
+                                      stun.answer(scheduler.now(), source, destination, datagram, buffer);
+                                  if (!answer) return;
+                                  buffer.resize(answer->size);
+                                  return network.send(server, destination.port, source, buffer);
+                                }
                                 if (const auto out = relay->handle_packet(now(), source, buffer)) {
                                   network.send(server, destination.port, out->to, to_bytes(out->datagram));
                                 }

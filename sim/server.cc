@@ -2,6 +2,8 @@
 
 #include "base/log.h"
 #include "sim/control_link.h"
+#include "wire/demux.h"
+#include "wire/stun.h"
 
 namespace lanrage::sim {
 namespace {
@@ -17,7 +19,8 @@ SimServer::SimServer(Scheduler& scheduler, Network& network, std::uint64_t seed,
       network_(network),
       rng_(seed),
       grant_key_(crypto::SigningKey::generate(rng_)),
-      relay_key_(crypto::PrivateKey::generate(rng_)) {
+      relay_key_(crypto::PrivateKey::generate(rng_)),
+      stun_({kPort, kSecondPort, {}}) {
   host_ = network_.add_host(Network::kInternet, {kV4, kV6}, access,
                             [this](const Endpoint& source, const Endpoint& destination, const Bytes& datagram) {
                               receive(source, destination, datagram);
@@ -61,6 +64,13 @@ void SimServer::stop() {
 void SimServer::receive(const Endpoint& source, const Endpoint& destination, const Bytes& datagram) {
   if (!relay_ || !relaying) return;
   Bytes buffer = datagram;
+  if (wire::protocol_of(datagram) == wire::Protocol::kStun) {
+    buffer.resize(wire::kStunResponseBytesMax);
+    const auto answer = stun_.answer(scheduler_.now(), source, destination, datagram, buffer);
+    if (!answer) return;
+    buffer.resize(answer->size);
+    return network_.send(host_, answer->from.port, source, buffer);
+  }
   if (const auto out = relay_->handle_packet(now(), source, buffer))
     network_.send(host_, destination.port, out->to, to_bytes(out->datagram));
 }

@@ -12,6 +12,7 @@
 #include "control/service.h"
 #include "party/link.h"
 #include "relay/server.h"
+#include "relay/stun_server.h"
 #include "sim/network.h"
 #include "store/store.h"
 
@@ -22,7 +23,7 @@ class ControlLink;
 class SimServer {
  public:
   static constexpr std::uint16_t kPort = 41820;        // relay and STUN
-  static constexpr std::uint16_t kSecondPort = 41821;  // STUN: tells symmetric NATs
+  static constexpr std::uint16_t kSecondPort = 41821;  // STUN: tells how NATs behave
   static constexpr Duration kCommit = std::chrono::milliseconds{1};
 
   SimServer(Scheduler& scheduler, Network& network, std::uint64_t seed, const Link& access);
@@ -56,6 +57,7 @@ class SimServer {
   crypto::SigningKey grant_key_;
   crypto::PrivateKey relay_key_;
   store::MemoryStore store_;
+  relay::StunServer stun_;
   std::unique_ptr<control::Service> service_;
   std::unique_ptr<relay::Server> relay_;
   std::uint64_t run_ = 0;

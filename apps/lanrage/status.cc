@@ -59,7 +59,7 @@ void print_status(const Json& status) {
     std::printf("server %s: %s\n", text_of(server, "url").c_str(), text_of(server, "state").c_str());
   }
   if (const Json& nat = member_of(self, "nat"); !nat.is_null())
-    std::printf("this network: %s\n", text_of(nat, "mapping").c_str());
+    std::printf("this network: %s\n", text_of(nat, "words").c_str());
   for (const Json& notice : items_of(status, "notices")) {
     if (notice.if_string() != nullptr) std::printf("note: %s\n", safe(*notice.if_string()).c_str());
   }

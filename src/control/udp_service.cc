@@ -12,7 +12,6 @@
 #include "net/clock.h"
 #include "net/poller.h"
 #include "net/udp_socket.h"
-#include "relay/stun_server.h"
 #include "wire/demux.h"
 #include "wire/stun.h"
 
@@ -61,10 +60,11 @@ class Outbox {
 
 class Service final : public UdpService {
  public:
-  Service(net::UdpPair sockets, std::optional<net::UdpPair> second, net::Poller poller,
+  Service(net::UdpPair sockets, std::optional<net::UdpPair> second, net::Poller poller, relay::StunServer::Options stun,
           std::optional<relay::ServerOptions> relay)
       : sockets_(std::move(sockets)),
         second_(std::move(second)),
+        stun_(std::move(stun)),
         poller_(std::move(poller)),
         memory_(kSlots * kSlotBytes) {
     if (relay) relay_.emplace(std::move(*relay), rng_);
@@ -93,13 +93,13 @@ class Service final : public UdpService {
       for (const net::Ready& ready : poller_.wait(net::now().time, due.value_or(kNever))) {
         if (ready.tag == kTagV4) drain(*sockets_.v4(), outbox);
         if (ready.tag == kTagV6) drain(*sockets_.v6(), outbox);
-        if (ready.tag == kTagSecondV4) answer_stun(*second_->v4());
-        if (ready.tag == kTagSecondV6) answer_stun(*second_->v6());
+        if (ready.tag == kTagSecondV4) drain_second(*second_->v4());
+        if (ready.tag == kTagSecondV6) drain_second(*second_->v6());
       }
       if (relay_) relay_->handle_timeout(net::now());
       const std::lock_guard lock(mutex_);
-      if (relay_) stats_ = {relay_->stats(), relay_->sessions()};
-      stats_.relay.stun_answered += stun_answered_;
+      if (relay_) stats_ = {relay_->stats(), relay_->sessions(), {}};
+      stats_.stun = stun_.stats();
     }
   }
 
@@ -110,31 +110,37 @@ class Service final : public UdpService {
     for (std::size_t i = 0; i < count; ++i) {
       const net::ReceiveSlot& slot = slots_[i];
       if (slot.truncated || slot.size == 0) continue;
-      net::for_each_datagram(slot, [&](MutableBytes datagram) { take(now, slot.source, datagram, outbox); });
+      net::for_each_datagram(slot, [&](MutableBytes datagram) {
+        if (wire::protocol_of(datagram) == wire::Protocol::kStun) {
+          answer_stun(now, slot, sockets_.port(), datagram);
+        } else if (relay_) {
+          relay(now, slot.source, datagram, outbox);
+        }
+      });
     }
     outbox.flush();
   }
 
-  void answer_stun(net::UdpSocket& socket) {
+  void drain_second(net::UdpSocket& socket) {
     const std::size_t count = socket.receive(slots_);
+    const Now now = net::now();
     for (std::size_t i = 0; i < count; ++i) {
       const net::ReceiveSlot& slot = slots_[i];
       if (slot.truncated || slot.size == 0) continue;
-      net::for_each_datagram(slot, [&](ByteView datagram) { answer_stun(*second_, slot.source, datagram); });
+      net::for_each_datagram(slot, [&](ByteView datagram) { answer_stun(now, slot, second_->port(), datagram); });
     }
   }
 
-  void answer_stun(net::UdpPair& sockets, const Endpoint& source, ByteView datagram) {
-    if (wire::protocol_of(datagram) != wire::Protocol::kStun) return;
-    std::uint8_t answer[wire::kStunResponseBytesMax];
-    const std::size_t size = relay::answer_stun(source, datagram, answer);
-    if (size == 0) return;
-    sockets.send({.destination = source, .bytes = {answer, size}});
-    ++stun_answered_;
+  void answer_stun(const Now& now, const net::ReceiveSlot& slot, std::uint16_t port, ByteView question) {
+    std::array<std::uint8_t, wire::kStunResponseBytesMax> out;
+    const auto answer = stun_.answer(now.time, slot.source, {slot.destination, port}, question, out);
+    if (!answer) return;
+    net::UdpPair& sockets = answer->from.port == sockets_.port() ? sockets_ : *second_;
+    sockets.send(
+        {.destination = slot.source, .bytes = ByteView(out).first(answer->size), .source = answer->from.address});
   }
 
-  void take(const Now& now, const Endpoint& source, MutableBytes datagram, Outbox& outbox) {
-    if (!relay_) return answer_stun(sockets_, source, datagram);
+  void relay(const Now& now, const Endpoint& source, MutableBytes datagram, Outbox& outbox) {
     const auto transmit = relay_->handle_packet(now, source, datagram);
     if (!transmit) return;
     // Only what lies in the received buffer stays as it is until the batch is sent.
@@ -149,12 +155,12 @@ class Service final : public UdpService {
 
   net::UdpPair sockets_;
   std::optional<net::UdpPair> second_;
+  relay::StunServer stun_;
   net::Poller poller_;
   Bytes memory_;
   std::array<net::ReceiveSlot, kSlots> slots_;
   crypto::SystemRng rng_;
   std::optional<relay::Server> relay_;
-  std::uint64_t stun_answered_ = 0;
   std::atomic<bool> stop_{false};
   mutable std::mutex mutex_;
   Stats stats_;
@@ -174,17 +180,24 @@ Result<std::unique_ptr<UdpService>> UdpService::start(Options options, const Log
   LR_ASSIGN(net::Poller poller, net::Poller::create());
   if (sockets->v4()) LR_TRY(poller.add(sockets->v4()->fd(), kTagV4));
   if (sockets->v6()) LR_TRY(poller.add(sockets->v6()->fd(), kTagV6));
+  relay::StunServer::Options stun{sockets->port(), 0, std::move(options.addresses)};
+  // The next port, which is easy to open in a firewall.
+  udp.bind.port = static_cast<std::uint16_t>(stun.port + 1);
+  auto next = net::UdpPair::open(udp);
   udp.bind.port = 0;
-  auto second = net::UdpPair::open(udp);
+  auto second = next ? std::move(next) : net::UdpPair::open(udp);
   std::optional<net::UdpPair> pair;
   if (second) {
+    stun.second_port = second->port();
     if (second->v4()) LR_TRY(poller.add(second->v4()->fd(), kTagSecondV4));
     if (second->v6()) LR_TRY(poller.add(second->v6()->fd(), kTagSecondV6));
     pair.emplace(std::move(*second));
+  } else {
+    log.info("no second UDP port: players learn less about their routers", {{"problem", second.error().message}});
   }
   log.debug("serving UDP", {{"port", sockets->port()}, {"relay", options.relay.has_value()}});
-  return std::unique_ptr<UdpService>(
-      std::make_unique<Service>(*std::move(sockets), std::move(pair), std::move(poller), std::move(options.relay)));
+  return std::unique_ptr<UdpService>(std::make_unique<Service>(*std::move(sockets), std::move(pair), std::move(poller),
+                                                               std::move(stun), std::move(options.relay)));
 }
 
 }  // namespace lanrage::control

@@ -1,4 +1,4 @@
-// The UDP half of a server's port: answers STUN and, where it relays, runs the relay's core.
+// The UDP half of a server's port: answers STUN, on a second one too, and, where it relays, runs the relay's core.
 //
 // One thread, started by `start` and ended by the destructor. Bare packets of a received run that go to one destination
 // leave as the run they came in. It decides nothing: who may send what to whom is relay/server.h.
@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "relay/server.h"
+#include "relay/stun_server.h"
 
 namespace lanrage::control {
 
@@ -16,19 +17,21 @@ class UdpService {
  public:
   struct Options {
     std::uint16_t port = 0;                       // of both families; 0: one that is free in both
+    std::vector<IpAddress> addresses{};           // of this machine, that STUN may be answered from
     std::optional<relay::ServerOptions> relay{};  // none: STUN alone
   };
   struct Stats {
-    relay::Server::Stats relay;  // with STUN
+    relay::Server::Stats relay;
     std::size_t sessions = 0;
+    relay::StunServer::Stats stun;
   };
 
   // kConflict: the port is in use.
   static Result<std::unique_ptr<UdpService>> start(Options options, const Logger& log);
   virtual ~UdpService() = default;
   virtual std::uint16_t port() const = 0;
-  // Another port that answers STUN alone: who asks both learns whether its router's mapping depends on the destination
-  // (RFC 5780). 0: none was free.
+  // Another port that answers STUN alone, the next one where it is free: who asks both learns how its NAT behaves
+  // (relay/stun_server.h). 0: none was free.
   virtual std::uint16_t second_port() const = 0;
   virtual Stats stats() const = 0;  // as of the last batch; any thread
 };

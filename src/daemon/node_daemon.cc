@@ -324,7 +324,7 @@ void NodeDaemon::run(int stop_fd) {
   if (!poller_.add(stop_fd, kStop)) return;
   while (!stopping_) {
     const std::span<const net::Ready> ready =
-        poller_.wait(now_.time, std::min(node_->next_timeout().value_or(kNever), hosting_until_));
+        poller_.wait(now_.time, std::min({node_->next_timeout().value_or(kNever), hosting_until_, netchecks_until_}));
     now_ = net::now();
     if (hosting_until_ <= now_.time) answer_hosting();
     for (const net::Ready& one : ready) handle_ready(one);
@@ -365,6 +365,10 @@ void NodeDaemon::handle_ready(const net::Ready& ready) {
         node_->handle_captured(now_, static_cast<int>(interface), packet);
       });
       break;
+    case kDiscoveryTag:
+    case kDiscoveryTag + 1:
+      read_discovery(ready.tag - kDiscoveryTag);
+      break;
     default:
       break;
   }
@@ -401,6 +405,8 @@ void NodeDaemon::settle() {
   while (auto datagram = node_->poll_datagram()) {
     sockets_->send(net::SendItem{.destination = datagram->to, .bytes = datagram->bytes});
   }
+  send_discovery();
+  answer_netchecks();
   while (auto delivery = node_->poll_delivery()) deliver(*delivery);
   while (auto request = node_->poll_request()) {
     if (client_) {
@@ -425,6 +431,10 @@ void NodeDaemon::handle_event(const node::NodeEvent& event) {
     configure_adapter();
   } else if (std::holds_alternative<node::ForwardingChanged>(event)) {
     publish_ = true;
+  } else if (std::holds_alternative<node::OpenDiscovery>(event)) {
+    open_discovery();
+  } else if (std::holds_alternative<node::CloseDiscovery>(event)) {
+    close_discovery();
   } else if (api_) {
     api_->publish(wire::Json::object({{"event", "status"}}));
   }

@@ -4,6 +4,7 @@
 // files directly; the data threads, the HTTP threads of the API and of the control client reach it by `post`.
 #pragma once
 
+#include <array>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -60,6 +61,10 @@ class NodeDaemon {
   Result<std::vector<std::string>> log_lines(std::size_t count) const;
   void stop() { stopping_ = true; }
   const config::Settings& settings() const { return settings_; }
+  // `self.nat` of the status; null where nothing is known.
+  wire::Json nat_json() const;
+  // Looks at this network anew; `done` is called within about three seconds.
+  void netcheck(std::function<void(wire::Json)> done);
   std::string metrics() const;
   std::string page_link() { return api_->page_link(); }
   std::uint16_t port() const { return sockets_->port(); }
@@ -97,6 +102,14 @@ class NodeDaemon {
   void save_party();
   void save_floor();
   std::string describe_wireguard() const;
+  // node_discovery.cc
+  static constexpr std::uint64_t kDiscoveryTag = 64;  // and the next
+  void open_discovery();
+  void close_discovery();
+  void read_discovery(std::size_t index);
+  void send_discovery();
+  void answer_netchecks();
+  wire::Json netcheck_json() const;
   // node_ports.cc
   net::PortMap::Wanted ports_to_map();
   void update_ports();
@@ -115,6 +128,9 @@ class NodeDaemon {
   net::NetlinkWatch watch_;
   std::unique_ptr<net::Queue<std::function<void()>>> tasks_;
   std::unique_ptr<tun::Adapter> adapter_;
+  std::array<std::optional<net::UdpPair>, 2> discovery_;    // while this network is looked at
+  std::vector<std::function<void(wire::Json)>> netchecks_;  // wait for that
+  Time netchecks_until_ = kNever;
   std::optional<net::UdpPair> sockets_;
   std::unique_ptr<host::KernelTables> tables_;
   std::optional<host::LanCapture> capture_;

@@ -53,7 +53,7 @@ void NodeDaemon::update_ports() {
       post([this, outcome = std::move(outcome)] { ports_mapped(outcome); });
     });
   }
-  mapping_ = {wanted, {}, {}};
+  mapping_ = {.wanted = wanted};
   mapping_known_ = wanted.ports.empty();
   port_map_->want(std::move(wanted));
   use_mapping();
@@ -75,7 +75,12 @@ void NodeDaemon::use_mapping() {
   std::vector<Endpoint> node_port;
   if (const auto outside = outside_of(mapping_.mappings, {net::Transport::kUdp, sockets_->port()}))
     node_port.push_back(*outside);
-  node_->handle_mapped(now_, std::move(node_port));
+  const paths::RouterReport router{.asked = !mapping_.wanted.ports.empty(),
+                                   .speaks = mapping_.speaks,
+                                   .mapped = !node_port.empty(),
+                                   .is_offline = mapping_.offline,
+                                   .address = mapping_.address};
+  node_->handle_mapped(now_, std::move(node_port), router);
   if (!server_) return;
   const std::uint16_t port = server_->listening().front().port;
   server_->set_mapped(outside_of(mapping_.mappings, {net::Transport::kTcp, port}),

@@ -228,56 +228,10 @@ void change_rules(NodeDaemon& daemon, const Request& request, const Respond& res
   respond(rules_json(daemon));
 }
 
-Json netcheck_json(NodeDaemon& daemon) {
-  const paths::NatReport& nat = daemon.node().nat();
-  std::vector<std::string> findings;
-  const node::NodeStatus status = daemon.node().status(daemon.now());
-  if (!status.nat) {
-    findings.push_back(status.server ? "Address discovery has not answered yet."
-                                     : "There is no server to ask yet: join or host a party first.");
-  } else {
-    findings.push_back("This network: " + status.nat->mapping + ".");
-    for (const std::string& endpoint : status.nat->public_endpoints)
-      findings.push_back("Seen from outside as " + endpoint + ".");
-    if (nat.udp_blocked)
-      findings.push_back("UDP does not get out. Allow it in this network's firewall, or use another network.");
-    if (nat.mapping == wire::Mapping::kDependent) {
-      findings.push_back(
-          format("To be reached directly, forward UDP port {} to this machine on the router, or switch UPnP on there.",
-                 daemon.port()));
-    }
-  }
-  Json relays = Json::array();
-  for (const auto& relay : daemon.node().relays()) {
-    const std::string id = format("{:016x}", wire::relay_peer(relay.key));
-    Json rtt;
-    std::string heard = "registered";
-    if (relay.rtt_last) {
-      const double ms = milliseconds(*relay.rtt_last);
-      rtt = ms;
-      heard = format("{:.1f} ms", ms);
-    }
-    relays.push(Json::object({{"id", id}, {"registered", relay.path.has_value()}, {"rtt_ms", std::move(rtt)}}));
-    findings.push_back(relay.path ? format("Relay {}: {}.", id, heard) : format("Relay {} does not answer.", id));
-  }
-  return Json::object({{"nat", status.nat ? Json::object({{"type", status.nat->type},
-                                                          {"mapping", status.nat->mapping},
-                                                          {"public", text_list(status.nat->public_endpoints)}})
-                                          : Json()},
-                       {"udp_blocked", nat.udp_blocked},
-                       {"relays", relays},
-                       {"findings", text_list(findings)}});
-}
-
 }  // namespace
 
 wire::Json NodeDaemon::status() const {
   const node::NodeStatus status = node_->status(now_);
-  Json nat;
-  if (status.nat)
-    nat = Json::object({{"type", status.nat->type},
-                        {"mapping", status.nat->mapping},
-                        {"public", text_list(status.nat->public_endpoints)}});
   Json party;
   if (status.party) {
     party = Json::object({{"id", status.party->id},
@@ -299,7 +253,7 @@ wire::Json NodeDaemon::status() const {
                                               {"interface", adapter_->info().name},
                                               {"addresses", text_list(status.addresses)},
                                               {"port", sockets_->port()},
-                                              {"nat", nat}})},
+                                              {"nat", nat_json()}})},
                        {"party", party},
                        {"server", server},
                        {"peers", Json::list(status.peers, peer_json)},
@@ -316,7 +270,7 @@ std::vector<api::Route> node_routes(NodeDaemon& daemon) {
          respond(Json::object({{"peers", *d->status().find("peers")}}));
        }},
       {"GET", "/api/netcheck", "what this network lets through", false,
-       [d](Request, Respond respond) { respond(netcheck_json(*d)); }},
+       [d](Request, Respond respond) { d->netcheck([respond](Json answer) { respond(std::move(answer)); }); }},
       {"GET", "/api/lan", "LAN traffic of games", false,
        [d](Request, Respond respond) { respond(lan_json(d->node().lan_status())); }},
       {"GET", "/api/log", "the last log lines", false,

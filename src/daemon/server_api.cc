@@ -29,7 +29,7 @@ Json status_of(const control::Server& server, Time started) {
                        {"requests", Json::object({{"served", stats.service.requests},
                                                   {"refused", stats.service.refused},
                                                   {"limited", stats.service.limited}})},
-                       {"address_discoveries", relay.stun_answered},
+                       {"address_discoveries", stats.udp.stun.answered},
                        {"relay", relayed},
                        {"store", Json::object({{"kind", stats.store_kind}, {"bytes", stats.store.bytes}})}});
 }

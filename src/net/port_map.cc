@@ -130,7 +130,7 @@ class PortMap::Worker {
         continue;
       }
       asked_ = false;
-      Outcome outcome{wanted_, {}, {}};
+      Outcome outcome{.wanted = wanted_};
       lock.unlock();
       attempt(outcome);
       // A router that restarted has forgotten us and may take a while; one that refused is left alone.
@@ -164,11 +164,17 @@ class PortMap::Worker {
       outcome.problem = "the router does not speak UPnP";
       return;
     }
-    if (!gateway_.connected()) {
+    outcome.speaks = true;
+    const std::string said = gateway_.external_text();
+    const auto address = IpAddress::parse(said);
+    if (address && !address->is_unspecified()) outcome.address = *address;
+    const auto external = external_address(said);
+    const bool connected = gateway_.connected();
+    outcome.offline = !connected || !external;
+    if (!connected) {
       outcome.problem = "the router says that it is not connected";
       return;
     }
-    const auto external = external_address(gateway_.external_text());
     if (!external) {
       outcome.problem = "the router has no public address itself";
       return;

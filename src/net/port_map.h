@@ -47,9 +47,12 @@ class PortMap {
     friend bool operator==(const Wanted&, const Wanted&) = default;
   };
   struct Outcome {
-    Wanted wanted;                      // what was asked for
-    std::vector<PortMapping> mappings;  // of it
-    std::string problem;                // why others are missing, for a person; empty: none is
+    Wanted wanted{};                      // what was asked for
+    std::vector<PortMapping> mappings{};  // of it
+    std::string problem{};                // why others are missing, for a person; empty: none is
+    bool speaks = false;                  // the router takes such requests
+    bool offline = false;                 // and says that it has no connection, or no public address
+    std::optional<IpAddress> address{};   // outside, as it says itself, whatever that is worth
   };
 
   // `changed` is called on another thread after each attempt, must not block, and is not called any more once the

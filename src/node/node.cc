@@ -1,6 +1,7 @@
 #include "node/node.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/format.h"
 #include "wire/demux.h"
@@ -39,6 +40,7 @@ Node::Node(const NodeOptions& options, const party::Identity& identity, tunnel::
       instance_(rng.u32()),
       tunnel_(device_options(timestamp_floor), rng, log.named("tunnel")),
       stun_(rng),
+      discovery_(rng),
       relays_(identity.private_key(), rng),
       tables_(tables),
       filter_(std::make_shared<PortFilter>(false, std::span<const FilterRule>())),
@@ -205,10 +207,34 @@ void Node::handle_interfaces(Now now, const std::vector<paths::InterfaceAddress>
   if (!stun_endpoints_.empty()) discovering_since_ = now.time;
   relays_.restart(now.time);
   refresh_candidates(now);
+  discover(now);
   pump(now);
 }
 
-void Node::handle_mapped(Now now, std::vector<Endpoint> mapped) {
+void Node::discover(Now) {
+  if (stun_endpoints_.empty()) return;
+  discovering_ = true;
+  event(OpenDiscovery{});
+}
+
+void Node::handle_discovery_sockets(Now now, std::uint16_t first_port, std::uint16_t second_port) {
+  discovering_ = first_port != 0 && !stun_endpoints_.empty();
+  if (!discovering_) return event(CloseDiscovery{});
+  paths::NatDiscovery::Local local{{}, first_port, second_port};
+  for (const auto& address : interfaces_)
+    if (!address.is_ours) local.addresses.push_back(address.prefix.address);
+  discovery_.start(now.time, stun_endpoints_, std::move(local));
+  pump(now);
+}
+
+void Node::handle_discovery_packet(Now now, paths::NatDiscovery::Socket socket, const Endpoint& source,
+                                   ByteView datagram) {
+  discovery_.handle_packet(now.time, socket, source, datagram);
+  pump(now);
+}
+
+void Node::handle_mapped(Now now, std::vector<Endpoint> mapped, const paths::RouterReport& router) {
+  router_ = router;
   if (mapped == mapped_) return;
   mapped_ = std::move(mapped);
   refresh_candidates(now);
@@ -219,6 +245,7 @@ void Node::handle_timeout(Now now) {
   if (now.time >= counters_due_) handle_counters(now);
   tunnel_.handle_timeout(now);
   stun_.handle_timeout(now.time);
+  discovery_.handle_timeout(now.time);
   relays_.handle_timeout(now.time);
   if (lan_) lan_->handle_timeout(now.time);
   for (auto& [key, link] : links_) {
@@ -244,6 +271,7 @@ std::optional<Time> Node::next_timeout() const {
   };
   consider(tunnel_.next_timeout());
   consider(stun_.next_timeout());
+  consider(discovery_.next_timeout());
   consider(relays_.next_timeout());
   if (lan_) consider(lan_->next_timeout());
   for (const auto& [key, link] : links_) {
@@ -292,6 +320,7 @@ void Node::send_to(const Path& path, const crypto::PublicKey& peer, Bytes datagr
 
 void Node::pump(Now now) {
   pump_stun(now);
+  pump_discovery();
   // Each part's output may be another's input; they settle within a few rounds.
   while (pump_lan(now) || pump_tunnel(now) || pump_relays(now) || pump_links(now)) {
   }
@@ -480,10 +509,31 @@ void Node::pump_stun(Now now) {
       paths_log_.timed(op::kDiscoverNat, now.time - *std::exchange(discovering_since_, std::nullopt));
     paths_log_.debug("this network",
                      {{"mapping", wire::mapping_name(report->mapping)}, {"udp_blocked", report->udp_blocked}});
+    // Behind another public address there may be another router.
+    std::set<IpAddress> addresses;
+    for (const Endpoint& endpoint : report->public_endpoints) addresses.insert(endpoint.address);
+    if (addresses != std::exchange(public_addresses_, addresses) && !discovering_) discover(now);
     refresh_candidates(now);
     event(StatusChanged{});
   }
   while (auto transmit = stun_.poll_transmit()) datagrams_.push_back({transmit->to, to_bytes(transmit->datagram)});
+}
+
+void Node::pump_discovery() {
+  const auto found = discovery_.poll_event();
+  if (!found) return;
+  discovered_ = *found;
+  discovering_ = false;
+  for (const auto& [family, report] : {std::pair("IPv4", found->v4), std::pair("IPv6", found->v6)}) {
+    if (!report) continue;
+    paths_log_.debug("this network's NAT", {{"family", family},
+                                            {"answered", report->answered},
+                                            {"translated", report->translated},
+                                            {"mapping", paths::dependence_name(report->mapping)},
+                                            {"filtering", paths::dependence_name(report->filtering)}});
+  }
+  event(CloseDiscovery{});
+  event(StatusChanged{});
 }
 
 bool Node::pump_lan(Now now) {

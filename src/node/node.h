@@ -32,6 +32,8 @@
 #include "node/outbound.h"
 #include "node/status.h"
 #include "party/roster.h"
+#include "paths/nat_discovery.h"
+#include "paths/netcheck.h"
 #include "paths/relay_client.h"
 #include "paths/selector.h"
 #include "paths/stun_client.h"
@@ -85,8 +87,12 @@ struct AdapterChanged {};
 struct ForwardingChanged {};
 // Something a person would see changed: status().
 struct StatusChanged {};
-using NodeEvent =
-    std::variant<SaveParty, SaveTimestampFloor, ServerChanged, AdapterChanged, ForwardingChanged, StatusChanged>;
+// Open two fresh pairs of UDP sockets for discovery in place of those there are, and say handle_discovery_sockets.
+struct OpenDiscovery {};
+// They are of no more use.
+struct CloseDiscovery {};
+using NodeEvent = std::variant<SaveParty, SaveTimestampFloor, ServerChanged, AdapterChanged, ForwardingChanged,
+                               StatusChanged, OpenDiscovery, CloseDiscovery>;
 
 struct AdapterConfig {
   std::vector<IpPrefix> addresses;  // empty: not in a party
@@ -155,8 +161,11 @@ class Node {
   void handle_waiting(Now now, const crypto::PublicKey& peer, ByteView packet);
   void handle_counters(Now now);  // the data threads' counters moved: at least every second while data flows
   void handle_interfaces(Now now, const std::vector<paths::InterfaceAddress>& addresses, std::uint16_t port);
-  // Where routers lead our UDP port, from now on.
-  void handle_mapped(Now now, std::vector<Endpoint> mapped);
+  // Where routers lead our UDP port, from now on, and what the router said about it.
+  void handle_mapped(Now now, std::vector<Endpoint> mapped, const paths::RouterReport& router);
+  // The ports of discovery's sockets; 0: they cannot be opened.
+  void handle_discovery_sockets(Now now, std::uint16_t first_port, std::uint16_t second_port);
+  void handle_discovery_packet(Now now, paths::NatDiscovery::Socket socket, const Endpoint& source, ByteView datagram);
   // The party's server has these addresses from now on; ignored for another server than the party's.
   void handle_server_addresses(const party::ServerInfo& server);
   void handle_link(Now now, LinkState state, const std::optional<Error>& problem);
@@ -168,6 +177,7 @@ class Node {
   // --- what comes of it ---
   std::optional<NodeEvent> poll_event();
   std::optional<OutDatagram> poll_datagram();
+  std::optional<paths::NatDiscovery::Transmit> poll_discovery() { return discovery_.poll_transmit(); }
   std::optional<OutInner> poll_inner();
   std::optional<OutRequest> poll_request();
   std::optional<lan::Delivery> poll_delivery();
@@ -178,7 +188,10 @@ class Node {
 
   NodeStatus status(Now now) const;
   lan::LanStatus lan_status() const { return lan_ ? lan_->status() : lan::LanStatus(); }
-  const paths::NatReport& nat() const { return stun_.report(); }
+  // What is known of this network; begins to find out anew; whether that goes on.
+  paths::NetworkView network() const;
+  void discover(Now now);
+  bool is_discovering() const { return discovering_; }
   std::vector<paths::RelayClient::Status> relays() const { return relays_.status(); }
   const party::Identity& identity() const { return identity_; }
   const tunnel::Stats& tunnel_stats() const { return tunnel_.stats(); }
@@ -228,6 +241,7 @@ class Node {
   bool pump_relays(Now now);
   void time_path(Time now, Link& link, const Path& path);
   void pump_stun(Now now);
+  void pump_discovery();
   bool pump_lan(Now now);
   void share_filter();
   void event(NodeEvent event);
@@ -264,7 +278,7 @@ class Node {
   void set_online(Now now, const crypto::PublicKey& key, bool online);
   void handle_signalled(Now now, const wire::Signalled& signalled);
   void refresh_candidates(Now now);
-  void refresh_stun_servers(Now now);
+  void refresh_stun_servers(Now now, std::vector<Endpoint> servers);
 
   const NodeOptions options_;
   const party::Identity identity_;
@@ -288,6 +302,11 @@ class Node {
 
   tunnel::Device tunnel_;
   paths::StunClient stun_;
+  paths::NatDiscovery discovery_;
+  bool discovering_ = false;  // sockets are wanted or in use
+  paths::DiscoveryReport discovered_;
+  std::set<IpAddress> public_addresses_;  // as servers see the node's socket
+  paths::RouterReport router_;
   paths::RelayClient relays_;
   lan::HostTables& tables_;
   std::optional<lan::Forwarder> lan_;  // while in a party

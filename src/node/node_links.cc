@@ -98,8 +98,10 @@ void Node::refresh_candidates(Now now) {
   }
 }
 
-void Node::refresh_stun_servers(Now now) {
-  std::vector<Endpoint> servers = stun_endpoints_;
+void Node::refresh_stun_servers(Now now, std::vector<Endpoint> servers) {
+  const bool changed = servers != stun_endpoints_;
+  stun_endpoints_ = servers;
+  if (changed) discover(now);
   if (servers.size() > paths::kStunServersMax) servers.resize(paths::kStunServersMax);
   stun_.set_servers(now.time, servers);
   if (!servers.empty() && !stun_.is_complete()) discovering_since_ = now.time;

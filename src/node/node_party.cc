@@ -415,12 +415,11 @@ void Node::handle_event(Now now, const wire::Event& happened) {
     handle_signalled(now, *signalled);
   } else if (const auto* relays = std::get_if<wire::Relays>(&happened)) {
     relay_infos_ = relays->relays;
-    stun_endpoints_ = relays->stun;
     std::vector<paths::RelayAddress> infos;
     for (const wire::RelayInfo& info : relay_infos_) infos.push_back({info.key, info.addresses});
     if (!infos.empty() && relays_.registered().empty() && !registering_since_) registering_since_ = now.time;
     relays_.set_relays(now.time, infos);
-    refresh_stun_servers(now);
+    refresh_stun_servers(now, relays->stun);
   } else if (const auto* grant = std::get_if<wire::Grant>(&happened)) {
     relays_.set_grant(now.time, grant->grant);
   }

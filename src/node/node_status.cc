@@ -6,35 +6,28 @@
 namespace lanrage::node {
 namespace {
 
-NatStatus nat_status(const paths::NatReport& report) {
-  NatStatus nat;
-  nat.type = report.udp_blocked ? "udp_blocked" : wire::mapping_name(report.mapping);
-  if (report.udp_blocked) {
-    nat.mapping = "blocks UDP: no direct path and no relay over UDP is possible from here";
-  } else if (report.mapping == wire::Mapping::kNone) {
-    nat.mapping = "no address translation";
-  } else if (report.mapping == wire::Mapping::kEndpointIndependent) {
-    nat.mapping = "one public port for every destination: direct paths work";
-  } else if (report.mapping == wire::Mapping::kDependent) {
-    nat.mapping = "another public port for every destination (symmetric NAT): direct paths only to open networks";
-  } else {
-    nat.mapping = "not known yet";
-  }
-  for (const Endpoint& endpoint : report.public_endpoints) nat.public_endpoints.push_back(endpoint.text());
-  return nat;
-}
-
 std::optional<double> in_ms(std::optional<Duration> duration) {
   return duration ? std::optional<double>(milliseconds(*duration)) : std::nullopt;
 }
 
 }  // namespace
 
+paths::NetworkView Node::network() const {
+  paths::NetworkView view{discovered_, stun_.report().udp_blocked, {}, router_, port_};
+  for (const auto& address : interfaces_)
+    if (!address.is_ours) view.own.push_back(address.prefix.address);
+  return view;
+}
+
 NodeStatus Node::status(Now now) const {
   NodeStatus out;
   out.public_key = identity_.public_key().base64();
   out.notices = notices_;
-  if (stun_.is_complete()) out.nat = nat_status(stun_.report());
+  if (const paths::NetworkView view = network(); view.udp_blocked || view.discovery.v4 || view.discovery.v6) {
+    out.nat = NatStatus{paths::nat_type(view), paths::mapping_name_of(view), paths::type_in_words(view), {}};
+    for (const Endpoint& endpoint : stun_.report().public_endpoints)
+      out.nat->public_endpoints.push_back(endpoint.text());
+  }
   if (server_) {
     const char* state = link_state_ == LinkState::kConnected ? "connected"
                         : link_problem_.empty()              ? "connecting"

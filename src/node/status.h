@@ -40,8 +40,9 @@ struct PeerStatus {
 };
 
 struct NatStatus {
-  std::string type;     // "none", "endpoint_independent", "dependent", "udp_blocked", "unknown"
-  std::string mapping;  // the same in words
+  std::string type;     // paths::nat_type; empty: not known
+  std::string mapping;  // paths::mapping_name_of; likewise
+  std::string words;    // the type in a sentence
   std::vector<std::string> public_endpoints;
 };
 

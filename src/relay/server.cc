@@ -3,10 +3,8 @@
 #include <algorithm>
 
 #include "base/check.h"
-#include "relay/stun_server.h"
 #include "wire/demux.h"
 #include "wire/endpoint.h"
-#include "wire/stun.h"
 #include "wire/wireguard.h"
 
 namespace lanrage::relay {
@@ -61,13 +59,6 @@ void Server::set_grant_keys(std::vector<crypto::VerifyKey> keys) {
 
 std::optional<Server::Transmit> Server::handle_packet(const Now& now, const Endpoint& source, MutableBytes datagram) {
   switch (wire::protocol_of(datagram)) {
-    case wire::Protocol::kStun: {
-      out_.resize(wire::kStunResponseBytesMax);
-      const std::size_t size = answer_stun(source, datagram, out_);
-      ++(size == 0 ? stats_.dropped_stun : stats_.stun_answered);
-      if (size == 0) return std::nullopt;
-      return Transmit{source, ByteView(out_).first(size)};
-    }
     case wire::Protocol::kWireGuard:
       return handle_wireguard(now.time, source, datagram);
     case wire::Protocol::kRelay:

@@ -1,4 +1,4 @@
-// The relay's core: who may send what to whom. Also answers STUN, which shares its port.
+// The relay's core: who may send what to whom. STUN, which shares its port, is another's work (stun_server.h).
 //
 // Every datagram in gives at most one out. A member registers (wire/relay.h); from then on its validated address is
 // its name, and it can reach the validated addresses of members of the same party and nothing else: frames by peer,
@@ -49,11 +49,11 @@ class Server {
     ByteView datagram;  // the input, changed in place, or the server's own buffer; valid until the next call
   };
   struct Stats {
-    std::uint64_t stun_answered = 0, challenges = 0, registrations = 0, refreshes = 0, leaves = 0, hints = 0;
+    std::uint64_t challenges = 0, registrations = 0, refreshes = 0, leaves = 0, hints = 0;
     std::uint64_t frames_forwarded = 0, packets_forwarded = 0, bytes_forwarded = 0, absent = 0;
     std::uint64_t indices_taken = 0;  // answered as collisions
     std::uint64_t sessions_expired = 0, sessions_replaced = 0;
-    std::uint64_t dropped_unknown_protocol = 0, dropped_malformed = 0, dropped_stun = 0;
+    std::uint64_t dropped_unknown_protocol = 0, dropped_malformed = 0;
     std::uint64_t dropped_bad_cookie = 0, dropped_bad_mac = 0, dropped_bad_grant = 0, dropped_expired_grant = 0;
     std::uint64_t dropped_full = 0, dropped_registration_rate = 0;
     std::uint64_t dropped_unknown_source = 0, dropped_unknown_index = 0, dropped_rate = 0;

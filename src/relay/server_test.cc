@@ -436,25 +436,5 @@ TEST_F(RelayServer, MemoryIsFlatUnderAFloodOfRegistrations) {
   EXPECT_EQ(server->stats().dropped_full, 150u);
 }
 
-// ---- STUN
-
-TEST_F(RelayServer, AnswersStunOnTheSamePort) {
-  const Endpoint node = *Endpoint::parse("[2001:db8::7]:9");
-  const auto question = wire::write_stun_request({1, 2, 3});
-  const auto out = handle(node, to_bytes(question));
-  const auto answer = wire::parse_stun_response(out->datagram);
-  ASSERT_TRUE(answer);
-  EXPECT_EQ(answer->mapped, node);
-  EXPECT_EQ(answer->transaction, (wire::StunTransaction{1, 2, 3}));
-  EXPECT_EQ(server->stats().stun_answered, 1u);
-}
-
-TEST_F(RelayServer, DoesNotAnswerAStunRequestThatIsSmallerThanItsAnswer) {
-  const Bytes bare = *from_hex("000100002112a4420102030405060708090a0b0c");
-  Bytes out(wire::kStunResponseBytesMax);
-  EXPECT_EQ(answer_stun(*Endpoint::parse("203.0.113.1:5"), bare, out), 0u);
-  EXPECT_FALSE(handle(*Endpoint::parse("203.0.113.1:5"), bare));
-}
-
 }  // namespace
 }  // namespace lanrage::relay

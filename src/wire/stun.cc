@@ -11,6 +11,10 @@ namespace {
 constexpr std::uint16_t kBindingRequest = 0x0001;
 constexpr std::uint16_t kBindingSuccess = 0x0101;
 constexpr std::uint16_t kXorMappedAddress = 0x0020;
+constexpr std::uint16_t kChangeRequest = 0x0003;   // RFC 5780 section 7.2
+constexpr std::uint16_t kOtherAddress = 0x802c;    // section 7.4, coded like MAPPED-ADDRESS
+constexpr std::uint32_t kChangeAddressFlag = 0x4;  // "A" and
+constexpr std::uint32_t kChangePortFlag = 0x2;     // "B"
 // Other servers send these too. They must be understood, and are: we have no use for them.
 constexpr std::array<std::uint16_t, 4> kSkipped = {
     0x0001,  // MAPPED-ADDRESS, which routers rewrite
@@ -23,7 +27,8 @@ constexpr std::uint16_t kFingerprint = 0x8028;
 constexpr std::uint16_t kOptionalFrom = 0x8000;        // RFC 8489 section 14: these may be ignored
 constexpr std::uint32_t kFingerprintXor = 0x5354554e;  // section 14.7
 constexpr std::size_t kHeaderBytes = 20;
-constexpr std::string_view kSoftwareText = "LANrage                 ";  // 24 bytes
+constexpr std::string_view kSoftwareText = "LANrage                                     ";  // 44 bytes
+constexpr std::size_t kSoftwareBytes = 24;                                                  // of a plain question
 
 // CRC-32 of ITU V.42, bit by bit: a handful of these messages a minute.
 std::uint32_t crc32(ByteView bytes) {
@@ -42,6 +47,12 @@ void write_header(std::uint8_t* out, std::uint16_t type, std::size_t attribute_b
   std::copy(id.begin(), id.end(), out + 8);
 }
 
+void write_software(std::uint8_t* out, std::size_t bytes) {
+  store_be(out, kSoftware);
+  store_be(out + 2, static_cast<std::uint16_t>(bytes));
+  std::copy_n(kSoftwareText.begin(), bytes, out + 4);
+}
+
 // FINGERPRINT over everything before it; the header's length already counts it.
 void write_fingerprint(MutableBytes message) {
   std::uint8_t* attribute = message.data() + message.size() - 8;
@@ -50,21 +61,44 @@ void write_fingerprint(MutableBytes message) {
   store_be(attribute + 4, crc32(message.first(message.size() - 8)) ^ kFingerprintXor);
 }
 
-std::optional<Endpoint> parse_mapped(ByteView value, const std::uint8_t* header) {
+// The value of an address attribute; `mask` is zero, or the magic cookie and transaction of an XOR- attribute.
+using AddressMask = std::array<std::uint8_t, 16>;
+
+AddressMask mask_of(ByteView message) {
+  AddressMask mask;
+  std::copy_n(message.begin() + 4, mask.size(), mask.begin());
+  return mask;
+}
+
+std::optional<Endpoint> parse_address(ByteView value, const AddressMask& mask) {
   if (value.size() < 8 || value[0] != 0) return std::nullopt;
   const std::size_t length = value[1] == 1 ? 4 : value[1] == 2 ? 16 : 0;
   if (length == 0 || value.size() != 4 + length) return std::nullopt;
   std::array<std::uint8_t, 16> raw{};
-  for (std::size_t i = 0; i < length; ++i) raw[i] = value[4 + i] ^ header[4 + i];  // magic cookie, then transaction
+  for (std::size_t i = 0; i < length; ++i) raw[i] = value[4 + i] ^ mask[i];
   const auto address = IpAddress::from_bytes(ByteView(raw).first(length));
   if (!address || address->is_v4() != (length == 4)) return std::nullopt;
-  const auto port = static_cast<std::uint16_t>(load_be<std::uint16_t>(value.data() + 2) ^ (kStunMagic >> 16));
+  const auto port =
+      static_cast<std::uint16_t>(load_be<std::uint16_t>(value.data() + 2) ^ load_be<std::uint16_t>(mask.data()));
   return Endpoint{*address, port};
+}
+
+std::size_t write_address(std::uint8_t* out, std::uint16_t type, const Endpoint& endpoint, const AddressMask& mask) {
+  const ByteView address = endpoint.address.bytes();
+  store_be(out, type);
+  store_be(out + 2, static_cast<std::uint16_t>(4 + address.size()));
+  out[4] = 0;
+  out[5] = endpoint.address.is_v4() ? 1 : 2;
+  store_be(out + 6, static_cast<std::uint16_t>(endpoint.port ^ load_be<std::uint16_t>(mask.data())));
+  for (std::size_t i = 0; i < address.size(); ++i) out[8 + i] = static_cast<std::uint8_t>(address[i] ^ mask[i]);
+  return 8 + address.size();
 }
 
 struct Attributes {
   bool fingerprint = false;
   std::optional<Endpoint> mapped;
+  std::optional<Endpoint> other;
+  std::optional<std::uint32_t> change;  // flags
 };
 
 // Checks the header and walks the attributes.
@@ -87,8 +121,15 @@ std::optional<Attributes> parse_message(ByteView datagram, std::uint16_t type) {
       found.fingerprint = true;
     } else if (attribute == kXorMappedAddress) {
       if (type != kBindingSuccess || found.mapped) return std::nullopt;
-      found.mapped = parse_mapped(value, datagram.data());
+      found.mapped = parse_address(value, mask_of(datagram));
       if (!found.mapped) return std::nullopt;
+    } else if (attribute == kOtherAddress && type == kBindingSuccess) {
+      found.other = found.other ? std::nullopt : parse_address(value, {});
+      if (!found.other) return std::nullopt;
+    } else if (attribute == kChangeRequest && type == kBindingRequest) {
+      if (found.change || size != 4) return std::nullopt;
+      found.change = load_be<std::uint32_t>(value.data());
+      if ((*found.change & ~(kChangeAddressFlag | kChangePortFlag)) != 0) return std::nullopt;
     } else if (attribute < kOptionalFrom) {
       const bool is_skipped = std::find(kSkipped.begin(), kSkipped.end(), attribute) != kSkipped.end();
       if (type != kBindingSuccess || !is_skipped) return std::nullopt;
@@ -107,12 +148,28 @@ StunTransaction transaction_of(ByteView datagram) {
 }  // namespace
 
 std::array<std::uint8_t, kStunRequestBytes> write_stun_request(const StunTransaction& transaction) {
-  static_assert(kHeaderBytes + 4 + kSoftwareText.size() + 8 == kStunRequestBytes);
+  static_assert(kHeaderBytes + 4 + kSoftwareBytes + 8 == kStunRequestBytes);
   std::array<std::uint8_t, kStunRequestBytes> out{};
   write_header(out.data(), kBindingRequest, kStunRequestBytes - kHeaderBytes, transaction);
-  store_be(out.data() + kHeaderBytes, kSoftware);
-  store_be(out.data() + kHeaderBytes + 2, static_cast<std::uint16_t>(kSoftwareText.size()));
-  std::copy(kSoftwareText.begin(), kSoftwareText.end(), out.begin() + kHeaderBytes + 4);
+  write_software(out.data() + kHeaderBytes, kSoftwareBytes);
+  write_fingerprint(out);
+  return out;
+}
+
+Bytes write_stun_discovery(const StunTransaction& transaction, bool change_address, bool change_port) {
+  static_assert(kHeaderBytes + 8 + 4 + kSoftwareText.size() + 8 == kStunDiscoveryBytes);
+  static_assert(kStunDiscoveryBytes - 8 >= kStunResponseBytesMax);
+  const bool change = change_address || change_port;
+  Bytes out(kStunDiscoveryBytes - (change ? 0 : 8));
+  write_header(out.data(), kBindingRequest, out.size() - kHeaderBytes, transaction);
+  std::uint8_t* attribute = out.data() + kHeaderBytes;
+  if (change) {
+    store_be(attribute, kChangeRequest);
+    store_be(attribute + 2, std::uint16_t{4});
+    store_be(attribute + 4, (change_address ? kChangeAddressFlag : 0) | (change_port ? kChangePortFlag : 0));
+    attribute += 8;
+  }
+  write_software(attribute, kSoftwareText.size());
   write_fingerprint(out);
   return out;
 }
@@ -120,23 +177,21 @@ std::array<std::uint8_t, kStunRequestBytes> write_stun_request(const StunTransac
 std::optional<StunRequest> parse_stun_request(ByteView datagram) {
   const auto attributes = parse_message(datagram, kBindingRequest);
   if (!attributes) return std::nullopt;
-  return StunRequest{transaction_of(datagram), attributes->fingerprint};
+  const std::uint32_t change = attributes->change.value_or(0);
+  return StunRequest{transaction_of(datagram), attributes->fingerprint, (change & kChangeAddressFlag) != 0,
+                     (change & kChangePortFlag) != 0};
 }
 
 std::size_t write_stun_response(const StunResponse& response, MutableBytes out) {
   LR_CHECK(out.size() >= kStunResponseBytesMax);
-  const ByteView address = response.mapped.address.bytes();
-  const std::size_t attribute_bytes = 8 + address.size() + (response.fingerprint ? 8 : 0);
+  const std::size_t other_bytes = response.other ? 8 + response.other->address.bytes().size() : 0;
+  const std::size_t attribute_bytes =
+      8 + response.mapped.address.bytes().size() + other_bytes + (response.fingerprint ? 8 : 0);
   const MutableBytes message = out.first(kHeaderBytes + attribute_bytes);
   write_header(message.data(), kBindingSuccess, attribute_bytes, response.transaction);
   std::uint8_t* attribute = message.data() + kHeaderBytes;
-  store_be(attribute, kXorMappedAddress);
-  store_be(attribute + 2, static_cast<std::uint16_t>(4 + address.size()));
-  attribute[4] = 0;
-  attribute[5] = response.mapped.address.is_v4() ? 1 : 2;
-  store_be(attribute + 6, static_cast<std::uint16_t>(response.mapped.port ^ (kStunMagic >> 16)));
-  for (std::size_t i = 0; i < address.size(); ++i)
-    attribute[8 + i] = static_cast<std::uint8_t>(address[i] ^ message[4 + i]);
+  attribute += write_address(attribute, kXorMappedAddress, response.mapped, mask_of(message));
+  if (response.other) write_address(attribute, kOtherAddress, *response.other, {});
   if (response.fingerprint) write_fingerprint(message);
   return message.size();
 }
@@ -144,7 +199,7 @@ std::size_t write_stun_response(const StunResponse& response, MutableBytes out) 
 std::optional<StunResponse> parse_stun_response(ByteView datagram) {
   const auto attributes = parse_message(datagram, kBindingSuccess);
   if (!attributes || !attributes->mapped) return std::nullopt;
-  return StunResponse{transaction_of(datagram), *attributes->mapped, attributes->fingerprint};
+  return StunResponse{transaction_of(datagram), *attributes->mapped, attributes->fingerprint, attributes->other};
 }
 
 }  // namespace lanrage::wire

@@ -11,6 +11,9 @@
 // agree, FINGERPRINT must be right and last, an attribute that must be understood and is not makes the message invalid;
 // so does a response without a mapped address or with two. Attributes from 0x8000 on are skipped, and in responses the
 // old address attributes and MESSAGE-INTEGRITY, which other servers send.
+//
+// For finding out how a NAT behaves, of RFC 5780: a request may carry CHANGE-REQUEST (answer from another address, from
+// another port), and a response OTHER-ADDRESS, which says that the server can. Such requests have more padding.
 #pragma once
 
 #include <array>
@@ -22,21 +25,27 @@
 namespace lanrage::wire {
 
 inline constexpr std::size_t kStunRequestBytes = 56;
-inline constexpr std::size_t kStunResponseBytesMax = 52;  // IPv6 and FINGERPRINT
+inline constexpr std::size_t kStunDiscoveryBytes = 84;    // of a question with CHANGE-REQUEST; without it 8 fewer
+inline constexpr std::size_t kStunResponseBytesMax = 76;  // IPv6, OTHER-ADDRESS and FINGERPRINT
 
 using StunTransaction = std::array<std::uint8_t, 12>;
 
 struct StunRequest {
   StunTransaction transaction{};
   bool fingerprint = false;
+  bool change_address = false;  // answer from the server's other address,
+  bool change_port = false;     // from its other port
 };
 struct StunResponse {
   StunTransaction transaction{};
   Endpoint mapped;
   bool fingerprint = false;
+  std::optional<Endpoint> other{};  // OTHER-ADDRESS: where changed answers come from
 };
 
 std::array<std::uint8_t, kStunRequestBytes> write_stun_request(const StunTransaction& transaction);
+// The same with so much padding that OTHER-ADDRESS fits into the answer.
+Bytes write_stun_discovery(const StunTransaction& transaction, bool change_address, bool change_port);
 std::optional<StunRequest> parse_stun_request(ByteView datagram);
 
 // Writes at `out`, which holds kStunResponseBytesMax, and answers how many bytes.

@@ -11,9 +11,9 @@ const Endpoint kV4 = *Endpoint::parse("203.0.113.9:41820");
 const Endpoint kV6 = *Endpoint::parse("[2001:db8::9]:41820");
 const StunTransaction kId = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
 
-Bytes response(const Endpoint& mapped, bool fingerprint) {
+Bytes response(const Endpoint& mapped, bool fingerprint, std::optional<Endpoint> other = std::nullopt) {
   Bytes out(kStunResponseBytesMax);
-  out.resize(write_stun_response({kId, mapped, fingerprint}, out));
+  out.resize(write_stun_response({kId, mapped, fingerprint, other}, out));
   return out;
 }
 
@@ -44,13 +44,31 @@ TEST(Stun, ResponsesComeBackAsWritten) {
       EXPECT_EQ(parsed->transaction, kId);
       EXPECT_EQ(parsed->mapped, mapped);
       EXPECT_EQ(parsed->fingerprint, fingerprint);
+      EXPECT_FALSE(parsed->other);
+      EXPECT_EQ(parse_stun_response(response(mapped, fingerprint, kV6))->other, kV6);
+      EXPECT_EQ(parse_stun_response(response(mapped, fingerprint, kV4))->other, kV4);
+    }
+  }
+}
+
+TEST(Stun, QuestionsForAChangedAnswerComeBackAsWritten) {
+  for (const bool address : {false, true}) {
+    for (const bool port : {false, true}) {
+      const auto parsed = parse_stun_request(write_stun_discovery(kId, address, port));
+      ASSERT_TRUE(parsed);
+      EXPECT_EQ(parsed->transaction, kId);
+      EXPECT_EQ(parsed->change_address, address);
+      EXPECT_EQ(parsed->change_port, port);
+      EXPECT_TRUE(parsed->fingerprint);
     }
   }
 }
 
 TEST(Stun, NoAnswerIsLargerThanOurQuestion) {
   EXPECT_LE(response(kV6, true).size(), kStunRequestBytes);
-  EXPECT_EQ(response(kV6, true).size(), kStunResponseBytesMax);
+  EXPECT_EQ(response(kV6, true, kV6).size(), kStunResponseBytesMax);
+  EXPECT_GE(write_stun_discovery(kId, false, false).size(), kStunResponseBytesMax);
+  EXPECT_GE(write_stun_discovery(kId, true, true).size(), kStunResponseBytesMax);
 }
 
 TEST(Stun, RefusesEveryShorterOrLongerMessage) {
@@ -78,9 +96,11 @@ TEST(Stun, RefusesRequestsWithAttributesThatMustBeUnderstood) {
       "00010008"
       "2112a442"
       "0102030405060708090a0b0c"
-      "00030004"
-      "00000006");
+      "00260004"  // PADDING of RFC 5780
+      "00000000");
   EXPECT_FALSE(parse_stun_request(request));
+  const Bytes unknown_flag = *from_hex("000100082112a4420102030405060708090a0b0c0003000400000008");
+  EXPECT_FALSE(parse_stun_request(unknown_flag));
 }
 
 TEST(Stun, RefusesResponsesWithTwoMappedAddresses) {
@@ -89,6 +109,18 @@ TEST(Stun, RefusesResponsesWithTwoMappedAddresses) {
   append(twice, attribute);
   store_be(twice.data() + 2, static_cast<std::uint16_t>(twice.size() - 20));
   EXPECT_FALSE(parse_stun_response(twice));
+}
+
+TEST(Stun, RefusesDamagedOrRepeatedOtherAddresses) {
+  const Bytes good = response(kV4, false, kV4);
+  ASSERT_TRUE(parse_stun_response(good));
+  Bytes twice = good;
+  append(twice, Bytes(good.end() - 12, good.end()));
+  store_be(twice.data() + 2, static_cast<std::uint16_t>(twice.size() - 20));
+  EXPECT_FALSE(parse_stun_response(twice));
+  Bytes family = good;
+  family[family.size() - 7] = 3;
+  EXPECT_FALSE(parse_stun_response(family));
 }
 
 TEST(Demux, TellsTheProtocolsApart) {

@@ -4,12 +4,12 @@ from scenarios import wire_pages, wireguard_baseline, wireguard_attacks, wiregua
 from scenarios import party_pairs, parties, lan_games  # noqa: F401
 from scenarios import games_search  # noqa: F401
 from scenarios import cli  # noqa: F401
-from scenarios import ports, safety  # noqa: F401
+from scenarios import netcheck, ports, safety  # noqa: F401
 
 # What ctest runs (test `lab`), in this order.
 DEFAULT = [
     "nat_kinds_easy", "nat_kinds_cone", "nat_kinds_sym", "nat_kinds_cgn_easy", "nat_kinds_cgn_sym", "nat_kinds_blocked",
-    "nat_kinds_fw", "nat_kinds_forgets", "nat_kinds_second_opinion",
+    "nat_kinds_fw", "nat_kinds_forgets", "netcheck_second_opinion", "netcheck_words",
     "link_figures",
     "wireguard_go_baseline", "wg_interop_v4", "wg_interop_v6", "wg_rekey", "wg_wrong_psk", "wg_quick", "wg_replay", "wire_pages",
     "party_pair_easy_easy", "party_pair_cone_sym", "party_pair_sym_sym", "party_pair_cgneasy_cgneasy",

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import functools
-import re
 import socket
 import time
 
@@ -111,23 +110,3 @@ def nat_kinds_forgets(lab: Lab) -> None:
     before = outside_address(theirs, listener)
     symmetric.forget_mappings()
     wait_until(lambda: outside_address(theirs, listener) not in (None, before), 2, "another port after the restart")
-
-
-@scenario("nat")
-def nat_kinds_second_opinion(lab: Lab) -> None:
-    """coturn's own discovery (RFC 5780) names easy, cone and sym as we do."""
-    network = lab.network()
-    server = network.public("server", addresses=2)
-    server.start("turnserver", "turnserver", "--stun-only", "-n", "-L", "5.9.1.2", "-L", "5.9.1.3", "--no-cli",
-                 "--no-tls", "--no-dtls", "--log-file", "stdout", "--pidfile", str(lab.state / "turn.pid"),
-                 "--userdb", str(lab.state / "turn.db"))
-    server.wait_listening("5.9.1.3", 3479, "udp")
-    wanted = {"easy": {"Mapping": "Endpoint Independent", "Filtering": "Address and Port Dependent"},
-              "cone": {"Mapping": "Endpoint Independent", "Filtering": "Endpoint Independent"},
-              "sym": {"Mapping": "Address and Port Dependent", "Filtering": "Address and Port Dependent"}}
-    asked = {kind: network.host(kind, kind).start("discovery", "turnutils_natdiscovery", "-m", "-f", "5.9.1.2")
-             for kind in wanted}
-    for kind, process in asked.items():
-        wait_until(lambda: not process.running(), 20, f"turnutils_natdiscovery ends on {kind}")
-        verdicts = re.findall(r"NAT with (.+?) (Mapping|Filtering)!", process.output())
-        expect_equal({what: verdict for verdict, what in verdicts}, wanted[kind], f"turnutils_natdiscovery on {kind}")

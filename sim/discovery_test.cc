@@ -1,0 +1,204 @@
+// What paths::NatDiscovery says of networks behind every NAT of RFC 4787, and what it costs.
+#include <gtest/gtest.h>
+
+#include "paths/nat_discovery.h"
+#include "relay/stun_server.h"
+#include "sim/network.h"
+#include "wire/stun.h"
+
+namespace lanrage::sim {
+namespace {
+
+using namespace std::chrono_literals;
+using Found = paths::Dependence;
+
+const IpAddress kServer = IpAddress::v4(198, 41, 0, 1);
+const IpAddress kServerTwo = IpAddress::v4(198, 41, 0, 2);
+const IpAddress kServer6 = *IpAddress::parse("2a01:4f8::1");
+constexpr std::uint16_t kPort = 41820;
+
+// A machine behind a NAT and a server of one or two addresses, 15 ms away.
+struct Scene {
+  Scheduler scheduler;
+  Network network;
+  SeededRng rng{1};
+  paths::NatDiscovery discovery{rng};
+  relay::StunServer stun;
+  Network::HostId server{}, host{};
+  std::vector<IpAddress> own;
+  std::vector<Endpoint> servers;
+  std::uint16_t first_port = 50000;
+  std::size_t sent = 0;
+  std::optional<paths::DiscoveryReport> report;
+
+  Scene(const Nat& nat, bool two_addresses, bool v6 = false, std::uint16_t second_port = kPort + 1, double loss = 0,
+        std::uint64_t seed = 1)
+      : network(scheduler, seed),
+        stun({kPort, second_port, two_addresses ? std::vector{kServer, kServerTwo} : std::vector<IpAddress>{}}) {
+    server = network.add_host(Network::kInternet, {kServer, kServer6, kServerTwo}, {.delay = 10ms},
+                              [this](const Endpoint& source, const Endpoint& destination, const Bytes& datagram) {
+                                if (destination.port != kPort && destination.port != kPort + 1) return;
+                                Bytes out(wire::kStunResponseBytesMax);
+                                const auto answer = stun.answer(scheduler.now(), source, destination, datagram, out);
+                                if (!answer) return;
+                                out.resize(answer->size);
+                                network.send_as(server, answer->from, source, out);
+                              });
+    own = {v6 ? *IpAddress::parse("2a02:908::2") : IpAddress::v4(192, 168, 1, 2)};
+    const auto lan = network.add_domain(Network::kInternet, nat, IpAddress::v4(5, 1, 1, 1), {.loss = loss});
+    place(lan);
+    const IpAddress main = v6 ? kServer6 : kServer;
+    servers = {{main, kPort}};
+    if (two_addresses) servers.push_back({kServerTwo, kPort});
+    if (second_port != 0) servers.push_back({main, second_port});
+  }
+  void place(Network::DomainId domain) {
+    host = network.add_host(domain, own, {.delay = 5ms},
+                            [this](const Endpoint& source, const Endpoint& destination, const Bytes& datagram) {
+                              using Socket = paths::NatDiscovery::Socket;
+                              const Socket socket = destination.port == first_port ? Socket::kFirst : Socket::kSecond;
+                              discovery.handle_packet(scheduler.now(), socket, source, datagram);
+                              drive();
+                            });
+  }
+  void drive() {
+    while (const auto out = discovery.poll_transmit()) {
+      ++sent;
+      const bool first = out->socket == paths::NatDiscovery::Socket::kFirst;
+      network.send(host, static_cast<std::uint16_t>(first_port + (first ? 0 : 1)), out->to, out->datagram);
+    }
+    if (auto found = discovery.poll_event()) report = *found;
+    if (const auto due = discovery.next_timeout()) {
+      scheduler.post(*due, [this] {
+        discovery.handle_timeout(scheduler.now());
+        drive();
+      });
+    }
+  }
+  // Until it ends, and how long that took.
+  Duration run() {
+    const Time began = scheduler.now();
+    report.reset();
+    sent = 0;
+    const std::uint16_t second = static_cast<std::uint16_t>(first_port + 1);
+    discovery.start(began, servers, {own, first_port, second});
+    drive();
+    while (!report && scheduler.now() < began + 10s) scheduler.run_until(scheduler.now() + 1ms);
+    return scheduler.now() - began;
+  }
+};
+
+const Dependence kAll[] = {Dependence::kEndpointIndependent, Dependence::kAddress, Dependence::kAddressAndPort};
+const PortChoice kChoices[] = {PortChoice::kPreserve, PortChoice::kSequential, PortChoice::kRandom};
+
+Found exactly(Dependence dependence) {
+  switch (dependence) {
+    case Dependence::kEndpointIndependent:
+      return Found::kEndpointIndependent;
+    case Dependence::kAddress:
+      return Found::kAddress;
+    case Dependence::kAddressAndPort:
+      return Found::kAddressAndPort;
+  }
+  return Found::kUnknown;
+}
+
+TEST(Discovery, NamesEveryNatWithAServerOfTwoAddresses) {
+  for (const Dependence mapping : kAll) {
+    for (const Dependence filtering : kAll) {
+      for (const PortChoice ports : kChoices) {
+        for (const bool hairpin : {false, true}) {
+          Nat nat;
+          nat.mapping = mapping;
+          nat.filtering = filtering;
+          nat.ports = ports;
+          nat.hairpin = hairpin;
+          Scene scene(nat, true);
+          const Duration took = scene.run();
+          SCOPED_TRACE(testing::Message() << static_cast<int>(mapping) << static_cast<int>(filtering)
+                                          << static_cast<int>(ports) << hairpin);
+          ASSERT_TRUE(scene.report && scene.report->v4);
+          const paths::FamilyReport& found = *scene.report->v4;
+          EXPECT_TRUE(found.answered && found.translated);
+          EXPECT_EQ(found.seen.address, IpAddress::v4(5, 1, 1, 1));
+          EXPECT_EQ(found.mapping, exactly(mapping));
+          EXPECT_EQ(found.filtering, exactly(filtering));
+          EXPECT_EQ(found.keeps_port, ports == PortChoice::kPreserve);
+          // Where the mapping depends on the destination, the router's own address is another destination.
+          if (mapping == Dependence::kEndpointIndependent) {
+            EXPECT_EQ(found.hairpin, hairpin);
+          }
+          EXPECT_FALSE(scene.report->v6);
+          EXPECT_LE(scene.sent, 20u);
+          EXPECT_LE(milliseconds(took), 1600);
+        }
+      }
+    }
+  }
+}
+
+TEST(Discovery, ClaimsNoMoreThanAServerOfOneAddressCanShow) {
+  for (const Dependence mapping : kAll) {
+    for (const Dependence filtering : kAll) {
+      Nat nat;
+      nat.mapping = mapping;
+      nat.filtering = filtering;
+      Scene scene(nat, false);
+      scene.run();
+      ASSERT_TRUE(scene.report && scene.report->v4);
+      const auto shown = [](Dependence dependence) {
+        return dependence == Dependence::kAddressAndPort ? Found::kAddressAndPort : Found::kNotPort;
+      };
+      EXPECT_EQ(scene.report->v4->mapping, shown(mapping));
+      EXPECT_EQ(scene.report->v4->filtering, shown(filtering));
+    }
+  }
+}
+
+TEST(Discovery, ClaimsNothingOfAServerWithOnePort) {
+  Scene scene(Nat::cone(), false, false, 0);
+  EXPECT_LE(milliseconds(scene.run()), 100);
+  ASSERT_TRUE(scene.report && scene.report->v4);
+  EXPECT_TRUE(scene.report->v4->answered);
+  EXPECT_EQ(scene.report->v4->mapping, Found::kUnknown);
+  EXPECT_EQ(scene.report->v4->filtering, Found::kUnknown);
+}
+
+TEST(Discovery, SaysWithinThreeSecondsThatUdpIsBlocked) {
+  Scene scene(Nat::udp_blocked(), true);
+  EXPECT_LE(milliseconds(scene.run()), 3001);
+  ASSERT_TRUE(scene.report && scene.report->v4);
+  EXPECT_FALSE(scene.report->v4->answered);
+}
+
+TEST(Discovery, TellsAnOpenAddressFromAFirewalledOne) {
+  Scene fw(Nat::firewall(), false, true);
+  fw.run();
+  ASSERT_TRUE(fw.report && fw.report->v6);
+  EXPECT_FALSE(fw.report->v4);
+  EXPECT_FALSE(fw.report->v6->translated);
+  EXPECT_FALSE(fw.report->v6->hairpin);
+  EXPECT_EQ(fw.report->v6->filtering, Found::kAddressAndPort);
+  EXPECT_EQ(fw.report->v6->mapping, Found::kNotPort);
+  Scene open(Nat::firewall(), true);
+  open.own = {IpAddress::v4(45, 1, 1, 1)};
+  open.place(Network::kInternet);
+  open.run();
+  ASSERT_TRUE(open.report && open.report->v4);
+  EXPECT_FALSE(open.report->v4->translated);
+  EXPECT_EQ(open.report->v4->filtering, Found::kEndpointIndependent);
+}
+
+TEST(Discovery, IsRarelyWrongOnALossyLine) {
+  int right = 0;
+  for (std::uint64_t seed = 1; seed <= 200; ++seed) {
+    Scene scene(Nat::cone(), true, false, kPort + 1, 0.05, seed);
+    scene.run();
+    const auto& found = *scene.report->v4;
+    right += found.mapping == Found::kEndpointIndependent && found.filtering == Found::kEndpointIndependent;
+  }
+  EXPECT_GE(right, 199);  // three questions lost, or their answers: one in a thousand
+}
+
+}  // namespace
+}  // namespace lanrage::sim

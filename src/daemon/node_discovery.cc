@@ -1,0 +1,165 @@
+// The sockets of address discovery, and what `netcheck` tells.
+#include "base/format.h"
+#include "daemon/node_daemon.h"
+#include "wire/relay.h"
+
+namespace lanrage::daemon {
+namespace {
+
+using wire::Json;
+
+constexpr std::size_t kAnswerBytes = 512;  // more than any that is awaited
+constexpr std::size_t kAnswersAtOnce = 16;
+constexpr Duration kNetcheckWait = std::chrono::seconds(5);  // discovery itself ends in three
+
+Json text_or_null(const std::string& text) { return text.empty() ? Json() : Json(text); }
+
+const char* upstream_name(paths::Upstream upstream) {
+  switch (upstream) {
+    case paths::Upstream::kUnknown:
+      break;
+    case paths::Upstream::kNothing:
+      return "none";
+    case paths::Upstream::kCarrier:
+      return "carrier";
+    case paths::Upstream::kSecondRouter:
+      return "second_router";
+    case paths::Upstream::kNat:
+      return "nat";
+  }
+  return "";
+}
+
+Json family_json(const std::optional<paths::FamilyReport>& report) {
+  if (!report) return nullptr;
+  if (!report->answered) return Json::object({{"answered", false}});
+  const auto name = [](paths::Dependence dependence) {
+    return dependence == paths::Dependence::kUnknown ? Json() : Json(paths::dependence_name(dependence));
+  };
+  return Json::object({{"answered", true},
+                       {"translated", report->translated},
+                       {"mapping", report->translated ? name(report->mapping) : Json()},
+                       {"filtering", name(report->filtering)},
+                       {"keeps_port", report->keeps_port},
+                       {"hairpin", report->hairpin ? Json(*report->hairpin) : Json()}});
+}
+
+}  // namespace
+
+void NodeDaemon::open_discovery() {
+  close_discovery();
+  net::UdpOptions options;
+  options.segmentation = options.coalescing = false;
+  options.receive_buffer = options.send_buffer = 64 * 1024;
+  const auto open = [&](std::uint64_t tag) -> Result<net::UdpPair> {
+    LR_ASSIGN(auto pair, net::UdpPair::open(options));
+    if (pair.v4()) LR_TRY(poller_.add(pair.v4()->fd(), tag));
+    if (pair.v6()) LR_TRY(poller_.add(pair.v6()->fd(), tag));
+    return pair;
+  };
+  auto first = open(kDiscoveryTag);
+  auto second = open(kDiscoveryTag + 1);
+  if (!first || !second) {
+    log_.warn("this network cannot be looked at", {{"problem", (first ? second : first).error().message}});
+    return node_->handle_discovery_sockets(now_, 0, 0);
+  }
+  discovery_[0].emplace(std::move(*first));
+  discovery_[1].emplace(std::move(*second));
+  node_->handle_discovery_sockets(now_, discovery_[0]->port(), discovery_[1]->port());
+}
+
+void NodeDaemon::close_discovery() {
+  for (auto& pair : discovery_) pair.reset();  // epoll forgets what is closed
+}
+
+void NodeDaemon::read_discovery(std::size_t index) {
+  using Socket = paths::NatDiscovery::Socket;
+  if (!discovery_[index]) return;
+  std::array<std::array<std::uint8_t, kAnswerBytes>, kAnswersAtOnce> memory;
+  std::array<net::ReceiveSlot, kAnswersAtOnce> slots;
+  for (net::UdpSocket* socket : {discovery_[index]->v4(), discovery_[index]->v6()}) {
+    if (socket == nullptr) continue;
+    for (std::size_t i = 0; i < slots.size(); ++i) slots[i].buffer = memory[i];
+    const std::size_t count = socket->receive(slots);
+    for (std::size_t i = 0; i < count; ++i) {
+      if (slots[i].truncated) continue;
+      node_->handle_discovery_packet(now_, index == 0 ? Socket::kFirst : Socket::kSecond, slots[i].source,
+                                     slots[i].bytes());
+    }
+  }
+}
+
+void NodeDaemon::send_discovery() {
+  while (const auto out = node_->poll_discovery()) {
+    auto& pair = discovery_[out->socket == paths::NatDiscovery::Socket::kFirst ? 0 : 1];
+    if (pair) pair->send(net::SendItem{.destination = out->to, .bytes = out->datagram});
+  }
+}
+
+void NodeDaemon::netcheck(std::function<void(wire::Json)> done) {
+  if (!node_->is_discovering()) node_->discover(now_);
+  netchecks_.push_back(std::move(done));
+  netchecks_until_ = now_.time + kNetcheckWait;
+}
+
+void NodeDaemon::answer_netchecks() {
+  if (netchecks_.empty()) return;
+  const paths::DiscoveryReport found = node_->network().discovery;
+  // A server that we have just met tells in a moment whom to ask.
+  const bool expected = node_->is_discovering() || (node_->server() && !found.v4 && !found.v6);
+  if (expected && now_.time < netchecks_until_) return;
+  netchecks_until_ = kNever;
+  const Json answer = netcheck_json();
+  for (const auto& done : std::exchange(netchecks_, {})) done(answer);
+}
+
+wire::Json NodeDaemon::nat_json() const {
+  const node::NodeStatus status = node_->status(now_);
+  if (!status.nat) return nullptr;
+  return Json::object(
+      {{"type", text_or_null(status.nat->type)},
+       {"mapping", text_or_null(status.nat->mapping)},
+       {"public", Json::list(status.nat->public_endpoints, [](const std::string& text) { return Json(text); })},
+       {"words", status.nat->words}});
+}
+
+wire::Json NodeDaemon::netcheck_json() const {
+  const paths::NetworkView view = node_->network();
+  const node::NodeStatus status = node_->status(now_);
+  std::vector<std::string> findings;
+  std::string advice;
+  if (!status.nat) {
+    findings.push_back(status.server ? "Address discovery has not answered yet."
+                                     : "There is no server to ask yet: join or host a party first.");
+  } else {
+    findings = paths::describe(view);
+    for (const std::string& endpoint : status.nat->public_endpoints)
+      findings.push_back("Seen from outside as " + endpoint + ".");
+    advice = paths::advice(view);
+  }
+  Json relays = Json::array();
+  for (const auto& relay : node_->relays()) {
+    const std::string id = format("{:016x}", wire::relay_peer(relay.key));
+    Json rtt;
+    std::string heard = "registered";
+    if (relay.rtt_last) {
+      const double ms = milliseconds(*relay.rtt_last);
+      rtt = ms;
+      heard = format("{:.1f} ms", ms);
+    }
+    relays.push(Json::object({{"id", id}, {"registered", relay.path.has_value()}, {"rtt_ms", std::move(rtt)}}));
+    findings.push_back(relay.path ? format("Relay {}: {}.", id, heard) : format("Relay {} does not answer.", id));
+  }
+  if (!advice.empty()) findings.push_back(advice);
+  return Json::object({{"nat", nat_json()},
+                       {"udp_blocked", view.udp_blocked},
+                       {"ipv4", family_json(view.discovery.v4)},
+                       {"ipv6", family_json(view.discovery.v6)},
+                       {"upstream", text_or_null(upstream_name(paths::upstream_of(view)))},
+                       {"port_mapping", view.router.asked ? Json(view.router.mapped) : Json()},
+                       {"relays", relays},
+                       {"findings", Json::list(findings, [](const std::string& line) { return Json(line); })},
+                       {"advice", text_or_null(advice)}});
+}
+
+}  // namespace lanrage::daemon

@@ -1,0 +1,132 @@
+// Finds out how the network around this machine treats UDP (RFC 5780, from two fresh sockets, a dozen packets a
+// family).
+//
+// One socket learns what is let in: it asks one endpoint of a server, then asks there for an answer from another port
+// and, where the server has one, from another address; nothing was ever sent to those. The other socket learns the
+// mapping: it asks the same endpoint, another port and another address, and compares how it is seen. At last each sends
+// to where the other is seen: whether that comes back tells whether the router hairpins. Both families run at once and
+// apart; silence ends in three seconds.
+//
+// Driven by the node on its control thread; the driver opens the sockets, new ones for every run, because what a socket
+// sent before opens filters and keeps mappings. What no server could show stays unknown.
+#pragma once
+
+#include <deque>
+#include <optional>
+#include <vector>
+
+#include "base/ip.h"
+#include "base/rng.h"
+#include "base/time.h"
+#include "wire/stun.h"
+
+namespace lanrage::paths {
+
+inline constexpr Duration kDiscoveryFirstRetry = std::chrono::milliseconds(200);  // doubles; at least two round trips
+inline constexpr int kDiscoveryTries = 4;         // of a plain question: 200 + 400 + 800 + 1600 ms
+inline constexpr int kDiscoveryChangedTries = 3;  // of one that may be filtered
+inline constexpr int kHairpinTries = 2;
+
+// RFC 4787 sections 4.1 and 5: on what of the destination a mapping, or of the source what is let in, depends.
+enum class Dependence : std::uint8_t {
+  kUnknown,
+  kEndpointIndependent,
+  kNotPort,  // not on the port; the server has one address, so that whether on the address is not known
+  kAddress,
+  kAddressAndPort,
+};
+const char* dependence_name(Dependence dependence);  // "unknown", "endpoint_independent", "port_independent", ...
+
+// One address family.
+struct FamilyReport {
+  bool answered = false;    // a server was heard; all else means nothing without it
+  Endpoint seen;            // how the server asked first saw the first socket
+  bool translated = false;  // `seen` is no address of this machine
+  bool keeps_port = false;  // the port outside is the one inside
+  Dependence mapping = Dependence::kUnknown;
+  Dependence filtering = Dependence::kUnknown;
+  std::optional<bool> hairpin{};  // where it translates
+  friend bool operator==(const FamilyReport&, const FamilyReport&) = default;
+};
+
+struct DiscoveryReport {
+  std::optional<FamilyReport> v4{}, v6{};  // none: this machine or the servers have no address of the family
+  friend bool operator==(const DiscoveryReport&, const DiscoveryReport&) = default;
+};
+
+class NatDiscovery {
+ public:
+  enum class Socket : std::uint8_t { kFirst, kSecond };
+  struct Transmit {
+    Socket socket;
+    Endpoint to;
+    Bytes datagram;
+  };
+  struct Local {
+    std::vector<IpAddress> addresses;  // this machine's, without party adapters
+    std::uint16_t first_port = 0;      // of the sockets, in both families
+    std::uint16_t second_port = 0;
+  };
+
+  explicit NatDiscovery(Rng& rng);
+
+  // Begins anew; what an earlier run would have found is not told. `servers`: endpoints that answer STUN.
+  void start(Time now, const std::vector<Endpoint>& servers, Local local);
+  void handle_packet(Time now, Socket socket, const Endpoint& source, ByteView datagram);
+  void handle_timeout(Time now);
+  std::optional<Time> next_timeout() const;
+  std::optional<Transmit> poll_transmit();
+  // Once at the end of each run.
+  std::optional<DiscoveryReport> poll_event();
+  bool is_running() const { return running_; }
+
+ private:
+  enum class Kind : std::uint8_t { kFirst, kChangePort, kChangeBoth, kSame, kOtherPort, kOtherAddress };
+  struct Question {
+    Kind kind;
+    Socket socket;
+    Endpoint to;
+    wire::StunTransaction transaction{};
+    int tries = 0;
+    Time due = kNever;  // next try, or giving up; kNever: settled
+    std::optional<Endpoint> mapped{};
+  };
+  struct Hairpin {
+    int tries;
+    Time due;
+    std::array<wire::StunTransaction, 2> transactions;  // by the sending socket
+    std::optional<bool> works;
+  };
+  struct Family {
+    bool v4;
+    std::vector<Endpoint> servers;
+    std::vector<Question> questions;
+    Time began;
+    Duration gap = kDiscoveryFirstRetry;
+    std::optional<Hairpin> hairpin{};
+    bool done = false;
+  };
+
+  void start_family(Time now, bool v4, const std::vector<Endpoint>& servers);
+  void ask(Time now, Family& family, Kind kind, Socket socket, const Endpoint& to);
+  void send(Time now, const Family& family, Question& question);
+  void send_hairpin(Time now, Family& family);
+  void handle_answer(Time now, Family& family, Question& question, const Endpoint& source,
+                     const wire::StunResponse& response);
+  void advance(Time now, Family& family);
+  const Question* find(const Family& family, Kind kind) const;
+  std::optional<Endpoint> mapped(const Family& family, Kind kind) const;
+  bool is_own(const Endpoint& seen, std::uint16_t port) const;
+  FamilyReport report_of(const Family& family) const;
+  Dependence mapping_of(const Family& family) const;
+  Dependence filtering_of(const Family& family) const;
+
+  Rng& rng_;
+  Local local_;
+  std::vector<Family> families_;
+  bool running_ = false;
+  std::deque<Transmit> transmits_;
+  std::optional<DiscoveryReport> found_;
+};
+
+}  // namespace lanrage::paths

@@ -1,0 +1,99 @@
+"""`lanrage netcheck` says of every network what coturn's own discovery (RFC 5780) says, and more.
+
+    inside -- router (kind) -- internet -- server 5.9.1.2, 5.9.1.3: lanrage server, turnserver
+"""
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from namespace import Process, wait_until
+from party import ACCESS, PORT, Node, Server, node_behind, server_on
+from scenario import Lab, expect, expect_equal, scenario
+from topology import Host, Network
+
+# How turnutils_natdiscovery calls what we call ...
+NAMES = {"Endpoint Independent": "endpoint_independent", "Address Dependent": "address_dependent",
+         "Address and Port Dependent": "address_and_port_dependent"}
+TYPES = {"easy": "port_restricted", "cone": "full_cone", "sym": "symmetric", "cgn-easy": "port_restricted",
+         "cgn-sym": "symmetric", "dual": "port_restricted"}
+
+
+def server_with_two_addresses(lab: Lab, network: Network) -> Server:
+    host = network.public("server", addresses=2, shape=ACCESS)
+    listen = [f"{host.ipv4}:{PORT}", f"5.9.1.3:{PORT}", f"[{host.ipv6}]:{PORT}"]
+    return Server(lab, host, *(word for address in listen for word in ("--listen", address)))
+
+
+def second_opinion(lab: Lab, server: Host) -> None:
+    server.start("turnserver", "turnserver", "--stun-only", "-n", "-L", "5.9.1.2", "-L", "5.9.1.3", "--no-cli",
+                 "--no-tls", "--no-dtls", "--log-file", "stdout", "--pidfile", str(lab.state / "turn.pid"),
+                 "--userdb", str(lab.state / "turn.db"))
+    server.wait_listening("5.9.1.3", 3479, "udp")
+
+
+def opinion_of(process: Process) -> dict[str, str]:
+    return {what.lower(): NAMES[verdict]
+            for verdict, what in re.findall(r"NAT with (.+?) (Mapping|Filtering)!", process.output())}
+
+
+def netcheck(node: Node) -> dict[str, Any]:
+    answer = node.ask("netcheck")
+    expect_equal(answer.code, 0, f"exit code of netcheck ({answer.error})")
+    expect(answer.seconds < 5, f"netcheck took {answer.seconds:.1f} s")
+    return answer.data
+
+
+@scenario("netcheck", limit_s=90)
+def netcheck_second_opinion(lab: Lab) -> None:
+    """Mapping and filtering of every NAT of the lab as coturn's discovery names them; type and advice to match."""
+    network = lab.network()
+    server = server_with_two_addresses(lab, network)
+    second_opinion(lab, server.host)
+    nodes = {kind: node_behind(lab, network, kind, kind) for kind in TYPES}
+    opinions = {kind: node.host.start("discovery", "turnutils_natdiscovery", "-m", "-f", "5.9.1.2")
+                for kind, node in nodes.items()}
+    for kind, node in nodes.items():
+        node.host_party(server.link)
+        found = netcheck(node)
+        wait_until(lambda: not opinions[kind].running(), 30, f"turnutils_natdiscovery ends on {kind}")
+        opinion = opinion_of(opinions[kind])
+        expect_equal(len(opinion), 2, f"what coturn says of {kind}: {opinions[kind].output()}")
+        expect_equal({what: found["ipv4"][what] for what in opinion}, opinion, f"netcheck on {kind}, beside coturn")
+        expect_equal(found["ipv4"]["hairpin"], kind == "cone", f"hairpin of {kind}")
+        expect_equal(found["ipv4"]["keeps_port"], "sym" not in kind, f"port preservation of {kind}")
+        expect(all(relay["rtt_ms"] for relay in found["relays"]) and found["relays"], f"relays: {found['relays']}")
+        expect(found["advice"], f"no advice on {kind}")
+        nat = node.status()["self"]["nat"]
+        expect_equal((nat["type"], nat["mapping"]), (TYPES[kind], opinion["mapping"]), f"status on {kind}")
+        expect(all(endpoint.startswith("5.9.") for endpoint in nat["public"] if "[" not in endpoint), f"{nat}")
+    expect_equal(netcheck(nodes["dual"])["ipv6"]["filtering"], "address_and_port_dependent", "IPv6's firewall")
+
+
+@scenario("netcheck", limit_s=90)
+def netcheck_words(lab: Lab) -> None:
+    """Without NAT, behind an IPv6 firewall, with UDP blocked, behind a carrier, after a move: the sentence says so."""
+    network = lab.network()
+    server = server_on(lab, network)
+    expected = {"public": ("none", "an address of its own, no translation, and no firewall"),
+                "fw": ("firewall", "IPv6: an address of its own, no translation, behind a firewall"),
+                "udpblock": ("udp_blocked", "UDP does not get out"),
+                "cgn-upnp": ("port_restricted", "has no public address itself"),
+                "upnp": ("port_restricted", "leads a public port")}
+    nodes = {}
+    for kind, (word, sentence) in expected.items():
+        nodes[kind] = node = node_behind(lab, network, kind, kind)
+        node.host_party(server.link_by("server.lab"))
+
+        def told() -> bool:  # the router takes its time
+            return any(sentence in line for line in netcheck(node)["findings"])
+        wait_until(told, 15, f"netcheck on {kind} says: {sentence}")
+        expect_equal(node.status()["self"]["nat"]["type"], word, f"type of {kind}")
+    text = nodes["upnp"].host.run(lab.binary, "netcheck", env={"LANRAGE_DIR": str(nodes["upnp"].folder)}).stdout
+    expect("Relay" in text and " ms." in text and text.strip().endswith("Nothing needs to be done."), text)
+    # Another network under the same machine: looked at again without being asked.
+    mover = node_behind(lab, network, "easy", "mover")
+    mover.host_party(server.link)
+    for kind in ("port_restricted", "symmetric"):
+        wait_until(lambda: (mover.status()["self"]["nat"] or {}).get("type") == kind, 15, f"{kind} is known")
+        network.move(mover.host, network.router(f"after-{kind}", "sym", shape=ACCESS))

@@ -47,9 +47,8 @@ class Link : public std::enable_shared_from_this<Link> {
         executor_(std::move(executor)),
         rng_(std::move(rng)),
         log_(log) {
-    net::HttpClient::Options http;
-    http.loop = std::exchange(options_.loop, nullptr);
-    http_ = net::HttpClient::create(target_of(options_.server), http, log_);
+    options_.loop.reset();
+    open_http();
   }
 
   void request(wire::Request request, Client::Answered answered, std::string correlation) {
@@ -72,8 +71,9 @@ class Link : public std::enable_shared_from_this<Link> {
     work();
   }
 
-  void retry_now() {
-    if (status_.state != LinkState::kWaiting) return;
+  void network_changed() {
+    if (!is_wanted()) return open_http();  // a connection that is kept may be dead
+    if (!retry_) return check();
     retry_.reset();
     set_state(LinkState::kConnecting);
     work();
@@ -85,6 +85,7 @@ class Link : public std::enable_shared_from_this<Link> {
     stopped_ = true;
     retry_.reset();
     stable_.reset();
+    check_.reset();
     waiting_.clear();
     farewell_.reset();
     stream_.reset();
@@ -122,11 +123,42 @@ class Link : public std::enable_shared_from_this<Link> {
     });
   }
 
+  bool is_wanted() const { return follow_.has_value() || !waiting_.empty(); }
+
+  void open_http() {
+    net::HttpClient::Options http;
+    http.loop = shared_loop_.lock();
+    http_ = net::HttpClient::create(target_of(options_.server), http, log_);
+  }
+
+  // Whether the server is still heard over the connections there are.
+  void check() {
+    check_again_ = check_ != nullptr;
+    if (check_) return;
+    heard_ = false;
+    if (stream_) stream_->ping();
+    check_ = loop_->after(Client::kCheckTimeout, [this] {
+      const auto keep = std::move(check_);
+      if (stopped_ || retry_ || !is_wanted()) return;
+      if (!heard_) return reconnect();
+      if (check_again_) check();
+    });
+  }
+
+  void reconnect() {
+    log_.debug("the control server is not heard since the network changed");
+    authenticating_ = false;
+    close_stream();
+    open_http();
+    for (Job& job : waiting_) job.sent = 0;  // every request may be repeated
+    set_state(LinkState::kConnecting);
+    work();
+  }
+
   // Looks at what is wanted and what is there, and does the next thing.
   void work() {
     if (stopped_ || retry_ || authenticating_) return;
-    const bool wanted = follow_.has_value() || !waiting_.empty();
-    if (!wanted) return set_state(LinkState::kIdle);
+    if (!is_wanted()) return set_state(LinkState::kIdle);
     if (!session_ || net::now().time > session_ends_) return authenticate();
     for (auto job = waiting_.begin(); job != waiting_.end();) {
       const auto next = std::next(job);
@@ -154,6 +186,7 @@ class Link : public std::enable_shared_from_this<Link> {
 
   void prove(Result<net::HttpResponse> response, Time started, const std::string& correlation) {
     if (stopped_) return;
+    heard_ = true;
     if (!response) return failed(std::move(response).error());
     if (response->status != 200) return failed(wire::decode_error(response->status, response->body));
     const auto challenge = wire::decode_challenge(response->body);
@@ -171,6 +204,7 @@ class Link : public std::enable_shared_from_this<Link> {
 
   void proven(Result<net::HttpResponse> response, Time started) {
     if (stopped_) return;
+    heard_ = true;
     if (!response) return failed(std::move(response).error());
     if (response->status != 200) return failed(wire::decode_error(response->status, response->body));
     const auto session = wire::decode_session(response->body);
@@ -201,6 +235,7 @@ class Link : public std::enable_shared_from_this<Link> {
 
   void answered(std::uint64_t number, Result<net::HttpResponse> response) {
     if (stopped_) return;
+    heard_ = true;
     const auto job = std::find_if(waiting_.begin(), waiting_.end(), [&](const Job& j) { return j.sent == number; });
     if (job == waiting_.end()) return;  // its time was over
     if (!response && is_transport(response.error())) {
@@ -285,12 +320,14 @@ class Link : public std::enable_shared_from_this<Link> {
          .on_close =
              [when_current](const Error& why, const std::optional<net::HttpResponse>& refused) {
                when_current([&](Link& self) { self.stream_closed(why, refused); });
-             }},
+             },
+         .on_pong = [when_current] { when_current([](Link& self) { self.heard_ = true; }); }},
         log_);
   }
 
   void stream_opened(Time started) {
     stream_open_ = true;
+    heard_ = true;
     log_.timed(op::kControlConnect, net::now().time - started);
     online();
     for (auto job = waiting_.begin(); job != waiting_.end(); ++job) {
@@ -301,6 +338,7 @@ class Link : public std::enable_shared_from_this<Link> {
   }
 
   void event_came(const std::string& text) {
+    heard_ = true;
     auto event = wire::decode_event(text);
     if (!event) return stream_closed({Code::kInvalid, "the server sent no event: " + event.error().message}, {});
     if (!event->has_value()) return;  // of a newer version
@@ -401,6 +439,9 @@ class Link : public std::enable_shared_from_this<Link> {
   int failures_ = 0;
   std::unique_ptr<net::LoopTimer> retry_;
   std::unique_ptr<net::LoopTimer> stable_;
+  std::unique_ptr<net::LoopTimer> check_;  // the network changed: is the server heard until then?
+  bool check_again_ = false;               // it changed once more meanwhile
+  bool heard_ = false;                     // the server, since the check began
   bool stopped_ = false;
 };
 
@@ -421,8 +462,8 @@ class LinkClient final : public Client {
   void unfollow() override {
     post([](Link& link) { link.unfollow(); });
   }
-  void retry_now() override {
-    post([](Link& link) { link.retry_now(); });
+  void network_changed() override {
+    post([](Link& link) { link.network_changed(); });
   }
 
  private:

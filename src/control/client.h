@@ -53,6 +53,7 @@ struct ClientOptions {
 class Client {
  public:
   static constexpr std::size_t kRequestsWaitingMax = 64;
+  static constexpr Duration kCheckTimeout = std::chrono::seconds(1);
 
   struct Handlers {
     std::function<void(wire::Event)> on_event{};
@@ -71,8 +72,9 @@ class Client {
   // when no stream is open). The correlation id of the current log context travels along, else a fresh one.
   virtual void request(wire::Request request, Answered answered) = 0;
   virtual void unfollow() = 0;
-  // Tries at once instead of waiting: the network changed, or the machine woke up.
-  virtual void retry_now() = 0;
+  // The network changed, or the machine woke up. Tries at once instead of waiting; connections that are there or being
+  // made, and whose server is not heard within kCheckTimeout, are made anew at once.
+  virtual void network_changed() = 0;
 };
 
 }  // namespace lanrage::control

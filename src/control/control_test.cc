@@ -1,10 +1,14 @@
 // A real server and real clients, over HTTPS on loopback.
 #include <gmock/gmock.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 
 #include <atomic>
 #include <csignal>
 #include <fstream>
+#include <list>
+#include <thread>
 
 #include "control/proof.h"
 #include "control/test_player.h"
@@ -314,8 +318,111 @@ TEST(ControlClient, WaitsLongerAfterEachFailureUpToAMinute) {
     const double delay = milliseconds(status->retry_in) / 1000;
     EXPECT_GE(delay, seconds * 0.8);
     EXPECT_LE(delay, seconds * 1.2);
-    client->retry_now();
+    client->network_changed();
   }
+}
+
+// A cable to a server that can be cut: what was connected before stays open, and nothing comes through any more.
+class Cable {
+ public:
+  explicit Cable(std::uint16_t to) : to_(to), listener_(::socket(AF_INET, SOCK_STREAM, 0)) {
+    sockaddr_in address = loopback(0);
+    socklen_t size = sizeof address;
+    EXPECT_EQ(::bind(listener_, reinterpret_cast<sockaddr*>(&address), size), 0);
+    EXPECT_EQ(::listen(listener_, 16), 0);
+    ::getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &size);
+    port = ntohs(address.sin_port);
+    accepter_ = std::thread([this] { accept(); });
+  }
+  ~Cable() {
+    ::shutdown(listener_, SHUT_RDWR);
+    accepter_.join();
+    for (Copy& copy : copies_) ::shutdown(copy.from, SHUT_RDWR);
+    for (Copy& copy : copies_) copy.thread.join();
+    for (Copy& copy : copies_) ::close(copy.from);
+    ::close(listener_);
+  }
+  void cut() { ++life_; }
+  std::uint16_t port = 0;
+
+ private:
+  struct Copy {
+    int from = -1;
+    std::thread thread{};
+  };
+  static sockaddr_in loopback(std::uint16_t port) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    address.sin_port = htons(port);
+    return address;
+  }
+  void accept() {
+    for (int near; (near = ::accept(listener_, nullptr, nullptr)) >= 0;) {
+      const int far = ::socket(AF_INET, SOCK_STREAM, 0);
+      const sockaddr_in address = loopback(to_);
+      EXPECT_EQ(::connect(far, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+      copy(near, far);
+      copy(far, near);
+    }
+  }
+  void copy(int from, int to) {
+    Copy& one = copies_.emplace_back();
+    one.from = from;
+    one.thread = std::thread([this, from, to, life = life_.load()] {
+      char bytes[4096];
+      for (ssize_t size; (size = ::recv(from, bytes, sizeof bytes, 0)) > 0;) {
+        if (life_ == life) (void)::send(to, bytes, static_cast<std::size_t>(size), MSG_NOSIGNAL);
+      }
+    });
+  }
+
+  const std::uint16_t to_;
+  const int listener_;
+  std::atomic<int> life_{0};
+  std::list<Copy> copies_;  // the accepter's alone, until it has ended
+  std::thread accepter_;
+};
+
+TEST(ControlClient, NoticesAConnectionThatDiedWithTheNetwork) {
+  Running running;
+  Cable cable(running.server->listening().front().port);
+  party::ServerInfo by_cable = running.server->info();
+  by_cable.addresses = {party::ServerAddress::of({IpAddress::v4(127, 0, 0, 1), cable.port})};
+  Player alice(by_cable, "alice");
+  ASSERT_TRUE(alice.host());
+  ASSERT_TRUE(alice.ask(wire::Follow{alice.party(), 0}));
+  ASSERT_TRUE(alice.next<wire::Online>());
+
+  while (alice.links.take(0ms)) {
+  }
+  alice.client().network_changed();  // and the server is still heard
+  EXPECT_FALSE(alice.links.take(Client::kCheckTimeout + 200ms)) << "made anew without need";
+
+  const Time began = net::now().time;
+  cable.cut();
+  alice.client().network_changed();
+  ASSERT_TRUE(alice.next<wire::Online>());
+  EXPECT_LT(net::now().time - began, 5s);
+  EXPECT_TRUE(alice.ask(wire::ListInvites{alice.party()}));
+}
+
+TEST(ControlClient, NoticesAnAttemptThatDiedWithTheNetwork) {
+  Running running;
+  Cable cable(running.server->listening().front().port);
+  party::ServerInfo by_cable = running.server->info();
+  by_cable.addresses = {party::ServerAddress::of({IpAddress::v4(127, 0, 0, 1), cable.port})};
+  Player alice(by_cable, "alice");
+  ASSERT_TRUE(alice.host());
+  cable.cut();
+  const Time began = net::now().time;
+  const auto answers = std::make_shared<Mailbox<Result<wire::Response>>>();
+  alice.client().request(wire::ListInvites{alice.party()},
+                         [answers](Result<wire::Response> answer) { answers->put(std::move(answer)); });
+  alice.client().network_changed();
+  const auto answer = answers->take();
+  ASSERT_TRUE(answer && *answer) << (*answer).error().message;
+  EXPECT_LT(net::now().time - began, 5s);
 }
 
 TEST(ControlClient, RefusesAServerWithAnotherKey) {

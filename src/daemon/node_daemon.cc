@@ -472,6 +472,13 @@ void NodeDaemon::read_interfaces() {
     const bool ours = interface.index == adapter_->info().index || interface.name.rfind("lanrage", 0) == 0;
     for (const IpPrefix& address : interface.addresses) addresses.push_back({address, ours});
   }
+  Network network;
+  for (const paths::InterfaceAddress& address : addresses)
+    if (!address.is_ours) network.addresses.push_back(address.prefix);
+  if (const auto routes = netlink_.default_routes())
+    for (const net::Route& route : *routes) network.ways_out.emplace_back(route.interface, route.gateway);
+  if (client_ && network != network_) client_->network_changed();
+  network_ = std::move(network);
   node_->handle_interfaces(now_, addresses, sockets_->port());
   update_ports();
 }

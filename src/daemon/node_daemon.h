@@ -70,6 +70,13 @@ class NodeDaemon {
   std::uint16_t port() const { return sockets_->port(); }
 
  private:
+  // What connections of this machine depend on.
+  struct Network {
+    std::vector<IpPrefix> addresses;
+    std::vector<std::pair<unsigned, std::optional<IpAddress>>> ways_out;  // interface and gateway
+    friend bool operator==(const Network&, const Network&) = default;
+  };
+
   struct Saved {
     party::IdentitySeed seed;
     tunnel::Tai64n floor;
@@ -142,6 +149,7 @@ class NodeDaemon {
   std::unique_ptr<dataplane::UapiServer> uapi_;
   std::unique_ptr<dataplane::DataPlane> plane_;
   std::unique_ptr<net::PortMap> port_map_;
+  Network network_;
   net::PortMap::Outcome mapping_;  // for what is wanted now
   bool mapping_known_ = true;      // the router's answer is in it, or nothing is wanted of one
   std::vector<std::function<void(Result<party::ServerInfo>)>> hosting_;  // wait for that answer

@@ -252,7 +252,10 @@ class WebSocketClient : public WebSocket {
     std::function<void(std::string text)> on_text{};
     // Once, also when it never opened. A refusal's HTTP status is in `refused` with its body, else that is empty.
     std::function<void(const Error& reason, const std::optional<HttpResponse>& refused)> on_close{};
+    std::function<void()> on_pong{};  // the other side answered a ping
   };
+  // Asks an open connection's other side for a sign of life (RFC 6455, section 5.5.2).
+  virtual void ping() = 0;
   static std::unique_ptr<WebSocketClient> open(HttpTarget target, std::string path_and_query, Headers headers,
                                                Options options, Handlers handlers, const Logger& log);
 };

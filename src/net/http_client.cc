@@ -435,7 +435,7 @@ class SocketClient final : public WebSocketClient {
       : loop_(std::move(loop)),
         session_(SocketSession::create(loop_,
                                        {options.message_bytes_max, options.queue_bytes_max, options.idle_timeout},
-                                       {handlers.on_open, handlers.on_text, handlers.on_close})) {}
+                                       {handlers.on_open, handlers.on_text, handlers.on_close, handlers.on_pong})) {}
   ~SocketClient() override {
     loop_->run([this] {
       if (connector_) connector_->cancel();
@@ -454,6 +454,7 @@ class SocketClient final : public WebSocketClient {
     });
   }
   bool send(std::string text) override { return session_->send(std::move(text)); }
+  void ping() override { session_->ping(); }
   void close(std::uint16_t code, std::string reason) override {
     session_->close(code, std::move(reason));
     // Before the handshake there is nobody to say goodbye to.

@@ -73,6 +73,14 @@ class Session final : public SocketSession, public std::enable_shared_from_this<
     post([](Session& self) { self.write(); });
   }
 
+  void ping() override {
+    post([](Session& self) {
+      if (!self.open_ || self.pinging_ || !self.self_) return;
+      self.pinging_ = true;
+      self.socket_->async_ping({}, [held = self.shared_from_this()](error_code) { held->pinging_ = false; });
+    });
+  }
+
   void fail(Error reason) override { end(std::move(reason), std::nullopt); }
 
   void forget() override {
@@ -102,6 +110,10 @@ class Session final : public SocketSession, public std::enable_shared_from_this<
     socket_->set_option(timeout);
     socket_->read_message_max(options_.message_bytes_max);
     socket_->text(true);
+    socket_->control_callback([this](websocket::frame_type kind, beast::string_view) {  // from within a read of ours
+      const auto handlers = handlers_;
+      if (kind == websocket::frame_type::pong && handlers->on_pong) handlers->on_pong();
+    });
     self_ = shared_from_this();
     return true;
   }
@@ -210,6 +222,7 @@ class Session final : public SocketSession, public std::enable_shared_from_this<
   beast::flat_buffer incoming_;
   bool open_ = false;
   bool writing_ = false;
+  bool pinging_ = false;
   bool finished_ = false;
 
   std::mutex mutex_;  // guards what follows; the rest belongs to the loop

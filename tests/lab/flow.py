@@ -22,7 +22,9 @@ class Flow:
         self._sockets = (a.udp_socket(a_address), b.udp_socket(b_address))
         self._targets = (self._sockets[1].getsockname(), self._sockets[0].getsockname())
         self._sends = (a_sends, b_sends)
+        self._sent: tuple[list[float], list[float]] = ([], [])  # when, by number; towards b and a
         self._arrivals: tuple[list[float], list[float]] = ([], [])
+        self._arrived: tuple[set[int], set[int]] = (set(), set())
         self._ended = False
         self._thread = threading.Thread(target=self._exchange, daemon=True)
         self._thread.start()
@@ -30,21 +32,29 @@ class Flow:
     def _exchange(self) -> None:
         due = time.monotonic()
         while not self._ended:
-            for sock, target, sends in zip(self._sockets, self._targets, self._sends):
+            for sock, target, sends, sent in zip(self._sockets, self._targets, self._sends, self._sent):
                 if sends:
                     with contextlib.suppress(OSError):  # no route while a cable is being moved
-                        sock.sendto(b"position", target)
+                        sock.sendto(len(sent).to_bytes(8, "big"), target)
+                    sent.append(time.monotonic())
             due += self.INTERVAL_S
             while (left := due - time.monotonic()) > 0:
                 for sock in select.select(self._sockets, [], [], left)[0]:
                     with contextlib.suppress(OSError):
-                        sock.recv(64)
-                        self._arrivals[self._sockets.index(sock)].append(time.monotonic())
+                        number = int.from_bytes(sock.recv(64), "big")
+                        side = self._sockets.index(sock)
+                        self._arrived[side].add(number)
+                        self._arrivals[side].append(time.monotonic())
 
     def silence(self, side: int, since: float) -> float:
         """Longest time without an arrival at a (0) or b (1) between `since` and now."""
         times = [since, *(t for t in self._arrivals[side] if t >= since), time.monotonic()]
         return max(later - earlier for earlier, later in zip(times, times[1:]))
+
+    def missing(self, side: int, since: float, until: float) -> int:
+        """How many that were sent towards a (0) or b (1) in that time have not arrived."""
+        return sum(since <= at < until and number not in self._arrived[side]
+                   for number, at in enumerate(self._sent[1 - side]))
 
     def close(self) -> None:
         self._ended = True

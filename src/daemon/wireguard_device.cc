@@ -99,6 +99,7 @@ Result<void> WireguardDevice::open_sockets(std::uint16_t port) {
   udp.segmentation = options_.offload;
   udp.coalescing = options_.offload;
   udp.mark = fwmark_;
+  udp.may_fragment = true;  // a plain peer cannot tell us what the path carries
   LR_ASSIGN(auto sockets, net::UdpPair::open(udp));
   if (plane_) {
     poller_.remove(plane_->queues().handshakes.fd());

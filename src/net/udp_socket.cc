@@ -60,14 +60,15 @@ Result<void> set_options(int fd, const UdpOptions& options, bool v6) {
   set_buffer(fd, SO_RCVBUFFORCE, SO_RCVBUF, options.receive_buffer);
   set_buffer(fd, SO_SNDBUFFORCE, SO_SNDBUF, options.send_buffer);
   set_option(fd, SOL_SOCKET, SO_RXQ_OVFL, 1);
-  // PROBE: don't fragment, and let nobody's forged ICMP lower the size; we find the path MTU ourselves (RFC 8899).
+  // PROBE: don't fragment, and let nobody's forged ICMP lower the size.
+  const bool cut = options.may_fragment;
   if (v6) {
-    set_option(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_PROBE);
-    set_option(fd, IPPROTO_IPV6, IPV6_DONTFRAG, 1);
+    set_option(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, cut ? IPV6_PMTUDISC_DONT : IPV6_PMTUDISC_PROBE);
+    set_option(fd, IPPROTO_IPV6, IPV6_DONTFRAG, cut ? 0 : 1);
     set_option(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
     set_option(fd, IPPROTO_IPV6, IPV6_RECVTCLASS, 1);
   } else {
-    set_option(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE);
+    set_option(fd, IPPROTO_IP, IP_MTU_DISCOVER, cut ? IP_PMTUDISC_DONT : IP_PMTUDISC_PROBE);
     set_option(fd, IPPROTO_IP, IP_PKTINFO, 1);
     set_option(fd, IPPROTO_IP, IP_RECVTOS, 1);
   }

@@ -91,7 +91,8 @@ struct AdapterOptions {
   bool tcp_offload = true;  // kill switches
   bool udp_offload = true;
   int gso_max_bytes = 61440;  // the longest superframe the kernel makes: one read fills one 65,000 byte UDP send
-  int queue_packets = 64;     // txqueuelen: frames of up to 64 KiB waiting for us, so short
+  // txqueuelen: frames of up to 64 KiB waiting for us, so short; but two datagrams of 64 KiB, cut into 47 each, fit.
+  int queue_packets = 128;
 };
 
 // Makes the interface and sets it up. Needs CAP_NET_ADMIN; the error's hint says so. A name is free when neither an

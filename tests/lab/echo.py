@@ -16,6 +16,7 @@ from namespace import Namespace
 
 ECHO_REQUEST, ECHO_REPLY = 8, 0
 ECHO_REQUEST_V6, ECHO_REPLY_V6 = 128, 129
+SO_RCVBUFFORCE, RECEIVE_BUFFER = 33, 8 << 20  # answers of 30 KB each must not be lost while this process waits
 HEADER = struct.Struct("!BBHHH")  # type, code, checksum, identifier, number
 
 
@@ -40,6 +41,7 @@ class Echo:
                 self._socket = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
             else:
                 self._socket = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+        self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
         self._answered: set[int] = set()
 
     def answered(self, count: int, interval_s: float, wait_s: float) -> int:

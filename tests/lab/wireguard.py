@@ -127,11 +127,12 @@ def check_pings(a: Device, b: Device, count: int = 20, sizes: tuple[int, ...] = 
 
 def throughput_mbps(a: Device, b: Device, address: str, reverse: bool = False, udp: bool = False) -> float:
     """iperf3 from `a` to `b` (or back): Mbit/s that arrived."""
-    b.host.start("iperf3", "iperf3", "-s", "-1", "-B", address)
+    server = b.host.start("iperf3", "iperf3", "-s", "-1", "-B", address)
     b.host.wait_listening(address, 5201)
     words = ["-u", "-b", "50M", "-l", "1200", "-n", "3M"] if udp else ["-n", "16M"]
     words += ["-R"] if reverse else []
     said = a.host.run("iperf3", "-c", address, "-J", "--connect-timeout", "2000", *words, timeout=20)
+    server.wait(5)  # its port is free again
     end = json.loads(said.stdout)["end"]
     sent = end["sum"] if udp else end["sum_received"]
     return float(sent["bits_per_second"]) * (1 - sent.get("lost_percent", 0) / 100) / 1e6

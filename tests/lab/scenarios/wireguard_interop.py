@@ -237,6 +237,22 @@ def programs(host: Host) -> str:
 
 
 @scenario("wireguard")
+def wg_narrow_path(lab: Lab) -> None:
+    """A path of 1400 bytes under a tunnel of 1420: datagrams are cut on the way, whichever side sends, and none is lost."""
+    hosts = two_public_hosts(lab)
+    hosts[0].network.ip("link set p2 mtu 1400")
+    hosts[1].ip("link set eth0 mtu 1400")
+    a, b = Device(hosts[0], 1, ours(lab)), Device(hosts[1], 2, ours(lab))
+    for family in (4, 6):
+        joined(a, b, family)
+        wait_until(lambda: a.host.ping(b.ipv4, size=1392, wait_s=0.3) == 1, 5, "a full packet arrives")
+        check_pings(a, b, sizes=(56, 1392, 30000))
+        for reverse in (False, True):
+            rate = wireguard.throughput_mbps(a, b, b.ipv4, reverse=reverse)
+            expect(rate > 10, f"TCP over IPv{family}, reverse={reverse}: {rate:.1f} Mbit/s")
+
+
+@scenario("wireguard")
 def wg_changes(lab: Lab) -> None:
     """What is changed while packets flow: preshared key, keepalive, allowed addresses, MTU, the link down and up."""
     hosts = two_public_hosts(lab)

@@ -4,9 +4,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 
 #include "base/format.h"
 #include "daemon/node_daemon.h"
@@ -40,8 +42,9 @@ std::string duration_text(Duration duration) {
   return format("{}s", seconds);
 }
 
-void add_settings(CLI::App& app, Cli& cli) {
+void add_settings(CLI::App& app, Cli& cli, std::vector<std::string> keys) {
   for (const auto& [key, help] : config::Config::keys()) {
+    if (std::find(keys.begin(), keys.end(), key) == keys.end()) continue;
     std::string flag = "--" + key;
     std::replace(flag.begin(), flag.end(), '_', '-');
     app.add_option_function<std::string>(
@@ -50,7 +53,20 @@ void add_settings(CLI::App& app, Cli& cli) {
   }
 }
 
-config::Folders folders() { return config::Folders::of(config::environment, ::geteuid() == 0); }
+std::vector<std::string> settings_of_a_new_node() {
+  std::vector<std::string> keys = config::Config::key_names();
+  std::erase_if(keys, [](const std::string& key) { return key == "name" || key == "server"; });
+  return keys;
+}
+
+config::Folders folders() {
+  config::Folders out = config::Folders::of(config::environment, ::geteuid() == 0);
+  std::error_code ignored;  // the working directory is gone: relative paths lead nowhere, as they would
+  for (std::string* folder : {&out.state, &out.run}) {
+    if (auto whole = std::filesystem::absolute(*folder, ignored); !ignored) *folder = whole.string();
+  }
+  return out;
+}
 
 Result<LoadedConfig> load_config(const Cli& cli, const config::Folders& folders) {
   const Time begun = net::now().time;
@@ -70,6 +86,10 @@ namespace {
 Result<wire::Json> call(const std::string& socket, Error nobody, std::string method, std::string path,
                         const wire::Json& body, Duration timeout) {
   static Logger log = silent_logger();
+  if (::access(socket.c_str(), W_OK) != 0 && errno == EACCES)
+    return Error{Code::kRefused,
+                 format("{} belongs to another user", std::filesystem::path(socket).parent_path().string()),
+                 "run the command as root (sudo) or as that user"};
   auto client = net::HttpClient::create(net::UnixTarget{socket}, {}, log);
   net::HttpRequest request;
   request.method = std::move(method);
@@ -115,13 +135,23 @@ Result<wire::Json> call_server(std::string method, std::string path) {
 bool node_runs() { return call_node("GET", "/api/status").has_value(); }
 
 Result<void> ensure_node(const Cli& cli) {
-  if (node_runs()) return {};
+  if (node_runs()) {
+    for (const auto& [key, value] : cli.flags) {
+      if (key == "server") continue;
+      return Error{Code::kConflict, format("the node runs already, with its own {}", key),
+                   "`lanrage down` first, then try again"};
+    }
+    return {};
+  }
   progress(cli, "starting the node…");
   const config::Folders where = folders();
   LR_TRY(where.create());
-  Cli background = cli;
-  if (background.flags.count("log_file") == 0) background.flags["log_file"] = where.state + "/lanrage.log";
-  LR_ASSIGN(const LoadedConfig loaded, load_config(background, where));
+  LR_ASSIGN(LoadedConfig loaded, load_config(cli, where));
+  if (loaded.config.settings().log_file.empty()) {
+    Cli background = cli;
+    background.flags["log_file"] = where.state + "/lanrage.log";
+    LR_ASSIGN(loaded, load_config(background, where));
+  }
   daemon::Readiness readiness;
   LR_ASSIGN(const bool child, daemon::fork_into_background(readiness));
   if (!child) return {};

@@ -35,8 +35,10 @@ struct Cli {
 Result<Duration> parse_duration(std::string_view text);
 std::string duration_text(Duration duration);  // "24h", for people
 
-// Every setting as a flag of `app`.
-void add_settings(CLI::App& app, Cli& cli);
+// Settings as flags of `app`.
+void add_settings(CLI::App& app, Cli& cli, std::vector<std::string> keys = config::Config::key_names());
+// Those that make sense for a command that may start the node: the party's and the player's name have flags of its own.
+std::vector<std::string> settings_of_a_new_node();
 // The effective settings: flags, environment, lanrage.toml in the state folder.
 struct LoadedConfig {
   config::Config config;

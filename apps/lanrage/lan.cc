@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "cli.h"
+#include "terminal.h"
 
 namespace lanrage::cli {
 namespace {
@@ -24,10 +25,10 @@ Result<void> show(Cli& cli) {
       std::printf("dropped    %10.0f  %s\n", count.if_number().value_or(0), reason.c_str());
   }
   for (const Json& group : items_of(answer, "groups")) {
-    if (group.if_string() != nullptr) std::printf("group      %s\n", group.if_string()->c_str());
+    if (group.if_string() != nullptr) print_wrapped("group      ", safe(*group.if_string()));
   }
   for (const Json& rule : items_of(answer, "rules")) {
-    if (rule.if_string() != nullptr) std::printf("rule       %s\n", rule.if_string()->c_str());
+    if (rule.if_string() != nullptr) print_wrapped("rule       ", safe(*rule.if_string()));
   }
   for (const Json& program : items_of(answer, "programs")) {
     std::printf("program    %-20s to port %.0f: %.0f packets\n", safe(text_of(program, "program")).c_str(),

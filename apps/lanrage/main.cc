@@ -7,6 +7,8 @@
 #include "api/api.h"
 #include "base/format.h"
 #include "cli.h"
+#include "daemon/process.h"
+#include "wire/json.h"
 #include "wireguard.h"
 
 namespace {
@@ -29,14 +31,31 @@ int fail(const cli::Cli& state, const Error& error) {
 // In our words: what was wrong with the command that was typed, and where it is described.
 Error usage_error(const CLI::App& app, const CLI::ParseError& error) {
   for (const CLI::App* chosen : app.get_subcommands()) {
-    return Error{lanrage::Code::kInvalid, error.what(),
-                 lanrage::format("`lanrage {} --help` shows how", chosen->get_name())};
+    std::string what = error.what();
+    const std::vector<std::string> extras = app.remaining(true);
+    if (!extras.empty()) what = lanrage::format("\"{}\" is not expected here", extras.front());
+    if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) != nullptr)
+      what = lanrage::format("{} takes one value", what.substr(0, what.find(':')));
+    return Error{lanrage::Code::kInvalid, what, lanrage::format("`lanrage {} --help` shows how", chosen->get_name())};
   }
   const std::vector<std::string> unknown = app.remaining();
   if (!unknown.empty())
     return Error{lanrage::Code::kInvalid, lanrage::format("there is no command \"{}\"", unknown.front()),
                  "`lanrage --help` lists them"};
   return Error{lanrage::Code::kInvalid, "no command is given", "`lanrage --help` lists them"};
+}
+
+// What cannot be a JSON text cannot reach the node: better said here, in words.
+bool is_text(std::string_view argument) {
+  return lanrage::wire::Json::parse(lanrage::wire::Json::object({{"argument", argument}}).text()).has_value();
+}
+
+// Runs the command; on success its output must have arrived, too.
+int finish(const cli::Cli& state) {
+  Result<void> result = state.run();
+  if (result && (std::fflush(stdout) != 0 || std::ferror(stdout) != 0))
+    result = Error{lanrage::Code::kIo, "cannot write to standard output", "is the disk full?"};
+  return result ? 0 : fail(state, result.error());
 }
 
 int run_wireguard(int argc, char** argv, cli::Cli& state) {
@@ -48,13 +67,13 @@ int run_wireguard(int argc, char** argv, cli::Cli& state) {
     constexpr int kUsage = 2;
     return app.exit(error) == 0 ? 0 : kUsage;
   }
-  const Result<void> result = state.run();
-  return result ? 0 : fail(state, result.error());
+  return finish(state);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
+  lanrage::daemon::open_standard_streams();
   cli::Cli state;
   state.arguments.assign(argv, argv + argc);
   if (argc > 0 && std::filesystem::path(argv[0]).filename() == "lanrage-wireguard")
@@ -75,6 +94,10 @@ int main(int argc, char** argv) {
   cli::add_wireguard(app, state.run);
   cli::add_demo(app, state);
   cli::add_completion(app, state);
+  for (const char* argument : state.arguments) {
+    if (!is_text(argument))
+      return fail(state, {lanrage::Code::kInvalid, "an argument is not UTF-8 text", "check the terminal's encoding"});
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp& help) {
@@ -84,6 +107,5 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return fail(state, usage_error(app, error));
   }
-  const Result<void> result = state.run();
-  return result ? 0 : fail(state, result.error());
+  return finish(state);
 }

@@ -4,12 +4,15 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <future>
 #include <iostream>
 #include <memory>
 
 #include "base/format.h"
 #include "cli.h"
+#include "interrupt.h"
 #include "party/invite.h"
+#include "terminal.h"
 
 namespace lanrage::cli {
 namespace {
@@ -37,6 +40,20 @@ void print_qr(const std::string& text) {
   }
 }
 
+// Host and join wait for a server. Ctrl-C gives up: else the node would go on alone, and be in a party some time later.
+Result<Json> enter_party(const char* path, const Json& body) {
+  const InterruptWatch interrupts;
+  auto answer =
+      std::async(std::launch::async, [path, &body] { return call_node("POST", path, body, std::chrono::seconds(60)); });
+  while (answer.wait_for(std::chrono::seconds(0)) != std::future_status::ready) {
+    if (!interrupts.wait(std::chrono::milliseconds(5))) continue;
+    const auto left = call_node("POST", "/api/party/leave");
+    answer.wait();
+    return Error{Code::kFailed, "interrupted", left ? "this machine is in no party" : left.error().message};
+  }
+  return answer.get();
+}
+
 Result<void> host(Cli& cli, const std::string& name, const std::string& nick) {
   if (auto server = cli.flags.find("server"); server != cli.flags.end())
     LR_TRY(party::ServerLink::parse(server->second));
@@ -46,7 +63,7 @@ Result<void> host(Cli& cli, const std::string& name, const std::string& nick) {
   if (!name.empty()) body.set("name", name);
   if (!nick.empty()) body.set("as", nick);
   if (auto server = cli.flags.find("server"); server != cli.flags.end()) body.set("server", server->second);
-  LR_ASSIGN(const Json answer, call_node("POST", "/api/party/host", body, std::chrono::seconds(60)));
+  LR_ASSIGN(const Json answer, enter_party("/api/party/host", body));
   if (cli.json) {
     print_json(answer);
     return {};
@@ -58,17 +75,21 @@ Result<void> host(Cli& cli, const std::string& name, const std::string& nick) {
                   ? "?"
                   : items_of(member_of(answer, "self"), "addresses")[0].if_string()->c_str(),
               text_of(member_of(answer, "self"), "interface").c_str());
-  if (const std::string reach = text_of(answer, "reach"); !reach.empty()) std::printf("%s\n", reach.c_str());
+  if (const std::string reach = text_of(answer, "reach"); !reach.empty()) print_wrapped("", reach);
   std::printf("\nFriends join with:\n\n  lanrage join %s\n\n", invite.c_str());
   if (::isatty(1) == 1) print_qr(invite);
+  std::printf("Dashboard: %s\n", text_of(answer, "dashboard").c_str());
   return {};
 }
 
-// Standard input's first line.
+// Standard input's first line that is not empty.
 Result<std::string> read_invite() {
   std::string line;
-  if (!std::getline(std::cin, line))
-    return Error{Code::kInvalid, "there is no invite on standard input", "paste it and press enter"};
+  while (line.find_first_not_of(" \t\r") == std::string::npos) {
+    line.clear();
+    if (!std::getline(std::cin, line)) break;
+  }
+  if (line.empty()) return Error{Code::kInvalid, "there is no invite on standard input", "paste it and press enter"};
   return line;
 }
 
@@ -93,7 +114,7 @@ Result<void> join(Cli& cli, std::string invite, const std::string& nick) {
   progress(cli, "joining…");
   Json body = Json::object({{"invite", invite}});
   if (!nick.empty()) body.set("as", nick);
-  LR_ASSIGN(const Json status, call_node("POST", "/api/party/join", body, std::chrono::seconds(60)));
+  LR_ASSIGN(const Json status, enter_party("/api/party/join", body));
   if (cli.json) {
     print_json(status);
   } else {
@@ -164,12 +185,14 @@ void add_party(CLI::App& app, Cli& cli) {
   host_command->add_option_function<std::string>(
       "--server", [&cli](const std::string& v) { cli.flags["server"] = v; },
       "link of a `lanrage server`, for friends behind other routers");
+  add_settings(*host_command, cli, settings_of_a_new_node());
   host_command->callback(
       [&cli, options] { cli.run = [&cli, options] { return host(cli, options->name, options->nick); }; });
 
   CLI::App* join_command = app.add_subcommand("join", "Join a party by its invite");
   join_command->add_option("INVITE", options->invite, "the invite, or - to read it from standard input")->required();
   join_command->add_option("--as", options->nick, "your name in it");
+  add_settings(*join_command, cli, settings_of_a_new_node());
   join_command->callback(
       [&cli, options] { cli.run = [&cli, options] { return join(cli, options->invite, options->nick); }; });
 
@@ -182,8 +205,8 @@ void add_party(CLI::App& app, Cli& cli) {
   invite_command->add_option("--expires", options->expires, "how long it is valid: 90s, 15m, 24h, 7d")
       ->capture_default_str();
   invite_command->add_option("--uses", options->uses, "how many may join with it; without: any number")
-      ->check(CLI::Range(1, 100000));
-  invite_command->add_flag("--list", options->list, "list the valid ones");
+      ->check(CLI::Range(1, 9999));
+  invite_command->add_flag("--list", options->list, "list the valid ones")->excludes("--expires", "--uses");
   invite_command->callback([&cli, options] {
     cli.run = [&cli, options] {
       return options->list ? list_invites(cli) : invite(cli, options->expires, options->uses);

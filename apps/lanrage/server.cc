@@ -26,7 +26,7 @@ Result<std::vector<Endpoint>> endpoints(const std::vector<std::string>& texts, c
 }
 
 Result<void> serve(Cli& cli, const std::vector<std::string>& listen, const std::vector<std::string>& announced,
-                   bool relay) {
+                   bool relay, bool check) {
   control::ServerOptions options;
   LR_ASSIGN(options.listen, endpoints(listen, "--listen"));
   for (const std::string& text : announced) {
@@ -43,16 +43,19 @@ Result<void> serve(Cli& cli, const std::vector<std::string>& listen, const std::
   options.folder = where.state;
   LR_ASSIGN(const LoadedConfig loaded, load_config(cli, where));
   LR_ASSIGN(const LogOptions log, loaded.config.settings().log_options());
-  return daemon::run_server(options, where.server_socket(), log, [&cli](const daemon::ServerReady& ready) {
+  const auto on_ready = [&cli, check](const daemon::ServerReady& ready) {
     if (cli.json) {
       print_json(Json::object({{"link", ready.link}, {"addresses", Json::list(ready.listening, [](const Endpoint& e) {
                                                         return Json(e.text());
                                                       })}}));
       return;
     }
-    std::printf("The server is ready. Host with:\n\n  lanrage host --server '%s'\n\n", ready.link.c_str());
+    std::printf("The server %s. Host with:\n\n  lanrage host --server '%s'\n\n", check ? "can serve" : "is ready",
+                ready.link.c_str());
     std::fflush(stdout);
-  });
+  };
+  return check ? daemon::check_server(std::move(options), log, on_ready)
+               : daemon::run_server(options, where.server_socket(), log, on_ready);
 }
 
 // "1536" -> "1.5 kB".
@@ -102,6 +105,7 @@ void add_server(CLI::App& app, Cli& cli) {
   struct Options {
     std::vector<std::string> listen, announced;
     bool no_relay = false;
+    bool check = false;
   };
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand(
@@ -111,14 +115,17 @@ void add_server(CLI::App& app, Cli& cli) {
   command->add_option("--public", options->announced,
                       "ADDRESS:PORT that players reach it at, if it cannot see that itself");
   command->add_flag("--no-relay", options->no_relay, "introduce only");
-  add_settings(*command, cli);
+  command->add_flag("--check", options->check, "start everything, say whether it could serve, and end");
+  add_settings(*command, cli, {"log_level", "log_format", "log_file"});
   CLI::App* status = command->add_subcommand("status", "Load, parties, relay and version of the server that runs here");
   command->callback([&cli, options, status] {
     if (status->parsed()) {
       cli.run = [&cli] { return show_status(cli); };
       return;
     }
-    cli.run = [&cli, options] { return serve(cli, options->listen, options->announced, !options->no_relay); };
+    cli.run = [&cli, options] {
+      return serve(cli, options->listen, options->announced, !options->no_relay, options->check);
+    };
   });
 }
 

@@ -7,11 +7,20 @@
 
 #include "base/format.h"
 #include "cli.h"
+#include "terminal.h"
 
 namespace lanrage::cli {
 namespace {
 
 using wire::Json;
+
+// As it may stand in the file.
+std::string toml_value(const config::Entry& entry) {
+  if (!entry.quoted) return entry.value;
+  std::string out = "\"";
+  for (char c : safe(entry.value)) out += c == '"' || c == '\\' ? std::string{'\\', c} : std::string(1, c);
+  return out + "\"";
+}
 
 Result<void> show_settings(Cli& cli) {
   LR_ASSIGN(const LoadedConfig loaded, load_config(cli, folders()));
@@ -25,8 +34,9 @@ Result<void> show_settings(Cli& cli) {
   }
   std::printf("# %s/lanrage.toml\n", folders().state.c_str());
   for (const config::Entry& entry : loaded.config.entries()) {
-    std::printf("%-12s = %-20s  # %s; %s\n", entry.key.c_str(), ("\"" + safe(entry.value) + "\"").c_str(),
-                config::origin_name(entry.origin), entry.help.c_str());
+    print_wrapped("# ", entry.help);
+    std::printf("%s  # %s\n", padded(format("{} = {}", entry.key, toml_value(entry)), 34).c_str(),
+                config::origin_name(entry.origin));
   }
   return {};
 }

@@ -4,22 +4,22 @@
 
 #include <algorithm>
 #include <chrono>
-#include <csignal>
 #include <cstdio>
 #include <memory>
-#include <thread>
 
 #include "base/format.h"
 #include "cli.h"
+#include "interrupt.h"
+#include "terminal.h"
 
 namespace lanrage::cli {
 namespace {
 
 using wire::Json;
 
-std::string rtt_text(const Json& peer) {
-  const auto rtt = number_of(peer, "rtt_ms");
-  return rtt ? format("{:.1f} ms", *rtt) : "";
+std::string number_text(const Json& object, std::string_view key, int decimals, const char* unit) {
+  const auto number = number_of(object, key);
+  return number ? format("{:.{}f} {}", *number, decimals, unit) : "";
 }
 
 std::string path_text(const Json& peer) {
@@ -34,56 +34,62 @@ std::string first_address(const Json& object) {
 }
 
 void print_peers(const Json& status) {
-  for (const Json& peer : items_of(status, "peers")) {
-    std::printf("  %-20s %-15s %-12s %9s", safe(text_of(peer, "name")).c_str(), first_address(peer).c_str(),
-                path_text(peer).c_str(), rtt_text(peer).c_str());
-    if (const std::string why = text_of(peer, "why"); !why.empty()) std::printf("  %s", safe(why).c_str());
-    std::printf("\n");
+  const auto& peers = items_of(status, "peers");
+  std::size_t widest = 6;
+  for (const Json& peer : peers) widest = std::max(widest, display_width(safe(text_of(peer, "name"))));
+  for (const Json& peer : peers) {
+    std::printf("  %s  %-15s  %-11s %9s %6s\n", padded(safe(text_of(peer, "name")), widest).c_str(),
+                first_address(peer).c_str(), path_text(peer).c_str(), number_text(peer, "rtt_ms", 1, "ms").c_str(),
+                text_of(peer, "state") == "connected" ? number_text(peer, "loss_percent", 0, "%").c_str() : "");
+    if (const std::string why = text_of(peer, "why"); !why.empty()) print_wrapped("    ", safe(why));
   }
 }
 
-void print_status(const Json& status) {
+// `page`: the link that opens the dashboard; may be empty.
+void print_status(const Json& status, const std::string& page) {
   const Json& self = member_of(status, "self");
   const Json& party = member_of(status, "party");
+  const std::string state = text_of(status, "state");
   if (party.is_null()) {
-    std::printf("Not in a party. `lanrage host` starts one, `lanrage join INVITE` joins one.\n");
+    std::printf("%s\n", state == "connecting"
+                            ? "Joining a party. `lanrage leave` gives up."
+                            : "Not in a party. `lanrage host` starts one, `lanrage join INVITE` joins one.");
   } else {
     std::printf("%s in \"%s\" (%s), %s on %s: %s\n", safe(text_of(self, "name")).c_str(),
                 safe(text_of(party, "name")).c_str(), text_of(party, "role").c_str(), first_address(self).c_str(),
-                text_of(self, "interface").c_str(),
-                text_of(status, "state") == "in_party" ? "connected" : text_of(status, "state").c_str());
+                text_of(self, "interface").c_str(), state == "in_party" ? "connected" : state.c_str());
     print_peers(status);
     if (items_of(status, "peers").empty()) std::printf("  nobody else is here yet\n");
   }
   if (const Json& server = member_of(status, "server"); !server.is_null()) {
-    std::printf("server %s: %s\n", text_of(server, "url").c_str(), text_of(server, "state").c_str());
+    std::string text = format("{}, {}", text_of(server, "url"), text_of(server, "state"));
+    if (const std::string problem = text_of(server, "problem"); !problem.empty()) text += ": " + safe(problem);
+    print_wrapped("server     ", text);
   }
-  if (const Json& nat = member_of(self, "nat"); !nat.is_null())
-    std::printf("this network: %s\n", text_of(nat, "words").c_str());
+  if (const std::string words = text_of(member_of(self, "nat"), "words"); !words.empty())
+    print_wrapped("network    ", words);
+  if (!page.empty()) print_wrapped("dashboard  ", page);
   for (const Json& notice : items_of(status, "notices")) {
-    if (notice.if_string() != nullptr) std::printf("note: %s\n", safe(*notice.if_string()).c_str());
+    if (notice.if_string() != nullptr) print_wrapped("note       ", safe(*notice.if_string()));
   }
-}
-
-volatile std::sig_atomic_t interrupted = 0;
-
-void stop_on_interrupt() {
-  std::signal(SIGINT, [](int) { interrupted = 1; });
 }
 
 Result<void> show_status(Cli& cli, bool watch) {
-  stop_on_interrupt();
+  const InterruptWatch interrupts;
+  std::string page;
+  if (!cli.json && node_runs()) {
+    if (const auto opened = call_node("POST", "/api/page")) page = text_of(*opened, "dashboard");
+  }
   do {
     LR_ASSIGN(const Json status, call_node("GET", "/api/status"));
     if (cli.json) {
       print_json(status);
     } else {
       if (watch && ::isatty(1) == 1) std::printf("\x1b[H\x1b[2J");
-      print_status(status);
+      print_status(status, page);
       std::fflush(stdout);
     }
-    if (watch) std::this_thread::sleep_for(std::chrono::seconds(1));
-  } while (watch && interrupted == 0);
+  } while (watch && !interrupts.wait(std::chrono::seconds(1)));
   return {};
 }
 
@@ -98,12 +104,12 @@ Result<void> show_peers(Cli& cli) {
 }
 
 Result<void> ping(Cli& cli, const std::string& name, int count, double interval_s) {
-  stop_on_interrupt();
+  const InterruptWatch interrupts;
   std::vector<double> times;
   int sent = 0;
   Json last_path;
-  const auto interval = std::chrono::duration<double>(interval_s);
-  while (sent < count && interrupted == 0) {
+  const auto interval = std::chrono::duration_cast<Duration>(std::chrono::duration<double>(interval_s));
+  for (bool interrupted = false; sent < count && !interrupted;) {
     const auto begun = std::chrono::steady_clock::now();
     ++sent;
     auto answer =
@@ -120,7 +126,7 @@ Result<void> ping(Cli& cli, const std::string& name, int count, double interval_
       std::printf("no answer from %s within 2 s\n", safe(name).c_str());
     }
     std::fflush(stdout);
-    if (sent < count && interrupted == 0) std::this_thread::sleep_until(begun + interval);
+    if (sent < count) interrupted = interrupts.wait(begun + interval - std::chrono::steady_clock::now());
   }
   const int received = static_cast<int>(times.size());
   const double loss = sent == 0 ? 0 : 100.0 * (sent - received) / sent;
@@ -157,7 +163,7 @@ Result<void> netcheck(Cli& cli) {
     return {};
   }
   for (const Json& line : items_of(answer, "findings")) {
-    if (line.if_string() != nullptr) std::printf("%s\n", safe(*line.if_string()).c_str());
+    if (line.if_string() != nullptr) print_wrapped("", safe(*line.if_string()));
   }
   return {};
 }
@@ -185,7 +191,11 @@ void add_status(CLI::App& app, Cli& cli) {
   ping_command->add_option("-c", options->count, "how many")->capture_default_str()->check(CLI::Range(1, 1000000));
   ping_command->add_option("-i", options->interval, "seconds between two")
       ->capture_default_str()
-      ->check(CLI::Range(0.01, 3600.0));
+      ->check([](const std::string& text) {
+        double seconds = 0;
+        const bool number = CLI::detail::lexical_cast(text, seconds);
+        return number && seconds >= 0.01 && seconds <= 3600 ? "" : "\"" + text + "\" is not from 0.01 to 3600 seconds";
+      });
   ping_command->callback([&cli, options] {
     cli.run = [&cli, options] { return ping(cli, options->nick, options->count, options->interval); };
   });

@@ -29,7 +29,8 @@ const Setting kSettings[] = {
     {"offload", &Settings::offload, "segmentation offloads; switch off to rule them out when something is odd"},
     {"log_level", &Settings::log_level, "trace, debug, info, warn, error or off; also per logger: info,paths=debug"},
     {"log_format", &Settings::log_format, "text or json"},
-    {"log_file", &Settings::log_file, "file to log to, rotated at 10 MiB; empty: standard error"},
+    {"log_file", &Settings::log_file,
+     "file to log to, rotated at 10 MiB; empty: standard error, in the background lanrage.log"},
 };
 
 std::string variable_name(std::string_view key) {
@@ -152,7 +153,8 @@ Result<Config> Config::load(const Sources& sources) {
 std::vector<Entry> Config::entries() const {
   std::vector<Entry> out;
   for (const Setting& setting : kSettings) {
-    out.push_back({setting.key, value_text(settings_, setting), origins_.at(setting.key), setting.help});
+    const bool quoted = std::holds_alternative<std::string Settings::*>(setting.member);
+    out.push_back({setting.key, value_text(settings_, setting), quoted, origins_.at(setting.key), setting.help});
   }
   return out;
 }
@@ -160,6 +162,12 @@ std::vector<Entry> Config::entries() const {
 std::vector<std::pair<std::string, std::string>> Config::keys() {
   std::vector<std::pair<std::string, std::string>> out;
   for (const Setting& setting : kSettings) out.emplace_back(setting.key, setting.help);
+  return out;
+}
+
+std::vector<std::string> Config::key_names() {
+  std::vector<std::string> out;
+  for (const Setting& setting : kSettings) out.push_back(setting.key);
   return out;
 }
 

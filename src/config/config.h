@@ -29,7 +29,7 @@ struct Settings {
   bool offload = true;       // segmentation offloads of adapter and sockets
   std::string log_level = "info";
   std::string log_format = "text";
-  std::string log_file;  // empty: standard error, or DIR/lanrage.log in the background
+  std::string log_file;  // empty: standard error; the command line sets DIR/lanrage.log in the background
 
   Result<LogOptions> log_options() const;
 };
@@ -41,6 +41,7 @@ const char* origin_name(Origin origin);
 struct Entry {
   std::string key;
   std::string value;
+  bool quoted;  // a text in the file; not a number, true or false
   Origin origin;
   std::string help;
 };
@@ -60,6 +61,7 @@ class Config {
   std::vector<Entry> entries() const;
   // Every key with its help, for the command line to offer as flags.
   static std::vector<std::pair<std::string, std::string>> keys();
+  static std::vector<std::string> key_names();
 
  private:
   Settings settings_;

@@ -12,6 +12,7 @@
 #include "net/address.h"
 #include "net/clock.h"
 #include "net/fd.h"
+#include "net/netlink.h"
 #include "party/identity.h"
 #include "store/store.h"
 
@@ -65,12 +66,28 @@ std::optional<IpAddress> own_address(const char* outside) {
   return endpoint ? std::optional(endpoint->address) : std::nullopt;
 }
 
+// Some address of this machine that others may reach: where nothing is routed to the outside.
+std::optional<IpAddress> any_address(bool v4) {
+  auto netlink = net::Netlink::open();
+  const auto interfaces = netlink ? netlink->interfaces() : netlink.error();
+  if (!interfaces) return std::nullopt;
+  for (const net::Interface& interface : *interfaces) {
+    if (interface.name.starts_with("lanrage")) continue;
+    for (const IpPrefix& prefix : interface.addresses) {
+      const IpAddress& address = prefix.address;
+      if (interface.up && address.is_v4() == v4 && !address.is_loopback() && !address.is_link_local()) return address;
+    }
+  }
+  return std::nullopt;
+}
+
 std::vector<party::ServerAddress> own_addresses(const std::vector<Endpoint>& listening) {
   std::vector<party::ServerAddress> out;
   for (const Endpoint& endpoint : listening) {
     auto address = std::optional(endpoint.address);
     // From the documentation ranges (RFC 5737, RFC 3849): routed like any other, and nobody's.
     if (address->is_unspecified()) address = own_address(address->is_v4() ? "192.0.2.1" : "2001:db8::1");
+    if (endpoint.address.is_unspecified() && !address) address = any_address(endpoint.address.is_v4());
     if (address && !address->is_link_local()) out.push_back(party::ServerAddress::of({*address, endpoint.port}));
   }
   if (out.empty()) out.push_back(party::ServerAddress::of({IpAddress::v4(127, 0, 0, 1), listening.front().port}));
@@ -289,8 +306,8 @@ class WholeServer final : public Server {
     if (own_.empty()) own_ = own_addresses(listening_);
     set_mapped({}, {});
     link_ = party::ServerLink{own_.front(), info_.key}.text();
-    LR_TRY(config::write_file(link_path(), link() + "\n"));
-    linked_ = true;
+    if (options_.write_link) LR_TRY(config::write_file(link_path(), link() + "\n"));
+    linked_ = options_.write_link;
     loop_->run([this] { tick(); });
     log_.info("serving", {{"port", listening_.front().port}, {"relay", options_.relay}});
     return {};

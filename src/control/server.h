@@ -24,7 +24,8 @@ struct ServerOptions {
   std::vector<Endpoint> listen;  // TCP; empty: all addresses of both families at party::kServerPort
   // What links, invites and the relay directory name. Empty: the addresses that this machine reaches others from.
   std::vector<party::ServerAddress> public_addresses;
-  bool relay = true;  // STUN is answered in any case
+  bool relay = true;       // STUN is answered in any case
+  bool write_link = true;  // server.link, while it serves
   std::string region;
   net::HttpLimits limits = default_limits();
 

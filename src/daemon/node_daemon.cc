@@ -55,6 +55,11 @@ std::uint32_t table_of(const std::string& interface) {
   return kTableBase + number % 0xffff;
 }
 
+Result<std::unique_ptr<Log>> open_log(const config::Settings& settings) {
+  LR_ASSIGN(const LogOptions options, settings.log_options());
+  return Log::open(options);
+}
+
 std::shared_ptr<const node::Forwarding> nothing() { return std::make_shared<node::Forwarding>(); }
 
 }  // namespace
@@ -62,8 +67,12 @@ std::shared_ptr<const node::Forwarding> nothing() { return std::make_shared<node
 Result<void> run_node(const config::Config& config, Duration config_took, const config::Folders& folders,
                       Readiness readiness) {
   harden_process();
-  LR_ASSIGN(const LogOptions options, config.settings().log_options());
-  LR_ASSIGN(const auto log, Log::open(options));
+  auto opened = open_log(config.settings());
+  if (!opened) {
+    readiness.failed(opened.error());
+    return std::move(opened).error();
+  }
+  const std::unique_ptr<Log> log = std::move(*opened);
   const Logger logger(*log, "daemon");
   logger.timed(op::kConfigLoad, config_took);
   auto serve = [&]() -> Result<void> {
@@ -75,7 +84,9 @@ Result<void> run_node(const config::Config& config, Duration config_took, const 
     LR_ASSIGN(const auto daemon, NodeDaemon::open(config.settings(), folders, logger));
     LR_TRY(keep_network_privileges());
     readiness.ready();
+    logger.info("the node is up", {{"version", LANRAGE_VERSION}});
     daemon->run(stop.fd());
+    logger.info("the node stops");
     return {};
   };
   auto served = serve();

@@ -142,9 +142,9 @@ void join(NodeDaemon& daemon, const Request& request, const Respond& respond) {
 
 void invite(NodeDaemon& daemon, const Request& request, const Respond& respond) {
   const std::int64_t life = integer_of(request.body, "expires_s").value_or(24 * 3600);
-  const std::int64_t uses = integer_of(request.body, "uses").value_or(0);
-  if (life < 1 || life > 365 * 86400 || uses < 0 || uses > static_cast<std::int64_t>(party::kInviteUsesMax)) {
-    return respond(Error{Code::kInvalid, "an invite lives from a second to a year and is good for 1 to 10000 uses",
+  const std::int64_t uses = integer_of(request.body, "uses").value_or(party::kInviteUsesMax);
+  if (life < 1 || life > 365 * 86400 || uses < 1 || uses > static_cast<std::int64_t>(party::kInviteUsesMax)) {
+    return respond(Error{Code::kInvalid, "an invite lives from a second to a year and is good for 1 to 9999 uses",
                          "change --expires or --uses"});
   }
   daemon.node().invite(daemon.now(), std::chrono::seconds{life}, static_cast<std::uint32_t>(uses),
@@ -317,6 +317,10 @@ std::vector<api::Route> node_routes(NodeDaemon& daemon) {
        [d](Request, Respond respond) { respond(rules_json(*d)); }},
       {"POST", "/api/rules", "allow or deny ports", false,
        [d](Request request, Respond respond) { change_rules(*d, request, respond); }},
+      {"POST", "/api/page", "a link that opens the dashboard once", true,
+       [d](Request, Respond respond) {
+         respond(Json::object({{"dashboard", d->page_link()}}));
+       }},
       {"POST", "/api/down", "stop the node", false,
        [d](Request, Respond respond) {
          respond(Json::object({{"state", "down"}}));

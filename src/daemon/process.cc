@@ -35,6 +35,7 @@ constexpr unsigned kKept[] = {CAP_NET_ADMIN, CAP_NET_RAW, CAP_NET_BIND_SERVICE};
 constexpr int kLockTries = 20;
 constexpr unsigned kLockRetryMicroseconds = 50'000;
 
+constexpr int kReadinessFd = 3;
 constexpr char kSeparator = '\x1f';
 
 std::string read_all(int fd) {
@@ -61,6 +62,13 @@ Error parse_failure(const std::string& text, int pid) {
 }
 
 }  // namespace
+
+void open_standard_streams() {
+  for (const int fd : {0, 1, 2}) {
+    if (::fcntl(fd, F_GETFD) >= 0) continue;
+    [[maybe_unused]] const int opened = ::open("/dev/null", O_RDWR);  // takes the lowest free number, which is fd
+  }
+}
 
 void harden_process() {
   const rlimit none{0, 0};
@@ -161,7 +169,10 @@ Result<bool> fork_into_background(Readiness& child) {
     ::setsid();
     const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
     for (int fd : {0, 1, 2}) ::dup2(null, fd);
-    child.fd_ = pipe_fds[1];
+    // What the caller had open (a lock, another pipe) is none of a daemon's business, and would never be closed.
+    ::dup3(pipe_fds[1], kReadinessFd, O_CLOEXEC);
+    ::close_range(kReadinessFd + 1, ~0u, 0);
+    child.fd_ = kReadinessFd;
     return true;
   }
   ::close(pipe_fds[1]);

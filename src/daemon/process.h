@@ -9,6 +9,9 @@
 
 namespace lanrage::daemon {
 
+// Gives standard streams that whoever started us had closed to /dev/null, before a socket takes their numbers.
+void open_standard_streams();
+
 // Makes secrets unreadable to others (no core dumps, not traceable) and lets no child gain privileges. For every long-
 // running command, root or not. Turns SIGPIPE into an error of the write.
 void harden_process();
@@ -36,8 +39,8 @@ class FolderLock {
   int fd_;
 };
 
-// Goes on in a child of its own session with standard input and output on /dev/null, while this process waits for the
-// child's word and then exits. `Readiness` is that word: given in the child, once.
+// Goes on in a child of its own session with standard streams on /dev/null and nothing else open, while this process
+// waits for the child's word and then exits. `Readiness` is that word: given in the child, once.
 class Readiness {
  public:
   Readiness() = default;  // in the foreground: nobody waits

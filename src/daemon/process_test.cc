@@ -24,6 +24,23 @@ TEST(FolderLock, TellsASecondHolderWhoHasIt) {
   std::filesystem::remove_all(folder);
 }
 
+TEST(Background, ChildHoldsNothingThatTheParentHadOpen) {
+  int pipe_fds[2];
+  ASSERT_EQ(::pipe(pipe_fds), 0);
+  Readiness readiness;
+  auto result = fork_into_background(readiness);
+  if (result.has_value() && *result) {
+    readiness.ready();
+    ::sleep(60);  // until the test has seen that the pipe is closed
+    _exit(0);
+  }
+  ASSERT_TRUE(result);
+  ::close(pipe_fds[1]);
+  char byte = 0;
+  EXPECT_EQ(::read(pipe_fds[0], &byte, 1), 0) << "the child still holds the other end";
+  ::close(pipe_fds[0]);
+}
+
 // The child must not run gtest's exit: it leaves by _exit.
 TEST(Background, ParentLearnsThatTheChildIsReadyOrWhyNot) {
   {

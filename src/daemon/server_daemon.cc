@@ -9,6 +9,17 @@
 
 namespace lanrage::daemon {
 
+Result<void> check_server(control::ServerOptions options, const LogOptions& log_options,
+                          const std::function<void(const ServerReady&)>& on_ready) {
+  options.write_link = false;
+  harden_process();
+  LR_ASSIGN(const auto log, Log::open(log_options));
+  LR_ASSIGN(const FolderLock lock, FolderLock::take(options.folder));
+  LR_ASSIGN(const auto server, control::Server::start(options, Logger(*log, "server")));
+  on_ready({server->link(), server->listening()});
+  return {};
+}
+
 Result<void> run_server(const control::ServerOptions& options, const std::string& socket, const LogOptions& log_options,
                         const std::function<void(const ServerReady&)>& on_ready) {
   harden_process();

@@ -15,6 +15,10 @@ struct ServerReady {
   std::vector<Endpoint> listening;
 };
 
+// Starts all of it, tells `on_ready` and ends: whether it could serve. Writes no server.link.
+Result<void> check_server(control::ServerOptions options, const LogOptions& log_options,
+                          const std::function<void(const ServerReady&)>& on_ready);
+
 // Serves until SIGTERM or SIGINT, and answers `server status` on `socket`. `on_ready` is called once, when the link
 // works. Runs without privileges where its ports need none.
 Result<void> run_server(const control::ServerOptions& options, const std::string& socket, const LogOptions& log_options,

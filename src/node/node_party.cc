@@ -15,6 +15,12 @@ constexpr std::size_t kNoticesMax = 8;
 constexpr std::uint8_t kSummary = 1;
 constexpr std::uint8_t kUpdate = 2;
 
+Error in_party_already(bool entering) {
+  return {Code::kConflict, entering ? "this machine is about to enter a party" : "this machine is in a party already",
+          entering ? "wait a moment, or give up with `lanrage leave`"
+                   : "`lanrage leave` first, or use a second LANRAGE_DIR"};
+}
+
 Error not_in_party() {
   return {Code::kNotFound, "this machine is in no party", "`lanrage host` starts one, `lanrage join INVITE` joins one"};
 }
@@ -96,9 +102,7 @@ void Node::handle_response(Now now, std::uint64_t id, Result<wire::Response> res
 // --- entering and leaving ------------------------------------------------------------------------------------------
 
 void Node::host(Now now, const HostRequest& request, Done<InviteAnswer> done) {
-  if (roster_ || entering_)
-    return done(Error{Code::kConflict, "this machine is in a party already",
-                      "`lanrage leave` first, or use a second LANRAGE_DIR"});
+  if (roster_ || entering_) return done(in_party_already(entering_));
   std::vector<IpPrefix> local;
   for (const auto& address : interfaces_) local.push_back(address.prefix);
   auto roster = party::Roster::create(identity_, request.party_name, party::choose_prefix(local, rng_),
@@ -124,7 +128,7 @@ void Node::host(Now now, const HostRequest& request, Done<InviteAnswer> done) {
               roster_->mark_published(record);
               event(SaveParty{});
               follow();
-              invite(later, std::chrono::hours{24}, 0, done);
+              invite(later, std::chrono::hours{24}, party::kInviteUsesMax, done);
             });
       });
   pump(now);
@@ -132,9 +136,7 @@ void Node::host(Now now, const HostRequest& request, Done<InviteAnswer> done) {
 
 void Node::join(Now now, const party::Invite& invite, const std::string& name, Done<void> done) {
   if (roster_ && roster_->party() == invite.party) return done({});
-  if (roster_ || entering_)
-    return done(Error{Code::kConflict, "this machine is in a party already",
-                      "`lanrage leave` first, or use a second LANRAGE_DIR"});
+  if (roster_ || entering_) return done(in_party_already(entering_));
   if (auto valid = party::check_name(name); !valid) return done(std::move(valid).error());
   entering_ = true;
   set_server(now, invite.server);
@@ -235,6 +237,10 @@ void Node::forget_party(Now now) {
 }
 
 void Node::leave(Now now, Done<void> done) {
+  if (!roster_ && entering_) {  // gives up
+    set_server(now, std::nullopt);
+    return done({});
+  }
   if (!roster_) return done(not_in_party());
   auto finish = [this, started = now.time, done](Now then, Result<wire::Response>) {
     if (roster_) forget_party(then);
@@ -279,7 +285,7 @@ void Node::follow() {
 
 void Node::invite(Now now, Duration lifetime, std::uint32_t uses, Done<InviteAnswer> done) {
   if (!roster_) return done(not_in_party());
-  auto made = roster_->make_invite(now.wall, uses == 0 ? party::kInviteUsesMax : uses, now.wall + lifetime, rng_);
+  auto made = roster_->make_invite(now.wall, uses, now.wall + lifetime, rng_);
   if (!made) return done(std::move(made).error());
   wire::AddInvite request{wire_id(roster_->party()), made->request.token_hash, made->request.envelope,
                           made->request.uses, std::chrono::duration_cast<std::chrono::seconds>(lifetime).count()};
@@ -366,7 +372,7 @@ Result<const party::Member*> Node::member_named(std::string_view name) const {
   if (!roster_) return not_in_party();
   if (const party::Member* member = roster_->find(name)) return member;
   if (name == roster_->self().name)
-    return Error{Code::kConflict, format("{} is this machine itself", name), "`lanrage leave` leaves the party"};
+    return Error{Code::kConflict, format("{} is this machine itself", name), "name another player"};
   return Error{Code::kNotFound,
                format("nobody here is called {}", party::display_safe(name) ? std::string(name) : "that"),
                "`lanrage peers` lists who is"};

@@ -201,7 +201,7 @@ Result<JoinAnswer> ServerParty::join(WallTime now, const crypto::PublicKey& by, 
   row.invite = invite.id;
   edit.put(std::move(row));
   if (!repeated) {
-    --invite.uses_left;
+    if (invite.uses < kInviteUsesMax) --invite.uses_left;
     edit.put(invite, true);
   }
   return answer;

@@ -23,9 +23,9 @@
 
 namespace lanrage::party {
 
-inline constexpr std::size_t kInvitesMax = 64;       // that live
-inline constexpr std::size_t kInvitesKeptMax = 256;  // with those that are over, kept for a clear answer
-inline constexpr std::uint32_t kInviteUsesMax = 10000;
+inline constexpr std::size_t kInvitesMax = 64;          // that live
+inline constexpr std::size_t kInvitesKeptMax = 256;     // with those that are over, kept for a clear answer
+inline constexpr std::uint32_t kInviteUsesMax = 10000;  // an invite for so many is never used up
 inline constexpr Duration kInviteLifetimeMax = std::chrono::hours{366 * 24};
 inline constexpr std::size_t kRecentEventsMax = 256;
 inline constexpr Duration kPendingLifetime = std::chrono::hours{1};       // joined and never sent a record

@@ -84,6 +84,14 @@ TEST(ServerParty, ComingBackAfterLeavingCostsAUse) {
   EXPECT_EQ(code(w.ask_to_join(bob, invite)), Code::kExhausted);
 }
 
+TEST(ServerParty, AnInviteForAnyNumberIsNeverUsedUp) {
+  World w;
+  Player alice = w.host("alice");
+  const Invite invite = w.invite(alice, kInviteUsesMax);
+  w.joined("bob", invite);
+  EXPECT_EQ(w.server->data().invites.begin()->second.uses_left, kInviteUsesMax);
+}
+
 TEST(ServerParty, EachWrongInviteHasItsOwnAnswer) {
   World w;
   Player alice = w.host("alice");

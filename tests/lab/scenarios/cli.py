@@ -46,13 +46,18 @@ def cli_usage(lab: Lab) -> None:
     for words in (["bogus"], ["status", "--bogus"], ["ping"], ["ping", "bob", "-c", "0"], ["invite", "--uses", "0"],
                   ["config", "--port", "99999"], ["up", "--log-level", "loud"], ["up", "--api", "192.0.2.1:80"],
                   ["join", "nonsense"], ["join", "lanrage://abc"], ["host", "--server", "https://x"],
-                  ["server", "--listen", "here"], ["invite", "--expires", "5x"], ["revoke", "a/b"]):
+                  ["server", "--listen", "here"], ["server", "--port", "1"], ["invite", "--expires", "5x"],
+                  ["invite", "--list", "--uses", "2"], ["ping", "bob", "-i", "0"], ["revoke", "a/b"]):
         check(node.ask(*words), USAGE)
     for words in (["status"], ["down"], ["leave"], ["peers"], ["lan"], ["log"], ["netcheck"], ["kick", "bob"]):
         check(node.ask(*words), NO_NODE, "lanrage up")
     expect_equal(daemon_pids(node), [], "nodes that were started")
     code, out, err = plain(node, lab.binary, "bogus")
     expect_equal((code, out, err.count("\n")), (USAGE, "", 1), "a mistyped command")
+    code, out, err = plain(node, "sh", "-c", f"exec {lab.binary} kick \"$(printf '\\377')\"")
+    expect(code == USAGE and "UTF-8" in err, f"an argument that is no text: {code} {err}")
+    code, out, err = plain(node, "sh", "-c", f"exec {lab.binary} config >/dev/full")
+    expect(code == FAILED and err.count("\n") == 1, f"standard output that takes nothing: {code} {err}")
     for words in (["--help"], ["host", "--help"], ["--version"], ["completion", "fish"]):
         expect_equal(plain(node, lab.binary, *words)[0], OK, " ".join(words))
 
@@ -61,8 +66,13 @@ def cli_usage(lab: Lab) -> None:
 def cli_node(lab: Lab) -> None:
     """up twice, two nodes on one machine, kill -9, down, a taken port: each says what is so."""
     node = lone_node(lab)
-    node.command("up")
+    # A caller without standard streams, and with a file that the node should not hold.
+    code, _, _ = plain(node, "sh", "-c", f"exec 7<{lab.binary}; exec {lab.binary} up <&- >&- 2>&-")
+    expect_equal(code, OK, "up without standard streams")
+    held = [os.readlink(f"/proc/{pid}/fd/{fd}") for pid in daemon_pids(node) for fd in os.listdir(f"/proc/{pid}/fd")]
+    expect(lab.binary not in held, f"the node holds what its caller had open: {held}")
     check(node.ask("up"), REFUSED, "running already")
+    check(node.ask("host", "--port", "5000"), REFUSED, "port")
     check(node.ask("ping", "bob"), NOT_FOUND, "no party")
     check(node.ask("leave"), NOT_FOUND, "no party")
     other = Node(lab, node.host, "other")
@@ -98,6 +108,7 @@ def cli_party(lab: Lab) -> None:
     check(bob.ask("invite"), REFUSED)
     check(alice.ask("revoke", "aaaaaaaa"), NOT_FOUND)
     listed = alice.command("invite", "--list")["invites"]
+    expect_equal(sorted(str(entry["uses_left"]) for entry in listed), ["1", "None"], "uses left")
     expect(all("invite" not in entry for entry in listed), "a list of invites tells their secrets")
     # Neither arguments nor logs keep a secret.
     for node in (alice, bob):
@@ -139,6 +150,12 @@ def cli_invites(lab: Lab) -> None:
         shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
     server.start()
     check(bob.ask("join", invite), REFUSED, "key")
+    # Interrupted while the server does not answer: the node does not join on its own some time later.
+    server.process.send_signal(signal.SIGSTOP)
+    waiting = bob.host.start("join", lab.binary, "join", invite, env=environment(str(bob.folder)))
+    wait_until(lambda: bob.status()["state"] == "connecting", 5, "bob waits for the server")
+    expect_equal(waiting.stop(signal.SIGINT, timeout=3), FAILED, "exit code of an interrupted join")
+    expect_equal(bob.status()["state"], "idle", "bob after an interrupted join")
     server.kill()
     answer = bob.ask("join", invite, timeout=30)
     expect(answer.code in (FAILED, TIMED_OUT), f"exit {answer.code} with no server: {answer.error}")
@@ -167,6 +184,14 @@ def cli_machine(lab: Lab) -> None:
                          f"mount --bind /dev/null /dev/net/tun && exec {lab.binary} up")
     expect(code in (FAILED, REFUSED) and "tun" in err.lower() and err.count("\n") == 1, f"no TUN: {code} {err}")
 
+    code, _, err = plain(node, "unshare", "-m", "sh", "-c",
+                         f"mount -t tmpfs -o ro none {node.folder} && exec {lab.binary} up")
+    expect(code == FAILED and "Read-only" in err and err.count("\n") == 1, f"read-only folder: {code} {err}")
+    (node.folder / "closed").mkdir(mode=0o700)
+    code, _, err = plain(node, "setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "env",
+                         f"LANRAGE_DIR={node.folder / 'closed'}", str(binary), "status")
+    expect(code == REFUSED and "another user" in err, f"another user's node: {code} {err}")
+
     small = node.folder / "small"
     small.mkdir()
     code, _, err = plain(node, "unshare", "-m", "sh", "-c",
@@ -180,6 +205,9 @@ def cli_machine(lab: Lab) -> None:
         blocker.bind(("0.0.0.0", PORT))
         blocker.listen()
         check(node.ask("server", "--listen", f"0.0.0.0:{PORT}"), REFUSED, str(PORT))
+        check(node.ask("server", "--check"), REFUSED, str(PORT))
+    expect(node.command("server", "--check")["link"].startswith("https://"), "server --check names no link")
+    expect(not (node.folder / "server.link").exists(), "server --check leaves a link")
     expect_equal(daemon_pids(node), [], "nodes that were left")
 
 

@@ -10,6 +10,7 @@ LENGTHS = {1: (148,), 2: (92,), 3: (64,)}
 PROBES = {0x4C520001: "ping", 0x4C520002: "pong"}
 RELAY = {0x4C520101: "register", 0x4C520102: "challenge", 0x4C520103: "registered", 0x4C520104: "refused",
          0x4C520105: "refresh", 0x4C520106: "send", 0x4C520107: "deliver", 0x4C520108: "absent", 0x4C520109: "leave"}
+CHANGE_REQUEST, XOR_MAPPED, SOFTWARE, FINGERPRINT, OTHER_ADDRESS = 0x0003, 0x0020, 0x8022, 0x8028, 0x802C
 INNER_MTU = 1420
 
 
@@ -71,16 +72,18 @@ def relay(data: bytes) -> str:
 def stun(data: bytes) -> str:
     kind, length = struct.unpack("!HH", data[:4])
     need(kind in (0x0001, 0x0101) and length == len(data) - 20, f"STUN type {kind:#x} of {len(data)} bytes")
-    need(len(data) in ((56,) if kind == 1 else (32, 44, 40, 52)), f"STUN of {len(data)} bytes")
+    need(len(data) in (56, 76, 84) if kind == 1 else 32 <= len(data) <= 76, f"STUN of {len(data)} bytes")
     at, attributes = 20, {}
     while at < len(data):
         name, size = struct.unpack("!HH", data[at:at + 4])
         attributes[name] = data[at + 4:at + 4 + size]
         at += 4 + (size + 3) // 4 * 4
-    need(set(attributes) <= ({0x8022, 0x8028} if kind == 1 else {0x0020, 0x8028}), f"attributes {list(attributes)}")
-    if 0x8028 in attributes:
+    allowed = (CHANGE_REQUEST, SOFTWARE, FINGERPRINT) if kind == 1 else (XOR_MAPPED, OTHER_ADDRESS, FINGERPRINT)
+    need(set(attributes) <= set(allowed), f"attributes {list(attributes)}")
+    need(len(data) < 84 or CHANGE_REQUEST in attributes, "a long question that asks for nothing")
+    if FINGERPRINT in attributes:
         crc = binascii.crc32(data[:-8]) ^ 0x5354554E
-        need(attributes[0x8028] == crc.to_bytes(4, "big"), "fingerprint")
+        need(attributes[FINGERPRINT] == crc.to_bytes(4, "big"), "fingerprint")
     return "stun question" if kind == 1 else "stun answer"
 
 

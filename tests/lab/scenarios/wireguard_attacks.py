@@ -34,7 +34,10 @@ def quantile(values: list[float], part: float) -> float:
 
 @scenario("wireguard", limit_s=180, long=True)
 def wg_floods(lab: Lab) -> None:
-    """20,000 hostile datagrams a second from 20 ports: the tunnel stays quick, memory flat, garbage unanswered."""
+    """20,000 hostile datagrams a second from 20 ports: the tunnel stays quick, memory flat, garbage unanswered.
+
+    Wants two cores for itself: the attacker takes much of one.
+    """
     network = lab.network()
     hosts = [network.public(name) for name in ("a", "b", "attacker")]
     failures = []

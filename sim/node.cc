@@ -96,7 +96,7 @@ void SimNode::start() {
   options.hostname = options_.name;
   options.adapter_index = kAdapter;
   node_ = std::make_unique<node::Node>(options, identity_, floor_, tables_, rng_, Logger(log_, "node"));
-  if (!saved_party.empty()) LR_CHECK(node_->restore(now(), saved_party));
+  if (!saved_party.empty()) LR_CHECK(node_->restore(now(), saved_party, saved_contacts));
   tell_interfaces();
 }
 
@@ -235,6 +235,9 @@ void SimNode::handle(const node::NodeEvent& event) {
   if (std::holds_alternative<node::SaveParty>(event)) {
     saved_party = node_->saved_party();
     ++saves_;
+  } else if (std::holds_alternative<node::SaveContacts>(event)) {
+    saved_contacts = node_->contacts();
+    ++contacts_saves;
   } else if (std::holds_alternative<node::SaveTimestampFloor>(event)) {
     floor_ = node_->timestamp_floor();
   } else if (std::holds_alternative<node::AdapterChanged>(event)) {

@@ -94,7 +94,9 @@ class SimNode {
   const node::Inbound& inbound() const { return inbound_; }
   std::uint64_t wakeups() const { return wakeups_; }
   int saves() const { return saves_; }
-  Bytes saved_party;  // the disk
+  Bytes saved_party;           // the disk
+  std::string saved_contacts;  // likewise
+  int contacts_saves = 0;
 
  private:
   void receive(const Endpoint& source, std::uint16_t port, const Bytes& datagram);

@@ -144,11 +144,7 @@ Result<void> NodeDaemon::open_parts() {
   tasks_ = std::make_unique<net::Queue<std::function<void()>>>(std::move(tasks_event), kTasksMax);
   LR_ASSIGN(const Saved saved, load());
   LR_TRY(open_adapter());
-  net::UdpOptions udp;
-  udp.bind.port = settings_.port;
-  udp.segmentation = udp.coalescing = settings_.offload;
-  LR_ASSIGN(auto sockets, net::UdpPair::open(udp));
-  sockets_.emplace(std::move(sockets));
+  LR_TRY(open_sockets(saved));
   LR_TRY(open_lan());
   node::NodeOptions options;
   options.hostname = hostname();
@@ -190,6 +186,24 @@ Result<void> NodeDaemon::open_adapter() {
   options.tcp_offload = options.udp_offload = settings_.offload;
   LR_ASSIGN(adapter_, tun::open_adapter(options));
   return {};
+}
+
+// The port it had before, so that members who look there find it again; else any that is free.
+Result<void> NodeDaemon::open_sockets(const Saved& saved) {
+  net::UdpOptions udp;
+  udp.segmentation = udp.coalescing = settings_.offload;
+  if (settings_.port == 0 && saved.port != 0) {
+    udp.bind.port = saved.port;
+    if (auto same = net::UdpPair::open(udp)) {
+      sockets_.emplace(std::move(*same));
+      return {};
+    }
+  }
+  udp.bind.port = settings_.port;
+  LR_ASSIGN(auto sockets, net::UdpPair::open(udp));
+  sockets_.emplace(std::move(sockets));
+  if (sockets_->port() == saved.port) return {};
+  return config::write_file(folders_.state + "/port", std::to_string(sockets_->port()));
 }
 
 Result<void> NodeDaemon::open_lan() {
@@ -244,12 +258,16 @@ Result<NodeDaemon::Saved> NodeDaemon::load() {
   }
   LR_ASSIGN(auto party, config::read_file(folders_.state + "/party"));
   saved.party = std::move(party).value_or("");
+  LR_ASSIGN(auto contacts, config::read_file(folders_.state + "/contacts"));
+  saved.contacts = std::move(contacts).value_or("");
+  LR_ASSIGN(const auto port, config::read_file(folders_.state + "/port"));
+  if (port) std::from_chars(port->data(), port->data() + port->size(), saved.port);
   return saved;
 }
 
 void NodeDaemon::restore(const Saved& saved) {
   if (saved.party.empty()) return;
-  if (auto restored = node_->restore(now_, as_bytes(saved.party)); !restored) {
+  if (auto restored = node_->restore(now_, as_bytes(saved.party), saved.contacts); !restored) {
     // Kept for whoever can mend it; the node itself starts without a party.
     log_.error("the saved party cannot be read",
                {{"problem", restored.error().message}, {"file", folders_.state + "/party.damaged"}});
@@ -275,6 +293,16 @@ void NodeDaemon::save_party() {
   }
   if (auto saved = config::write_file(file, as_text(state)); !saved) {
     log_.error("the party's state cannot be saved", {{"problem", saved.error().message}});
+  }
+}
+
+void NodeDaemon::save_contacts() {
+  const std::string file = folders_.state + "/contacts";
+  const std::string contacts = node_->contacts();
+  if (contacts.empty()) {
+    ::unlink(file.c_str());
+  } else if (auto saved = config::write_file(file, contacts); !saved) {
+    log_.warn("where members are cannot be saved", {{"problem", saved.error().message}});
   }
 }
 
@@ -433,6 +461,8 @@ void NodeDaemon::settle() {
 void NodeDaemon::handle_event(const node::NodeEvent& event) {
   if (std::holds_alternative<node::SaveParty>(event)) {
     save_party();
+  } else if (std::holds_alternative<node::SaveContacts>(event)) {
+    save_contacts();
   } else if (std::holds_alternative<node::SaveTimestampFloor>(event)) {
     save_floor();
   } else if (std::holds_alternative<node::ServerChanged>(event)) {

@@ -81,6 +81,8 @@ class NodeDaemon {
     party::IdentitySeed seed;
     tunnel::Tai64n floor;
     std::string party;
+    std::string contacts;
+    std::uint16_t port = 0;  // UDP, that members know; 0: none yet
   };
   NodeDaemon(const config::Settings& settings, const config::Folders& folders, const Logger& log, FolderLock lock,
              net::Poller poller, net::Netlink netlink, net::NetlinkWatch watch);
@@ -107,6 +109,8 @@ class NodeDaemon {
   void connect_control();
   Result<void> start_server();
   void save_party();
+  void save_contacts();
+  Result<void> open_sockets(const Saved& saved);
   void save_floor();
   std::string describe_wireguard() const;
   // node_discovery.cc

@@ -243,6 +243,10 @@ void Node::handle_mapped(Now now, std::vector<Endpoint> mapped, const paths::Rou
 
 void Node::handle_timeout(Now now) {
   if (now.time >= counters_due_) handle_counters(now);
+  if (now.time >= contacts_due_) {
+    contacts_due_ = kNever;
+    event(SaveContacts{});
+  }
   tunnel_.handle_timeout(now);
   stun_.handle_timeout(now.time);
   discovery_.handle_timeout(now.time);
@@ -265,7 +269,7 @@ void Node::handle_timeout(Now now) {
 }
 
 std::optional<Time> Node::next_timeout() const {
-  Time next = counters_due_;
+  Time next = std::min(counters_due_, contacts_due_);
   auto consider = [&next](std::optional<Time> time) {
     if (time) next = std::min(next, *time);
   };

@@ -45,7 +45,8 @@ namespace lanrage::node {
 inline constexpr std::uint16_t kInnerMtu = 1420;        // of the adapter, whatever the paths are (DESIGN section 4)
 inline constexpr std::size_t kWaitingPacketsMax = 128;  // per member, while a session is being made
 inline constexpr std::size_t kQuestionsMax = 64;        // requests to the server in flight
-inline constexpr Duration kSessionless = std::chrono::seconds{5};  // how long packets wait for a session
+inline constexpr Duration kContactsSaved = std::chrono::seconds{10};  // after their first change at the latest
+inline constexpr Duration kSessionless = std::chrono::seconds{5};     // how long packets wait for a session
 
 enum class LinkState { kDown, kConnecting, kConnected };
 
@@ -77,6 +78,8 @@ struct OutRequest {
 
 // The party, or what the owner keeps of it, changed: write saved_party() to disk, or remove the file when it is empty.
 struct SaveParty {};
+// Write contacts() to disk when convenient, or remove the file when it is empty.
+struct SaveContacts {};
 // Write timestamp_floor() to disk before sending any datagram that waits.
 struct SaveTimestampFloor {};
 // Connect the control link to server(); none: let go of it.
@@ -91,8 +94,8 @@ struct StatusChanged {};
 struct OpenDiscovery {};
 // They are of no more use.
 struct CloseDiscovery {};
-using NodeEvent = std::variant<SaveParty, SaveTimestampFloor, ServerChanged, AdapterChanged, ForwardingChanged,
-                               StatusChanged, OpenDiscovery, CloseDiscovery>;
+using NodeEvent = std::variant<SaveParty, SaveContacts, SaveTimestampFloor, ServerChanged, AdapterChanged,
+                               ForwardingChanged, StatusChanged, OpenDiscovery, CloseDiscovery>;
 
 struct AdapterConfig {
   std::vector<IpPrefix> addresses;  // empty: not in a party
@@ -128,9 +131,13 @@ class Node {
   Node& operator=(const Node&) = delete;
 
   // --- starting and saving ---
-  // Goes on in the party that saved_party() held. kInvalid when the file is damaged or another device's.
-  Result<void> restore(Now now, ByteView saved_party);
+  // Goes on in the party that saved_party() held. kInvalid when the file is damaged or another device's. With what
+  // contacts() held, members who know each other connect without the server; lines that mean nothing are skipped.
+  Result<void> restore(Now now, ByteView saved_party, std::string_view contacts = {});
   Bytes saved_party() const;  // empty: in no party
+  // Where members, relays and STUN servers were last: the server's events that said so, one a line, signals as their
+  // senders sealed them.
+  std::string contacts() const;
   tunnel::Tai64n timestamp_floor() const { return tunnel_.timestamp_floor(); }
 
   // --- what people do --- (names and limits are checked; kConflict when it contradicts what is)
@@ -219,9 +226,11 @@ class Node {
     std::shared_ptr<tunnel::SendKey> sending;
     std::deque<Waiting> waiting;
     tunnel::Activity seen;
-    std::optional<bool> owed_signal;          // call_me_now of one that had to wait until the member is online
-    bool met = false;                         // there was a session, in this run of ours
-    std::optional<std::uint32_t> initiating;  // index of the initiation in flight
+    Bytes signal;                              // the peer's newest, as it sealed it
+    std::vector<paths::Candidate> candidates;  // in it
+    std::optional<bool> owed_signal;           // call_me_now of one that had to wait until the member is online
+    bool met = false;                          // there was a session, in this run of ours
+    std::optional<std::uint32_t> initiating;   // index of the initiation in flight
     // What is still to be timed: since it is connecting, without a direct path, on a relay.
     std::optional<Time> connecting_since;
     std::optional<Time> punching_since;
@@ -276,7 +285,11 @@ class Node {
   void update_keys(Now now, Link& link);
   void send_signal(Link& link, bool call_me_now);
   void set_online(Now now, const crypto::PublicKey& key, bool online);
-  void handle_signalled(Now now, const wire::Signalled& signalled);
+  bool handle_signalled(Now now, const wire::Signalled& signalled);
+  void use_relays(Now now, const wire::Relays& relays);
+  void use_grant(Now now, const wire::Grant& grant);
+  void recall(Now now, std::string_view contacts);
+  void contacts_changed(Now now);
   void refresh_candidates(Now now);
   void refresh_stun_servers(Now now, std::vector<Endpoint> servers);
 
@@ -324,6 +337,8 @@ class Node {
   std::uint16_t port_ = 0;
   std::vector<wire::RelayInfo> relay_infos_;
   std::vector<Endpoint> stun_endpoints_;
+  std::optional<wire::Grant> grant_;
+  Time contacts_due_ = kNever;
   std::optional<Time> discovering_since_;  // address discovery is under way, to be timed
   std::optional<Time> registering_since_;  // likewise with relays
   std::vector<Endpoint> mapped_;

@@ -146,17 +146,65 @@ void Node::set_online(Now now, const crypto::PublicKey& key, bool online) {
   }
 }
 
-void Node::handle_signalled(Now now, const wire::Signalled& signalled) {
+bool Node::handle_signalled(Now now, const wire::Signalled& signalled) {
   Link* link = link_of(signalled.from);
-  if (link == nullptr) return;
+  if (link == nullptr) return false;
   for (const party::PairKeys& keys : roster_->pair_keys(link->key)) {
     const auto signal = wire::open_signal(signalled.sealed, keys.signal.bytes(), link->key, identity_.public_key());
     if (!signal) continue;
-    online_.insert(link->key);
+    link->signal = signalled.sealed;
+    if (link->candidates != signal->candidates) contacts_changed(now);
+    link->candidates = signal->candidates;
     link->selector->handle_signal(now.time, *signal);
-    return;
+    return true;
   }
   paths_log_.warn("refused a signal that the member it names did not seal");
+  return false;
+}
+
+void Node::use_relays(Now now, const wire::Relays& relays) {
+  if (relay_infos_ != relays.relays || stun_endpoints_ != relays.stun) contacts_changed(now);
+  relay_infos_ = relays.relays;
+  std::vector<paths::RelayAddress> infos;
+  for (const wire::RelayInfo& info : relay_infos_) infos.push_back({info.key, info.addresses});
+  if (!infos.empty() && relays_.registered().empty() && !registering_since_) registering_since_ = now.time;
+  relays_.set_relays(now.time, infos);
+  refresh_stun_servers(now, relays.stun);
+}
+
+void Node::use_grant(Now now, const wire::Grant& grant) {
+  grant_ = grant;
+  contacts_changed(now);
+  relays_.set_grant(now.time, grant.grant);
+}
+
+// --- what is known of a party whose server is gone -----------------------------------------------------------------
+
+// Many changes are one write.
+void Node::contacts_changed(Now now) { contacts_due_ = std::min(contacts_due_, now.time + kContactsSaved); }
+
+std::string Node::contacts() const {
+  if (!roster_) return {};
+  std::string lines = wire::encode(wire::Event(wire::Relays{relay_infos_, stun_endpoints_})) + '\n';
+  if (grant_) lines += wire::encode(wire::Event(*grant_)) + '\n';
+  for (const auto& [key, link] : links_) {
+    if (!link->signal.empty()) lines += wire::encode(wire::Event(wire::Signalled{key, link->signal})) + '\n';
+  }
+  return lines;
+}
+
+void Node::recall(Now now, std::string_view contacts) {
+  while (!contacts.empty()) {
+    const std::size_t end = std::min(contacts.find('\n'), contacts.size());
+    const auto event = wire::decode_event(contacts.substr(0, end));
+    contacts.remove_prefix(std::min(end + 1, contacts.size()));
+    if (!event || !*event) continue;
+    if (const auto* relays = std::get_if<wire::Relays>(&**event)) use_relays(now, *relays);
+    if (const auto* signalled = std::get_if<wire::Signalled>(&**event)) handle_signalled(now, *signalled);
+    const auto* grant = std::get_if<wire::Grant>(&**event);
+    if (grant != nullptr && grant->expires > unix_seconds(now.wall)) use_grant(now, *grant);
+  }
+  contacts_due_ = kNever;  // as they are on disk
 }
 
 AdapterConfig Node::adapter() const {

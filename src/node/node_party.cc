@@ -223,6 +223,9 @@ void Node::forget_party(Now now) {
   relays_.set_grant(now.time, {});
   pump(now);
   relay_infos_.clear();
+  grant_.reset();
+  contacts_due_ = kNever;
+  event(SaveContacts{});
   online_.clear();
   relays_.set_relays(now.time, {});
   roster_.reset();
@@ -258,7 +261,7 @@ void Node::leave(Now now, Done<void> done) {
   pump(now);
 }
 
-Result<void> Node::restore(Now now, ByteView saved_party) {
+Result<void> Node::restore(Now now, ByteView saved_party, std::string_view contacts) {
   LR_ASSIGN(party::Roster roster, party::Roster::parse(saved_party, identity_));
   if (roster.self().left) {
     event(SaveParty{});  // there is none any more
@@ -268,6 +271,7 @@ Result<void> Node::restore(Now now, ByteView saved_party) {
   enter(now, std::move(roster));
   set_server(now, server);
   follow();
+  recall(now, contacts);
   pump(now);
   return {};
 }
@@ -418,16 +422,11 @@ void Node::handle_event(Now now, const wire::Event& happened) {
     set_online(now, presence->member, presence->online);
     event(StatusChanged{});
   } else if (const auto* signalled = std::get_if<wire::Signalled>(&happened)) {
-    handle_signalled(now, *signalled);
+    if (handle_signalled(now, *signalled)) online_.insert(signalled->from);
   } else if (const auto* relays = std::get_if<wire::Relays>(&happened)) {
-    relay_infos_ = relays->relays;
-    std::vector<paths::RelayAddress> infos;
-    for (const wire::RelayInfo& info : relay_infos_) infos.push_back({info.key, info.addresses});
-    if (!infos.empty() && relays_.registered().empty() && !registering_since_) registering_since_ = now.time;
-    relays_.set_relays(now.time, infos);
-    refresh_stun_servers(now, relays->stun);
+    use_relays(now, *relays);
   } else if (const auto* grant = std::get_if<wire::Grant>(&happened)) {
-    relays_.set_grant(now.time, grant->grant);
+    use_grant(now, *grant);
   }
   if (const auto number = wire::event_version(happened); number && roster_) roster_->saw(*number);
   pump(now);

@@ -145,6 +145,36 @@ def party_network_changed(lab: Lab) -> None:
 
 
 @scenario("party")
+def party_without_server(lab: Lab) -> None:
+    """The server is gone and every machine restarted: who knew each other play on, directly."""
+    network = lab.network()
+    server = server_on(lab, network)
+    home = network.router("home", "easy", shape=ACCESS)
+    nodes = [Node(lab, network.lan_host(name, home), name) for name in ("alice", "bob")]
+    nodes.append(node_behind(lab, network, "cone", "carol"))
+    invite = nodes[0].host_party(server.link)
+    for guest in nodes[1:]:
+        guest.join(invite)
+    check_all_pairs(nodes)
+    # Written ten seconds after the first change at the latest.
+    for node in nodes:
+        wait_until(lambda: (node.folder / "contacts").is_file()
+                   and (node.folder / "contacts").read_text().count("signal") >= 2, 25,
+                   f"{node.name} wrote down where the others are", 0.2)
+    server.kill()
+    for node in nodes:
+        node.kill_daemon()
+    for node in nodes:
+        node.command("up")
+    check_all_pairs(nodes)
+    for node in nodes:
+        expect(node.status()["server"]["state"] != "connected", "the server is still there")
+        for other in nodes:
+            if other is not node:
+                node.wait_path(other.name, "direct", 3)
+
+
+@scenario("party")
 def party_udpblock(lab: Lab) -> None:
     """Where UDP is blocked, status says so in a sentence and claims no connection."""
     network = lab.network()

@@ -145,7 +145,8 @@ TEST(LanGames, BoundToAnotherAddressAreAnsweredAndAskedInTurn) {
     EXPECT_EQ(udp->source, (Endpoint{ip("10.66.1.1"), 6000}));
     EXPECT_TRUE(wire::has_valid_checksum(answer, udp->ip));
     Bytes join = wire::build_udp({ip("10.66.1.7"), 4001}, {ip("10.66.1.1"), 6000}, as_bytes("join"));
-    ASSERT_TRUE(translation->rewrite_inbound(join, *wire::parse_ip(join)));
+    lan::FragmentTrail trail;
+    ASSERT_TRUE(translation->rewrite_inbound(Time{}, join, *wire::parse_ip(join), trail));
     m.write(join);
     EXPECT_EQ(game.heard(), List{"join from 10.66.1.7:4001"});
   });

@@ -7,13 +7,27 @@ namespace lanrage::lan {
 namespace {
 
 std::optional<SocketKind> kind_of(const wire::IpHeader& ip) {
-  if (ip.fragment_offset != 0 || ip.payload_size() < wire::kUdpHeaderSize) return std::nullopt;
   if (ip.protocol == wire::kProtocolUdp) return SocketKind::kUdp;
   if (ip.protocol == wire::kProtocolTcp) return SocketKind::kTcpListener;
   return std::nullopt;
 }
 
 }  // namespace
+
+void FragmentTrail::note(Time now, const wire::IpHeader& first, const IpAddress& led_to) {
+  entries_[next_] = {now, first.source, first.identification, first.protocol, led_to};
+  next_ = (next_ + 1) % kEntries;
+}
+
+std::optional<IpAddress> FragmentTrail::find(Time now, const wire::IpHeader& part) const {
+  for (std::size_t i = 1; i <= kEntries; ++i) {  // the youngest first: numbers come again
+    const Entry& entry = entries_[(next_ + kEntries - i) % kEntries];
+    if (entry.led_to && entry.since + kWait > now && entry.source == part.source &&
+        entry.identification == part.identification && entry.protocol == part.protocol)
+      return entry.led_to;
+  }
+  return std::nullopt;
+}
 
 AddressTranslation::AddressTranslation(const HostView& view, int adapter, const IpAddress& v4,
                                        const std::optional<IpAddress>& v6)
@@ -57,15 +71,22 @@ bool AddressTranslation::rewrite_outbound(MutableBytes packet, const wire::IpHea
   return source.has_value();
 }
 
-bool AddressTranslation::rewrite_inbound(MutableBytes packet, const wire::IpHeader& ip) const {
+bool AddressTranslation::rewrite_inbound(Time now, MutableBytes packet, const wire::IpHeader& ip,
+                                         FragmentTrail& trail) const {
   const std::optional<IpAddress>& own = ip.v6 ? v6_ : v4_;
   if (holders_.empty() || !own || ip.destination != *own) return false;
+  if (ip.fragment_offset != 0) {
+    const auto led_to = trail.find(now, ip);
+    if (led_to) wire::rewrite_destination(packet, ip, *led_to);
+    return led_to.has_value();
+  }
   const auto kind = kind_of(ip);
-  if (!kind) return false;
+  if (!kind || ip.payload_size() < wire::kUdpHeaderSize) return false;
   const auto port = load_be<std::uint16_t>(packet.data() + ip.payload_offset + 2);
   const auto found = holders_.find({*kind, ip.v6, port});
   if (found == holders_.end()) return false;
   wire::rewrite_destination(packet, ip, found->second);
+  if (ip.fragment) trail.note(now, ip, found->second);
   return true;
 }
 

@@ -4,9 +4,10 @@
 // An immutable snapshot, made by the control thread from the host's sockets and used by the data threads, one packet at
 // a time. It holds no flows: outbound, every local address becomes the party's; inbound, a port that only such a
 // program holds leads to its address, so one answer serves old and new peers alike. UDP and TCP; checksums by
-// increment.
+// increment. Inbound fragments follow their first part by a `FragmentTrail`.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -15,10 +16,33 @@
 
 #include "base/bytes.h"
 #include "base/ip.h"
+#include "base/time.h"
 #include "lan/host_view.h"
 #include "wire/ip.h"
 
 namespace lanrage::lan {
+
+// Where the first parts of fragmented datagrams were led, so that the other parts follow; they hold no ports. A part
+// that overtakes the first stays behind. Owned by the thread that receives; a fixed size, the oldest gives way.
+class FragmentTrail {
+ public:
+  static constexpr std::size_t kEntries = 32;
+  static constexpr Duration kWait = std::chrono::seconds(2);
+
+  void note(Time now, const wire::IpHeader& first, const IpAddress& led_to);
+  std::optional<IpAddress> find(Time now, const wire::IpHeader& part) const;
+
+ private:
+  struct Entry {
+    Time since{};
+    IpAddress source;
+    std::uint32_t identification = 0;
+    std::uint8_t protocol = 0;
+    std::optional<IpAddress> led_to;  // nothing: free
+  };
+  std::array<Entry, kEntries> entries_;
+  std::size_t next_ = 0;
+};
 
 class AddressTranslation {
  public:
@@ -33,8 +57,8 @@ class AddressTranslation {
   // Makes it so, in a packet whose checksum is finished. True: its source was another local address and is ours now.
   bool rewrite_outbound(MutableBytes packet, const wire::IpHeader& ip) const;
   // A packet from a member about to be written into the adapter. True: its destination was our party address and is
-  // that of the only program on its port.
-  bool rewrite_inbound(MutableBytes packet, const wire::IpHeader& ip) const;
+  // that of the only program on its port, or where the first part of its datagram went.
+  bool rewrite_inbound(Time now, MutableBytes packet, const wire::IpHeader& ip, FragmentTrail& trail) const;
 
   bool empty() const { return local_.empty(); }
   // Where packets to this port of ours go, if not to the party address.

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "lan/reassembly.h"
+
 namespace lanrage::lan {
 namespace {
 
@@ -34,6 +36,8 @@ AddressTranslation translation(std::vector<LocalSocket> sockets) {
   return AddressTranslation(host(std::move(sockets)), kAdapter, kOwn, kOwn6);
 }
 
+Time at(int second) { return Time{} + std::chrono::seconds(second); }
+
 struct Case {
   IpAddress own, local, member;
 };
@@ -50,13 +54,14 @@ TEST(AddressTranslation, GivesAnAnswerFromAnotherAddressOurPartyAddress) {
 }
 
 TEST(AddressTranslation, LeadsWhatComesBackToTheOnlyProgramOnThatPort) {
+  FragmentTrail trail;
   for (const Case& c : kCases) {
     const auto table = translation({socket_on(c.local, 5000)});
     Bytes packet = wire::build_udp({c.member, 4000}, {c.own, 5000}, as_bytes("ask"));
-    EXPECT_TRUE(table.rewrite_inbound(packet, *wire::parse_ip(packet)));
+    EXPECT_TRUE(table.rewrite_inbound(at(1), packet, *wire::parse_ip(packet), trail));
     EXPECT_EQ(packet, wire::build_udp({c.member, 4000}, {c.local, 5000}, as_bytes("ask")));
     Bytes other = wire::build_udp({c.member, 4000}, {c.own, 5001}, as_bytes("ask"));
-    EXPECT_FALSE(table.rewrite_inbound(other, *wire::parse_ip(other)));
+    EXPECT_FALSE(table.rewrite_inbound(at(1), other, *wire::parse_ip(other), trail));
   }
 }
 
@@ -85,12 +90,42 @@ TEST(AddressTranslation, LeavesSocketsOfOtherDevicesAndLinkLocalAddressesAlone) 
   EXPECT_FALSE(table.holder(SocketKind::kUdp, true, 5001));
 }
 
+TEST(AddressTranslation, TranslatesAllPartsOfAFragmentedDatagram) {
+  const Bytes payload(4000, 'x');
+  for (const Case& c : kCases) {
+    const auto table = translation({socket_on(c.local, 5000)});
+    const Bytes answer = wire::build_udp({c.local, 5000}, {c.member, 4000}, payload);
+    Reassembly member;
+    std::optional<Bytes> whole;
+    for (Bytes& piece : wire::split_ip(answer, 1420, 0)) {
+      EXPECT_TRUE(table.rewrite_outbound(piece, *wire::parse_ip(piece)));
+      whole = member.handle_fragment(at(1), 1, piece, *wire::parse_ip(piece));
+    }
+    EXPECT_EQ(whole, wire::build_udp({c.own, 5000}, {c.member, 4000}, payload));
+
+    const Bytes question = wire::build_udp({c.member, 4000}, {c.own, 5000}, payload);
+    FragmentTrail trail;
+    Reassembly game;
+    auto pieces = wire::split_ip(question, 1420, 0);
+    for (Bytes& piece : pieces) {
+      EXPECT_TRUE(table.rewrite_inbound(at(1), piece, *wire::parse_ip(piece), trail));
+      whole = game.handle_fragment(at(1), 1, piece, *wire::parse_ip(piece));
+    }
+    EXPECT_EQ(whole, wire::build_udp({c.member, 4000}, {c.local, 5000}, payload));
+    Bytes later = wire::split_ip(question, 1420, 0)[1];
+    EXPECT_FALSE(table.rewrite_inbound(at(1) + FragmentTrail::kWait, later, *wire::parse_ip(later), trail));
+    Bytes other = wire::split_ip(question, 1420, 6)[1];
+    EXPECT_FALSE(table.rewrite_inbound(at(1), other, *wire::parse_ip(other), trail));
+  }
+}
+
 TEST(AddressTranslation, ChangesNothingForStrangersOrWhenEmpty) {
+  FragmentTrail trail;
   const auto table = translation({socket_on(kLocal, 5000)});
   Bytes packet = wire::build_udp({IpAddress::v4(8, 8, 8, 8), 53}, {kMember, 4000}, as_bytes("x"));
   const Bytes before = packet;
   EXPECT_FALSE(table.rewrite_outbound(packet, *wire::parse_ip(packet)));
-  EXPECT_FALSE(AddressTranslation().rewrite_inbound(packet, *wire::parse_ip(packet)));
+  EXPECT_FALSE(AddressTranslation().rewrite_inbound(at(1), packet, *wire::parse_ip(packet), trail));
   EXPECT_FALSE(AddressTranslation().rewrite_outbound(packet, *wire::parse_ip(packet)));
   EXPECT_EQ(packet, before);
 }

@@ -43,6 +43,15 @@ void add_copy(const HostView& view, const DeliveryTarget& target, const LocalSoc
     plan.copies.push_back(socket.bound);
 }
 
+// The broadcast address of one of this machine's cards, as some programs bind themselves to it.
+bool is_card_broadcast(const HostView& view, const IpAddress& address) {
+  if (!address.is_v4()) return false;
+  for (const HostInterface& interface : view.interfaces)
+    for (const IpPrefix& own : interface.addresses)
+      if (!interface.loopback && own.address.is_v4() && own.length < 31 && own.broadcast() == address) return true;
+  return false;
+}
+
 }  // namespace
 
 DeliveryPlan plan_delivery(const HostView& view, const DeliveryTarget& target) {
@@ -52,7 +61,9 @@ DeliveryPlan plan_delivery(const HostView& view, const DeliveryTarget& target) {
   const bool joined_somewhere = !group || membership.program_on_adapter || !membership.elsewhere.empty();
 
   DeliveryPlan plan;
+  bool by_adapter = false;         // somebody listens who hears what is written as it is
   bool only_by_injection = false;  // somebody listens whom a join on the adapter cannot help
+  std::optional<IpAddress> card;   // a card's broadcast address to which a program is bound
   int device = 0;                  // and is bound to this one
   std::vector<LocalSocket> on_other_device;
   for (const LocalSocket& socket : view.sockets) {
@@ -67,16 +78,27 @@ DeliveryPlan plan_delivery(const HostView& view, const DeliveryTarget& target) {
       continue;
     }
     if (!socket.bound.is_unspecified() && socket.bound != destination) {
-      if (joined_somewhere) add_copy(view, target, socket, plan);
+      if (!group && is_card_broadcast(view, socket.bound))
+        card = socket.bound;
+      else if (joined_somewhere)
+        add_copy(view, target, socket, plan);
       continue;
     }
     if (!joined_somewhere) continue;
-    plan.heard = true;
+    by_adapter = plan.heard = true;
     // IPv6 asks only whether a socket joined the group, on whichever interface (measured).
     if (group && destination.is_v4() && !socket.multicast_all.value_or(false)) only_by_injection = true;
   }
 
-  if (!group || membership.program_on_adapter || membership.elsewhere.empty()) {
+  // Who is bound to no address hears a copy to a card's broadcast address too: for one packet this or the other.
+  if (card && !by_adapter) {
+    plan.heard = true;
+    plan.copies.push_back(*card);
+  }
+  if (device != 0 && !by_adapter) {
+    plan.inject = device;
+    plan.heard = true;
+  } else if (!group || membership.program_on_adapter || membership.elsewhere.empty()) {
     plan.write = true;
   } else if (only_by_injection) {
     plan.inject = device != 0 ? device : membership.elsewhere.front();

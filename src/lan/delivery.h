@@ -17,7 +17,7 @@ struct DeliveryPlan {
   bool write = false;             // into the adapter, as it is
   bool join = false;              // the group on the adapter first
   int inject = 0;                 // or: on this interface; 0: not
-  std::vector<IpAddress> copies;  // and to each of these as unicast, for sockets bound to them
+  std::vector<IpAddress> copies;  // and to each of these instead of its destination, for sockets bound to them
   std::vector<LocalSocket> deaf;  // programs on that port that nothing of this reaches: bound to another device
   bool heard = false;             // whether any program is there to hear it
 };

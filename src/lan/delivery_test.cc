@@ -59,6 +59,29 @@ TEST(Delivery, CopiesToEachAddressThatAProgramIsBoundTo) {
   EXPECT_EQ(p.copies, (std::vector<IpAddress>{kEth0Address, kOwn}));
 }
 
+TEST(Delivery, CopiesToACardsBroadcastAddressWhereOnlyThatHelps) {
+  HostView view = host();
+  const IpAddress eth0_broadcast = IpAddress::v4(192, 168, 9, 255);
+  view.sockets = {bound(eth0_broadcast)};
+  auto p = plan(view, kLimited);
+  EXPECT_TRUE(p.heard);
+  EXPECT_EQ(p.copies, std::vector<IpAddress>{eth0_broadcast});
+  EXPECT_TRUE(plan(view, kGroup).copies.empty());
+  view.sockets.push_back(bound());
+  EXPECT_TRUE(plan(view, kLimited).copies.empty()) << "the other program would hear it twice";
+}
+
+TEST(Delivery, InjectsForADeviceInAGroupThatEveryCardIsIn) {
+  HostView view = host();
+  const IpAddress all_nodes = *IpAddress::parse("ff02::1");
+  view.groups = {{all_nodes, kEth0, 2}, {all_nodes, kWlan0, 1}, {all_nodes, kAdapter, 1}};
+  view.sockets = {bound(*IpAddress::parse("::"))};
+  EXPECT_TRUE(plan(view, all_nodes).write);
+  view.sockets[0].device = kEth0;
+  EXPECT_EQ(plan(view, all_nodes).inject, kEth0);
+  EXPECT_FALSE(plan(view, all_nodes).write);
+}
+
 TEST(Delivery, LeavesConnectedSocketsAlone) {
   HostView view = host();
   view.sockets = {bound(kEth0Address)};

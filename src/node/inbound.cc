@@ -103,7 +103,7 @@ InboundVerdict Inbound::handle_packet(const Forwarding& forwarding, Time now, co
   }
   if (peer.filter && !(forwarding.flows && peer.filter->admits(now, verdict.packet, *ip, *forwarding.flows)))
     return drop(verdict, InboundDrop::kFiltered);
-  if (forwarding.translation) forwarding.translation->rewrite_inbound(verdict.packet, *ip);
+  if (forwarding.translation) forwarding.translation->rewrite_inbound(now, verdict.packet, *ip, trail_);
   verdict.action = Action::kDeliver;
   return verdict;
 }

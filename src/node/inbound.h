@@ -62,6 +62,7 @@ class Inbound {
   InboundVerdict handle_frame(const Forwarding& forwarding, Time now, const Peer& peer, InboundVerdict verdict);
 
   std::array<std::uint64_t, static_cast<std::size_t>(InboundDrop::kCount)> dropped_{};
+  lan::FragmentTrail trail_;
 };
 
 }  // namespace lanrage::node

@@ -179,6 +179,13 @@ def lan_bound_elsewhere(lab: Lab) -> None:
         listener.socket.sendto(b"here", listener.heard[0].source)
         asking.settimeout(2)
         expect_equal(asking.recvfrom(2048), (b"here", (bob.address(), PORT)), "the answer and where it came from")
+        # Larger than the adapter's MTU: the fragments' ports are in the first only.
+        large = b"." * 4000
+        asking.sendto(large, (bob.address(), PORT))
+        collect([listener])
+        expect(listener.heard[-1].payload == large, "the game heard no datagram of 4000 bytes")
+        listener.socket.sendto(large, listener.heard[-1].source)
+        expect(asking.recvfrom(8192) == (large, (bob.address(), PORT)), "no answer of 4000 bytes from its party address")
 
 
 @scenario("lan")

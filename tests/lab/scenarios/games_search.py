@@ -140,9 +140,30 @@ def armagetron(alice: Player, bob: Player) -> None:
                "the server says its name")
 
 
+def blobby(alice: Player, bob: Player) -> None:
+    """Blobby Volley 2: "LAN Game" asks everybody, connects to the server that answers, and gets its name."""
+    alice.wait_port(1234, alice.play("blobby-server", "--no-daemon"))
+    ear = Ear(bob.host)
+    bob.play("blobby", screen=True)
+    wait_shown(lambda: bob.screen.click(450, 292), lambda: ear.sent(1234), "the client asks the LAN")
+    wait_until(lambda: any(b"Blobby Volley 2 Server" in d.payload for d in ear.heard(alice.address, 1234)), FOUND_S,
+               "the server says its name")
+
+
+def ddnet(alice: Player, bob: Player) -> None:
+    """DDNet: the page "LAN" asks eight ports, and gets the server's name."""
+    alice.wait_port(8303, alice.play("DDNet-Server", "sv_name alices server", "sv_register 0"))
+    ear = Ear(bob.host)
+    bob.play("DDNet", "gfx_fullscreen 0", "gfx_screen_width 640", "gfx_screen_height 480", "gfx_backend OpenGL",
+             "gfx_gl_major 1", "gfx_gl_minor 1", "snd_enable 0", "cl_skip_start_menu 1", "cl_show_welcome 0", "ui_page 7",
+             "player_name bob", screen=True)
+    wait_until(lambda: any(b"alices server" in d.payload for d in ear.heard(alice.address, 8303)), FOUND_S,
+               "the server says its name")
+
+
 Game = Callable[[Player, Player], None]
 Room = Callable[[Lab], tuple[Player, Player]]
-GAMES: list[Game] = [chocolate_doom, openarena, openttd, freeciv, teeworlds, bzflag, armagetron]
+GAMES: list[Game] = [chocolate_doom, openarena, openttd, freeciv, teeworlds, bzflag, armagetron, blobby, ddnet]
 ROOMS: dict[str, Room] = {"bridge": on_bridge, "party": in_party}
 
 

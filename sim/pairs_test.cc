@@ -111,6 +111,28 @@ TEST(Discovery, EveryNodeKnowsItsNetworkAndANewOne) {
   }
 }
 
+TEST(Why, TellsOfARouterThatOpensNoPortAndOfOneBehindAnother) {
+  World w(1);
+  SimNode& host = w.add("host", Place::kSymmetric);
+  SimNode& guest = w.add("guest", Place::kSymmetric);
+  const auto invite = w.host(host);
+  ASSERT_TRUE(invite);
+  ASSERT_TRUE(w.join(guest, invite->text));
+  w.run(15s);
+  const auto why = [&](SimNode& self, SimNode& other) { return self.peer(other)->why; };
+  EXPECT_NE(why(host, guest).find("enable UPnP there"), std::string::npos) << why(host, guest);
+  // The router says that it has no public address; the other member learns it too.
+  host.with(
+      [&](node::Node& n) { n.handle_mapped(host.now(), {}, {.asked = true, .speaks = true, .is_offline = true}); });
+  w.run(1s);
+  EXPECT_NE(why(host, guest).find("the router here is itself behind another NAT"), std::string::npos);
+  guest.with(
+      [&](node::Node& n) { n.handle_mapped(guest.now(), {}, {.asked = true, .speaks = true, .is_offline = true}); });
+  w.run(1s);
+  EXPECT_NE(why(host, guest).find("enable IPv6 on both sides"), std::string::npos) << why(host, guest);
+  EXPECT_EQ(host.peer(guest)->state, node::Reach::kConnected);
+}
+
 TEST(Lan, TwoMembersBehindOneRouterUseTheirLan) {
   for (Place place : {Place::kEasy, Place::kSymmetric, Place::kCarrier}) {
     World w(1);

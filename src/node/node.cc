@@ -235,7 +235,8 @@ void Node::handle_discovery_packet(Now now, paths::NatDiscovery::Socket socket, 
 
 void Node::handle_mapped(Now now, std::vector<Endpoint> mapped, const paths::RouterReport& router) {
   router_ = router;
-  if (mapped == mapped_) return;
+  refresh_network();
+  if (mapped == mapped_) return pump(now);
   mapped_ = std::move(mapped);
   refresh_candidates(now);
   pump(now);
@@ -527,6 +528,7 @@ void Node::pump_discovery() {
   const auto found = discovery_.poll_event();
   if (!found) return;
   discovered_ = *found;
+  has_discovered_ = true;
   discovering_ = false;
   for (const auto& [family, report] : {std::pair("IPv4", found->v4), std::pair("IPv6", found->v6)}) {
     if (!report) continue;
@@ -536,6 +538,7 @@ void Node::pump_discovery() {
                                             {"mapping", paths::dependence_name(report->mapping)},
                                             {"filtering", paths::dependence_name(report->filtering)}});
   }
+  refresh_network();
   event(CloseDiscovery{});
   event(StatusChanged{});
 }

@@ -199,6 +199,7 @@ class Node {
   paths::NetworkView network() const;
   void discover(Now now);
   bool is_discovering() const { return discovering_; }
+  bool has_discovered() const { return has_discovered_; }  // in this run of ours
   std::vector<paths::RelayClient::Status> relays() const { return relays_.status(); }
   const party::Identity& identity() const { return identity_; }
   const tunnel::Stats& tunnel_stats() const { return tunnel_.stats(); }
@@ -291,6 +292,7 @@ class Node {
   void recall(Now now, std::string_view contacts);
   void contacts_changed(Now now);
   void refresh_candidates(Now now);
+  void refresh_network();
   void refresh_stun_servers(Now now, std::vector<Endpoint> servers);
 
   const NodeOptions options_;
@@ -317,9 +319,11 @@ class Node {
   paths::StunClient stun_;
   paths::NatDiscovery discovery_;
   bool discovering_ = false;  // sockets are wanted or in use
+  bool has_discovered_ = false;
   paths::DiscoveryReport discovered_;
   std::set<IpAddress> public_addresses_;  // as servers see the node's socket
   paths::RouterReport router_;
+  wire::SignalNetwork network_signal_;  // of this, what members are told
   paths::RelayClient relays_;
   lan::HostTables& tables_;
   std::optional<lan::Forwarder> lan_;  // while in a party

@@ -1,5 +1,6 @@
 // The links to the other members: keys, candidates, signals.
 #include <algorithm>
+#include <utility>
 
 #include "node/node.h"
 
@@ -33,6 +34,7 @@ void Node::add_link(Now now, const party::Member& member) {
   options.allow_loopback = options_.allow_loopback;
   link->selector = std::make_unique<paths::Selector>(options, rng_);
   link->selector->set_local(stun_.report(), candidates_);
+  link->selector->set_network(network_signal_);
   link->selector->set_relays(now.time, relays_.registered());
   relay_names_[wire::relay_peer(key)] = key;
   if (auto added = tunnel_.add_peer(now, key, {}); !added) {
@@ -98,6 +100,22 @@ void Node::refresh_candidates(Now now) {
   }
 }
 
+// What is found out later than the candidates goes to the members by itself: it starts no probes.
+void Node::refresh_network() {
+  const paths::NetworkView view = network();
+  const auto& judged = view.discovery.v4 && view.discovery.v4->answered ? view.discovery.v4 : view.discovery.v6;
+  wire::SignalNetwork fresh;
+  if (judged && judged->answered) fresh.filtering = judged->filtering;
+  const paths::Upstream upstream = paths::upstream_of(view);
+  fresh.is_behind_nat = upstream != paths::Upstream::kUnknown && upstream != paths::Upstream::kNothing;
+  fresh.is_mapping_refused = router_.asked && !router_.mapped;
+  if (fresh == std::exchange(network_signal_, fresh)) return;
+  for (auto& [key, link] : links_) {
+    link->selector->set_network(network_signal_);
+    send_signal(*link, false);
+  }
+}
+
 void Node::refresh_stun_servers(Now now, std::vector<Endpoint> servers) {
   const bool changed = servers != stun_endpoints_;
   stun_endpoints_ = servers;
@@ -122,6 +140,7 @@ void Node::send_signal(Link& link, bool call_me_now) {
   signal.instance = instance_;
   signal.generation = generation_;
   signal.candidates = candidates_;
+  signal.network = network_signal_;
   for (const auto& relay : relays_.status()) {
     if (!relay.path || signal.relays.size() >= wire::kSignalRelaysMax) continue;
     wire::SignalRelay entry{wire::relay_peer(relay.key), wire::kRelayRttUnknown};

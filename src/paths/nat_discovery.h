@@ -18,6 +18,7 @@
 #include "base/ip.h"
 #include "base/rng.h"
 #include "base/time.h"
+#include "wire/signal.h"
 #include "wire/stun.h"
 
 namespace lanrage::paths {
@@ -27,14 +28,7 @@ inline constexpr int kDiscoveryTries = 4;         // of a plain question: 200 + 
 inline constexpr int kDiscoveryChangedTries = 3;  // of one that may be filtered
 inline constexpr int kHairpinTries = 2;
 
-// RFC 4787 sections 4.1 and 5: on what of the destination a mapping, or of the source what is let in, depends.
-enum class Dependence : std::uint8_t {
-  kUnknown,
-  kEndpointIndependent,
-  kNotPort,  // not on the port; the server has one address, so that whether on the address is not known
-  kAddress,
-  kAddressAndPort,
-};
+using wire::Dependence;
 const char* dependence_name(Dependence dependence);  // "unknown", "endpoint_independent", "port_independent", ...
 
 // One address family.
@@ -70,7 +64,8 @@ class NatDiscovery {
 
   explicit NatDiscovery(Rng& rng);
 
-  // Begins anew; what an earlier run would have found is not told. `servers`: endpoints that answer STUN.
+  // Begins anew; what an earlier run would have found is not told. `servers`: endpoints of one server that answer STUN;
+  // one on this machine shows nothing.
   void start(Time now, const std::vector<Endpoint>& servers, Local local);
   void handle_packet(Time now, Socket socket, const Endpoint& source, ByteView datagram);
   void handle_timeout(Time now);
@@ -104,6 +99,7 @@ class NatDiscovery {
     Time began;
     Duration gap = kDiscoveryFirstRetry;
     std::optional<Hairpin> hairpin{};
+    bool is_near = false;  // the server is in a private network, perhaps ours: its silence elsewhere says nothing
     bool done = false;
   };
 

@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "base/format.h"
+#include "paths/why.h"
 
 namespace lanrage::paths {
 namespace {
@@ -627,40 +628,22 @@ std::string Selector::why(Time now) const {
 }
 
 std::string Selector::why_not_direct() const {
-  const std::string forward_here =
-      format("forward UDP port {} on the router here or enable UPnP there", options_.local_port);
-  if (!remote_ || remote_->candidates.empty()) {
+  if (!remote_ || (remote_->candidates.empty() && !remote_->udp_blocked && !local_.udp_blocked)) {
     return "the other side has not said where it can be reached; check that it is online";
   }
-  if (remote_->udp_blocked) return "the other side's network blocks UDP; it needs another network or one rule for UDP";
-  const bool v4 = has_family(local_candidates_, true) && has_family(remote_->candidates, true);
-  const bool v6 = has_family(local_candidates_, false) && has_family(remote_->candidates, false);
-  if (!local_candidates_.empty() && !v4 && !v6) {
-    return "one side has only IPv4 and the other only IPv6, so that only a relay can join them; "
-           "enable IPv6 on the side that lacks it";
-  }
-  const bool hard_here = local_.mapping == Mapping::kDependent;
-  const bool hard_there = remote_->mapping == Mapping::kDependent;
-  if (hard_here && hard_there) {
-    return format(
-        "both networks use a random port for every destination (symmetric NAT); forward UDP port {} on the router here "
-        "or enable UPnP on one of the two routers",
-        options_.local_port);
-  }
-  if (hard_here) {
-    return "this network uses a random port for every destination (symmetric NAT), which the other side's router does "
-           "not let in; " +
-           forward_here;
-  }
-  if (hard_there) {
-    return "the other side's network uses a random port for every destination (symmetric NAT), which the router here "
-           "does not let in; " +
-           forward_here;
-  }
-  return format(
-      "no direct probe was answered, so a firewall on one side drops them; allow UDP port {} here, and do the "
-      "same on the other side",
-      options_.local_port);
+  const NetworkEnd here{has_family(local_candidates_, true),
+                        has_family(local_candidates_, false),
+                        local_.udp_blocked,
+                        local_.mapping == Mapping::kDependent,
+                        network_.is_behind_nat,
+                        network_.is_mapping_refused};
+  const NetworkEnd there{has_family(remote_->candidates, true),
+                         has_family(remote_->candidates, false),
+                         remote_->udp_blocked,
+                         remote_->mapping == Mapping::kDependent,
+                         remote_->network.is_behind_nat,
+                         remote_->network.is_mapping_refused};
+  return explain(paths::why_not_direct(here, there), here, there, options_.local_port);
 }
 
 std::string Selector::why_unreachable() const {

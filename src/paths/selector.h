@@ -141,6 +141,8 @@ class Selector {
   void set_relays(Time now, const std::vector<Path>& relays);
   // Our own network, for `why`, and its address families.
   void set_local(const NatReport& report, const std::vector<Candidate>& candidates);
+  // What else is known of it, for `why` too.
+  void set_network(const wire::SignalNetwork& network) { network_ = network; }
   // Our candidates changed: tell the peer and probe anew.
   void restart(Time now);
 
@@ -252,6 +254,7 @@ class Selector {
   std::optional<std::uint32_t> peer_signal_instance_;  // of its last signal
 
   NatReport local_;
+  wire::SignalNetwork network_;
   std::vector<Candidate> local_candidates_;
   std::optional<wire::PeerSignal> remote_;  // the peer's newest signal
   PeerState state_ = PeerState::kConnecting;

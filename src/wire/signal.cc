@@ -12,6 +12,21 @@ namespace {
 constexpr std::uint8_t kVersion = 1;
 constexpr std::uint8_t kFlagCallMeNow = 1;
 constexpr std::uint8_t kFlagUdpBlocked = 2;
+constexpr std::uint8_t kExtensionNetwork = 1;
+constexpr std::uint8_t kFlagBehindNat = 1;
+constexpr std::uint8_t kFlagMappingRefused = 2;
+
+// Bits and values of a newer version mean nothing here.
+SignalNetwork read_network(ByteReader& in) {
+  SignalNetwork network;
+  const std::uint8_t filtering = in.u8();
+  if (filtering <= static_cast<std::uint8_t>(Dependence::kAddressAndPort))
+    network.filtering = static_cast<Dependence>(filtering);
+  const std::uint8_t flags = in.u8();
+  network.is_behind_nat = (flags & kFlagBehindNat) != 0;
+  network.is_mapping_refused = (flags & kFlagMappingRefused) != 0;
+  return network;
+}
 
 Bytes associated_data(const crypto::PublicKey& sender, const crypto::PublicKey& recipient) {
   Bytes aad = to_bytes(as_bytes("lanrage signal v1"));
@@ -65,6 +80,12 @@ Bytes write_signal(const PeerSignal& signal) {
   }
   out.u8(static_cast<std::uint8_t>(signal.relays.size()));
   for (const SignalRelay& relay : signal.relays) out.u64_be(relay.relay).u16_be(relay.rtt_ms);
+  const SignalNetwork& network = signal.network;
+  if (network != SignalNetwork{}) {
+    out.u8(kExtensionNetwork).u8(2).u8(static_cast<std::uint8_t>(network.filtering));
+    out.u8(static_cast<std::uint8_t>((network.is_behind_nat ? kFlagBehindNat : 0) |
+                                     (network.is_mapping_refused ? kFlagMappingRefused : 0)));
+  }
   return out.take();
 }
 
@@ -95,6 +116,14 @@ std::optional<PeerSignal> parse_signal(ByteView plaintext) {
   for (std::size_t i = 0; i < relays; ++i) {
     const std::uint64_t relay = in.u64_be();
     signal.relays.push_back({relay, in.u16_be()});
+  }
+  if (!in.ok() || in.rest().size() > kSignalExtensionBytesMax) return std::nullopt;
+  while (in.ok() && !in.rest().empty()) {
+    const std::uint8_t kind = in.u8();
+    ByteReader value(in.bytes(in.u8()));
+    if (kind != kExtensionNetwork) continue;
+    signal.network = read_network(value);
+    if (!value.ok()) return std::nullopt;
   }
   if (!in.done()) return std::nullopt;
   return signal;

@@ -6,6 +6,9 @@
 //   u8 n, n x {u8 kind (CandidateKind), endpoint[19]}                       n at most kCandidatesMax
 //   u8 r, r x {u64 relay (relay_peer of the relay's key), u16 round trip in ms, 65535 unknown}   r at most
 //   kSignalRelaysMax
+//   extensions {u8 kind, u8 length, value}: of unknown kinds and beyond the known length they are skipped
+//     1: how the network treats UDP (SignalNetwork) {u8 filtering, u8 flags (1 = the router stands behind another NAT,
+//        2 = the router opens no port)}; left out where nothing is known
 // Sealed: u8 1, nonce[24], XChaCha20-Poly1305 ciphertext and tag under the pair's signalling key; associated data are
 // the sender's and the recipient's public key, so that a message cannot be turned around.
 //
@@ -25,8 +28,9 @@ namespace lanrage::wire {
 inline constexpr std::size_t kCandidatesMax = 24;
 inline constexpr std::size_t kSignalRelaysMax = 8;
 inline constexpr std::uint16_t kRelayRttUnknown = 65535;
+inline constexpr std::size_t kSignalExtensionBytesMax = 256;  // all of them; ours have 4
 inline constexpr std::size_t kPeerSignalBytesMax =
-    1 + 24 + 11 + 1 + kCandidatesMax * 20 + 1 + kSignalRelaysMax * 10 + 16;
+    1 + 24 + 11 + 1 + kCandidatesMax * 20 + 1 + kSignalRelaysMax * 10 + kSignalExtensionBytesMax + 16;
 
 // How an endpoint came to be known. Peer-reflexive ones are learned from probes and never signalled.
 enum class CandidateKind : std::uint8_t {
@@ -47,6 +51,22 @@ struct Candidate {
 enum class Mapping : std::uint8_t { kUnknown = 0, kNone = 1, kEndpointIndependent = 2, kDependent = 3 };
 const char* mapping_name(Mapping mapping);
 
+// RFC 4787 sections 4.1 and 5: on what of the destination a mapping, or of the source what is let in, depends.
+enum class Dependence : std::uint8_t {
+  kUnknown = 0,
+  kEndpointIndependent = 1,
+  kNotPort = 2,  // not on the port; the server has one address, so that whether on the address is not known
+  kAddress = 3,
+  kAddressAndPort = 4,
+};
+
+struct SignalNetwork {
+  Dependence filtering = Dependence::kUnknown;
+  bool is_behind_nat = false;       // the router here stands behind a carrier's NAT or a second router
+  bool is_mapping_refused = false;  // the router here was asked to open a port and did not
+  friend bool operator==(const SignalNetwork&, const SignalNetwork&) = default;
+};
+
 struct SignalRelay {
   std::uint64_t relay = 0;
   std::uint16_t rtt_ms = kRelayRttUnknown;
@@ -61,6 +81,7 @@ struct PeerSignal {
   std::uint32_t generation = 0;  // grows with every change of the candidates
   std::vector<Candidate> candidates;
   std::vector<SignalRelay> relays;  // where the sender is registered
+  SignalNetwork network{};
   friend bool operator==(const PeerSignal&, const PeerSignal&) = default;
 };
 

@@ -27,6 +27,39 @@ using SignalWire = Fixture;
 TEST_F(SignalWire, ComesBackAsWritten) {
   EXPECT_EQ(parse_signal(write_signal(signal())), signal());
   EXPECT_EQ(parse_signal(write_signal({})), PeerSignal{});
+  for (std::uint8_t filtering = 0; filtering <= 4; ++filtering) {
+    for (std::uint8_t flags = 0; flags < 4; ++flags) {
+      PeerSignal with = signal();
+      with.network = {static_cast<Dependence>(filtering), (flags & 1) != 0, (flags & 2) != 0};
+      EXPECT_EQ(parse_signal(write_signal(with)), with);
+    }
+  }
+}
+
+TEST_F(SignalWire, SkipsWhatNewerVersionsAdd) {
+  PeerSignal with = signal();
+  with.network.is_behind_nat = true;
+  Bytes bytes = write_signal(with);
+  append(bytes, Bytes{9, 3, 1, 2, 3});  // an unknown extension
+  EXPECT_EQ(parse_signal(bytes), with);
+  bytes = write_signal(signal());
+  append(bytes, Bytes{1, 3, 4, 0x81, 9});  // a longer one, with a new flag
+  with.network = {Dependence::kAddressAndPort, true, false};
+  EXPECT_EQ(parse_signal(bytes), with);
+  bytes = write_signal(signal());
+  append(bytes, Bytes{1, 2, 200, 0});  // a filter that this version does not know
+  EXPECT_EQ(parse_signal(bytes), signal());
+}
+
+TEST_F(SignalWire, RefusesDamagedExtensions) {
+  for (const Bytes& extension : {Bytes{9}, Bytes{9, 1}, Bytes{9, 3, 1, 2}, Bytes{1, 1, 0}, Bytes{1, 0}}) {
+    Bytes bytes = write_signal(signal());
+    append(bytes, extension);
+    EXPECT_FALSE(parse_signal(bytes)) << to_hex(extension);
+  }
+  Bytes bytes = write_signal(signal());
+  for (int i = 0; i < 129; ++i) append(bytes, Bytes{9, 0});
+  EXPECT_FALSE(parse_signal(bytes));
 }
 
 TEST_F(SignalWire, OpensForItsRecipientFromItsSenderOnly) {
@@ -45,7 +78,8 @@ TEST_F(SignalWire, TheFullestOneFitsItsMaximum) {
   PeerSignal full;
   full.candidates.assign(kCandidatesMax, {CandidateKind::kHost, *Endpoint::parse("1.2.3.4:5")});
   full.relays.assign(kSignalRelaysMax, {});
-  EXPECT_EQ(seal_signal(full, key.bytes(), alice, bob, rng).size(), kPeerSignalBytesMax);
+  full.network.filtering = Dependence::kAddressAndPort;
+  EXPECT_EQ(seal_signal(full, key.bytes(), alice, bob, rng).size(), kPeerSignalBytesMax - kSignalExtensionBytesMax + 4);
 }
 
 TEST_F(SignalWire, RefusesWhatIsMalformed) {

@@ -10,6 +10,7 @@ from scenarios import netcheck, ports, safety  # noqa: F401
 DEFAULT = [
     "nat_kinds_easy", "nat_kinds_cone", "nat_kinds_sym", "nat_kinds_cgn_easy", "nat_kinds_cgn_sym", "nat_kinds_blocked",
     "nat_kinds_fw", "nat_kinds_forgets", "netcheck_second_opinion", "netcheck_words",
+    "netcheck_why",
     "link_figures",
     "wireguard_go_baseline", "wg_interop_v4", "wg_interop_v6", "wg_rekey", "wg_wrong_psk", "wg_quick", "wg_replay", "wire_pages",
     "party_pair_easy_easy", "party_pair_cone_sym", "party_pair_sym_sym", "party_pair_cgneasy_cgneasy",

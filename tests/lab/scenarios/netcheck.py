@@ -97,3 +97,32 @@ def netcheck_words(lab: Lab) -> None:
     for kind in ("port_restricted", "symmetric"):
         wait_until(lambda: (mover.status()["self"]["nat"] or {}).get("type") == kind, 15, f"{kind} is known")
         network.move(mover.host, network.router(f"after-{kind}", "sym", shape=ACCESS))
+
+
+@scenario("netcheck", limit_s=90)
+def netcheck_why(lab: Lab) -> None:
+    """Each reason why a path is not direct is told at both ends, with what helps, in status and in peers."""
+    network = lab.network()
+    server = server_on(lab, network)
+    link = server.link_by("server.lab")
+    nodes = {name: node_behind(lab, network, kind, name)
+             for name, kind in (("alice", "cgn-upnp"), ("bob", "sym"), ("carol", "sym"), ("dave", "fw"),
+                                ("erin", "udpblock"))}
+    invite = nodes["alice"].host_party(link, "--name", "why")
+    for name in ("bob", "carol", "dave", "erin"):
+        nodes[name].join(invite)
+    cases = [("bob", "carol", "both networks use a random port", "by hand on the router here"),
+             ("bob", "alice", "this network uses a random port", "by hand on the router here"),
+             ("alice", "bob", "the other side's network uses a random port", "router here is itself behind another NAT"),
+             ("bob", "dave", "one side has only IPv4 and the other only IPv6", "enable IPv6"),
+             ("dave", "bob", "one side has only IPv4 and the other only IPv6", "enable IPv6"),
+             ("bob", "erin", "the other side's network blocks UDP", "one rule for UDP"),
+             ("erin", "bob", "this network blocks UDP", "use another network")]
+    for name, other, reason, remedy in cases:
+        def told() -> bool:
+            why = str((nodes[name].peer(other) or {}).get("why"))
+            return reason in why and (remedy in why or name == "erin" or other == "erin")
+        wait_until(told, 20, f"{name} knows why {other} is not reached directly: {reason}; {remedy}", 0.2)
+    for command in ("status", "peers"):
+        text = nodes["bob"].host.run(lab.binary, command, env={"LANRAGE_DIR": str(nodes["bob"].folder)}).stdout
+        expect("both networks use a random port" in text and "the other side's network blocks UDP" in text, text)

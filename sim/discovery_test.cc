@@ -189,6 +189,27 @@ TEST(Discovery, TellsAnOpenAddressFromAFirewalledOne) {
   EXPECT_EQ(open.report->v4->filtering, Found::kEndpointIndependent);
 }
 
+TEST(Discovery, LearnsNothingFromAServerOnThisMachine) {
+  Scene scene(Nat::easy(), false);
+  scene.servers.insert(scene.servers.begin(), {scene.own.front(), kPort});
+  EXPECT_LE(milliseconds(scene.run()), 2);
+  EXPECT_EQ(scene.report, paths::DiscoveryReport{});
+  EXPECT_EQ(scene.sent, 0u);
+}
+
+TEST(Discovery, DoesNotCallUdpBlockedWhereTheServerIsInAPrivateNetwork) {
+  Scene scene(Nat::easy(), false);
+  const Endpoint inside = *Endpoint::parse("192.168.1.9:41820"), outside = *Endpoint::parse("5.1.1.1:41820");
+  scene.servers = {inside, outside};  // at home, and its router, which does not hairpin
+  scene.run();
+  ASSERT_TRUE(scene.report);
+  EXPECT_FALSE(scene.report->v4);
+  scene.servers = {inside, {kServer, kPort}, {kServer, kPort + 1}};  // the same from another home
+  scene.run();
+  ASSERT_TRUE(scene.report && scene.report->v4);
+  EXPECT_TRUE(scene.report->v4->translated);
+}
+
 TEST(Discovery, IsRarelyWrongOnALossyLine) {
   int right = 0;
   for (std::uint64_t seed = 1; seed <= 200; ++seed) {

@@ -104,9 +104,8 @@ void NodeDaemon::netcheck(std::function<void(wire::Json)> done) {
 
 void NodeDaemon::answer_netchecks() {
   if (netchecks_.empty()) return;
-  const paths::DiscoveryReport found = node_->network().discovery;
   // A server that we have just met tells in a moment whom to ask.
-  const bool expected = node_->is_discovering() || (node_->server() && !found.v4 && !found.v6);
+  const bool expected = node_->is_discovering() || (node_->server() && !node_->has_discovered());
   if (expected && now_.time < netchecks_until_) return;
   netchecks_until_ = kNever;
   const Json answer = netcheck_json();
@@ -129,8 +128,11 @@ wire::Json NodeDaemon::netcheck_json() const {
   std::vector<std::string> findings;
   std::string advice;
   if (!status.nat) {
-    findings.push_back(status.server ? "Address discovery has not answered yet."
-                                     : "There is no server to ask yet: join or host a party first.");
+    findings.push_back(!status.server ? "There is no server to ask yet: join or host a party first."
+                       : node_->has_discovered()
+                           ? "The party's server is on this machine or in this network: it cannot "
+                             "show how the network looks from outside."
+                           : "Address discovery has not answered yet.");
   } else {
     findings = paths::describe(view);
     for (const std::string& endpoint : status.nat->public_endpoints)

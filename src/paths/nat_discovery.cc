@@ -43,10 +43,20 @@ void NatDiscovery::start_family(Time now, bool v4, const std::vector<Endpoint>& 
   const bool has_address = std::any_of(local_.addresses.begin(), local_.addresses.end(), [&](const IpAddress& address) {
     return address.is_v4() == v4 && !address.is_loopback() && !address.is_link_local();
   });
+  // A server on this machine, or in this network, does not see it from outside.
+  const bool is_here = std::any_of(servers.begin(), servers.end(), [&](const Endpoint& endpoint) {
+    return std::find(local_.addresses.begin(), local_.addresses.end(), endpoint.address) != local_.addresses.end();
+  });
   Family family{.v4 = v4, .servers = {}, .questions = {}, .began = now};
-  std::copy_if(servers.begin(), servers.end(), std::back_inserter(family.servers),
-               [&](const Endpoint& endpoint) { return endpoint.address.is_v4() == v4; });
-  if (!has_address || family.servers.empty()) return;
+  for (const Endpoint& endpoint : servers) {
+    if (endpoint.address.is_v4() != v4) continue;
+    if (endpoint.address.is_private() || endpoint.address.is_loopback()) {
+      family.is_near = true;
+    } else {
+      family.servers.push_back(endpoint);
+    }
+  }
+  if (!has_address || is_here || family.servers.empty()) return;
   const Endpoint& main = family.servers.front();
   ask(now, family, Kind::kFirst, Socket::kFirst, main);
   ask(now, family, Kind::kSame, Socket::kSecond, main);
@@ -126,7 +136,10 @@ void NatDiscovery::handle_timeout(Time now) {
   if (!std::all_of(families_.begin(), families_.end(), [](const Family& family) { return family.done; })) return;
   running_ = false;
   found_.emplace();
-  for (const Family& family : families_) (family.v4 ? found_->v4 : found_->v6) = report_of(family);
+  for (const Family& family : families_) {
+    const FamilyReport report = report_of(family);
+    if (report.answered || !family.is_near) (family.v4 ? found_->v4 : found_->v6) = report;
+  }
 }
 
 void NatDiscovery::advance(Time now, Family& family) {

@@ -127,6 +127,7 @@ NodeDaemon::~NodeDaemon() {
   const Timed timed(log_, op::kNodeStop);
   api_.reset();
   port_map_.reset();
+  resolver_.reset();
   plane_.reset();
   client_.reset();
   server_api_.reset();
@@ -408,6 +409,9 @@ void NodeDaemon::handle_ready(const net::Ready& ready) {
     case kDiscoveryTag + 1:
       read_discovery(ready.tag - kDiscoveryTag);
       break;
+    case kNamesTag:
+      answer_names();
+      break;
     default:
       break;
   }
@@ -589,6 +593,7 @@ void NodeDaemon::configure_adapter() {
     complain(netlink_.add_neighbour(index, neighbour.address, tun::mac_from_key(neighbour.key.bytes())));
   }
   configured_ = wanted;
+  update_names();
 }
 
 // --- the control link ----------------------------------------------------------------------------------------------

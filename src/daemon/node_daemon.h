@@ -24,6 +24,7 @@
 #include "host/kernel_tables.h"
 #include "host/lan_capture.h"
 #include "host/lan_inject.h"
+#include "host/resolver.h"
 #include "net/netlink.h"
 #include "net/poller.h"
 #include "net/port_map.h"
@@ -70,6 +71,8 @@ class NodeDaemon {
   std::uint16_t port() const { return sockets_->port(); }
 
  private:
+  static constexpr std::uint64_t kNamesTag = 100;  // the poller's, beside those of node_daemon.cc
+
   // What connections of this machine depend on.
   struct Network {
     std::vector<IpPrefix> addresses;
@@ -127,6 +130,9 @@ class NodeDaemon {
   void ports_mapped(const net::PortMap::Outcome& outcome);
   void use_mapping();
   void answer_hosting();
+  // node_names.cc
+  void update_names();
+  void answer_names();
 
   const config::Settings settings_;
   const config::Folders folders_;
@@ -158,6 +164,9 @@ class NodeDaemon {
   bool mapping_known_ = true;      // the router's answer is in it, or nothing is wanted of one
   std::vector<std::function<void(Result<party::ServerInfo>)>> hosting_;  // wait for that answer
   Time hosting_until_ = kNever;
+  std::optional<net::UdpSocket> names_;  // answers questions about the party's names
+  std::unique_ptr<host::Resolver> resolver_;
+  std::optional<std::string> names_problem_;  // why other programs do not know them; empty: they do; nothing: not known
   std::unique_ptr<api::Api> api_;
   node::AdapterConfig configured_;
   std::vector<dataplane::ClearPacket> staged_;

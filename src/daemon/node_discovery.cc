@@ -153,7 +153,13 @@ wire::Json NodeDaemon::netcheck_json() const {
     findings.push_back(relay.path ? format("Relay {}: {}.", id, heard) : format("Relay {} does not answer.", id));
   }
   if (!advice.empty()) findings.push_back(advice);
-  return Json::object({{"nat", nat_json()},
+  if (names_problem_) {
+    findings.push_back(names_problem_->empty()
+                           ? format("Programs here know the members as NAME.{} and as NAME.", node::kNameDomain)
+                           : format("NAME.{} works in no program here: {}.", node::kNameDomain, *names_problem_));
+  }
+  return Json::object({{"names", names_problem_ ? Json(names_problem_->empty()) : Json()},
+                       {"nat", nat_json()},
                        {"udp_blocked", view.udp_blocked},
                        {"ipv4", family_json(view.discovery.v4)},
                        {"ipv6", family_json(view.discovery.v6)},

@@ -29,6 +29,7 @@
 #include "lan/forwarder.h"
 #include "node/filter.h"
 #include "node/forwarding.h"
+#include "node/names.h"
 #include "node/outbound.h"
 #include "node/status.h"
 #include "party/roster.h"
@@ -194,6 +195,7 @@ class Node {
   const std::optional<party::ServerInfo>& server() const { return server_; }
 
   NodeStatus status(Now now) const;
+  std::vector<NamedMember> named_members() const;  // with ourselves; none outside a party
   lan::LanStatus lan_status() const { return lan_ ? lan_->status() : lan::LanStatus(); }
   // What is known of this network; begins to find out anew; whether that goes on.
   paths::NetworkView network() const;

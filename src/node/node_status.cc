@@ -85,4 +85,17 @@ NodeStatus Node::status(Now now) const {
   return out;
 }
 
+std::vector<NamedMember> Node::named_members() const {
+  std::vector<NamedMember> out;
+  if (!roster_) return out;
+  const auto add = [&out](const party::MemberRecord& record) {
+    out.push_back({record.name, record.hostname, {record.ipv4, record.ipv6()}});
+  };
+  add(roster_->self());
+  for (const auto& [key, link] : links_) {
+    if (const party::Member* member = roster_->find(key)) add(member->record.record());
+  }
+  return out;
+}
+
 }  // namespace lanrage::node

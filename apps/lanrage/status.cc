@@ -69,6 +69,10 @@ void print_status(const Json& status, const std::string& page) {
   if (const std::string words = text_of(member_of(self, "nat"), "words"); !words.empty())
     print_wrapped("network    ", words);
   if (!page.empty()) print_wrapped("dashboard  ", page);
+  for (const Json& warning : items_of(status, "warnings")) {
+    // In one line: it holds a command to be copied.
+    if (warning.if_string() != nullptr) std::printf("warning    %s\n", safe(*warning.if_string()).c_str());
+  }
   for (const Json& notice : items_of(status, "notices")) {
     if (notice.if_string() != nullptr) print_wrapped("note       ", safe(*notice.if_string()));
   }

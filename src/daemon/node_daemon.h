@@ -52,6 +52,7 @@ class NodeDaemon {
   node::Node& node() { return *node_; }
   Now now() const { return now_; }
   wire::Json status() const;
+  void check_firewall();  // node_firewall.cc; at most every few seconds, for status
   std::string player_name(const std::string& asked) const;
   // The server to host with: the given link, else the configured one, else one of our own, started now; then `done` is
   // called once the router opened a port for it, or refused, at most two seconds later.
@@ -167,6 +168,8 @@ class NodeDaemon {
   std::optional<net::UdpSocket> names_;  // answers questions about the party's names
   std::unique_ptr<host::Resolver> resolver_;
   std::optional<std::string> names_problem_;  // why other programs do not know them; empty: they do; nothing: not known
+  std::optional<Time> firewall_checked_;
+  std::string firewall_problem_;  // for a person; empty: it lets members in
   std::unique_ptr<api::Api> api_;
   node::AdapterConfig configured_;
   std::vector<dataplane::ClearPacket> staged_;

@@ -246,25 +246,31 @@ wire::Json NodeDaemon::status() const {
                            {"state", status.server->state},
                            {"problem", status.server->problem.empty() ? Json() : Json(status.server->problem)}});
   }
-  return Json::object({{"version", LANRAGE_VERSION},
-                       {"state", state_name(status.state)},
-                       {"self", Json::object({{"name", status.name.empty() ? Json(player_name("")) : Json(status.name)},
-                                              {"public_key", status.public_key},
-                                              {"interface", adapter_->info().name},
-                                              {"addresses", text_list(status.addresses)},
-                                              {"port", sockets_->port()},
-                                              {"nat", nat_json()}})},
-                       {"party", party},
-                       {"server", server},
-                       {"peers", Json::list(status.peers, peer_json)},
-                       {"notices", text_list(status.notices)},
-                       {"api", api_ ? Json(api_->page_endpoint().text()) : Json()}});
+  return Json::object(
+      {{"version", LANRAGE_VERSION},
+       {"state", state_name(status.state)},
+       {"self", Json::object({{"name", status.name.empty() ? Json(player_name("")) : Json(status.name)},
+                              {"public_key", status.public_key},
+                              {"interface", adapter_->info().name},
+                              {"addresses", text_list(status.addresses)},
+                              {"port", sockets_->port()},
+                              {"nat", nat_json()}})},
+       {"party", party},
+       {"server", server},
+       {"peers", Json::list(status.peers, peer_json)},
+       {"notices", text_list(status.notices)},
+       {"warnings", text_list(firewall_problem_.empty() ? std::vector<std::string>() : std::vector{firewall_problem_})},
+       {"api", api_ ? Json(api_->page_endpoint().text()) : Json()}});
 }
 
 std::vector<api::Route> node_routes(NodeDaemon& daemon) {
   NodeDaemon* d = &daemon;
   return {
-      {"GET", "/api/status", "how the node is", false, [d](Request, Respond respond) { respond(d->status()); }},
+      {"GET", "/api/status", "how the node is", false,
+       [d](Request, Respond respond) {
+         d->check_firewall();
+         respond(d->status());
+       }},
       {"GET", "/api/peers", "the other players", false,
        [d](Request, Respond respond) {
          respond(Json::object({{"peers", *d->status().find("peers")}}));

@@ -250,6 +250,39 @@ def cli_server_status(lab: Lab) -> None:
 
 
 @scenario("cli")
+def cli_firewall(lab: Lab) -> None:
+    """A machine's own firewall that drops: paths are direct all the same, and status says how to let games in."""
+    network = lab.network()
+    server = server_on(lab, network)
+    alice, bob = node_behind(lab, network, "easy", "alice"), node_behind(lab, network, "easy", "bob")
+    for node in (alice, bob):
+        node.host.nft("""table inet guard {
+          chain watch { type filter hook input priority filter - 1; }
+          chain in {
+            type filter hook input priority filter; policy drop;
+            iif lo accept
+            ct state established,related accept
+            icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-advert } accept
+          }
+        }""")
+    bob.join(alice.host_party(server.link))
+    bob.wait_path("alice", "direct", 3)
+    expect_equal(bob.ping("alice")["received"], 3, "answers between the two")
+    address = bob.address()
+    expect_equal(alice.host.ping(address, count=2, wait_s=0.5), 0.0, "answers of bob's machine, which the firewall keeps in")
+    warnings = bob.status()["warnings"]
+    allow = f"nft insert rule inet guard in iifname {bob.interface} accept"
+    expect(len(warnings) == 1 and f"`{allow}`" in warnings[0], f"warnings: {warnings}")
+    expect("warning    this machine's firewall" in plain(bob, lab.binary, "status")[1], "status for people")
+    bob.host.run("sh", "-c", allow)
+    wait_until(lambda: bob.status()["warnings"] == [], 8, "bob's firewall lets the party in")
+    expect_equal(alice.host.ping(address, count=2), 1.0, "answers of bob's machine")
+    bob.command("leave")
+    alice.command("leave")
+    expect_equal(alice.status()["warnings"], [], "outside of a party")
+
+
+@scenario("cli")
 def cli_demo(lab: Lab) -> None:
     """The demo finds a real game across two NATs, and leaves nothing behind, also when it is interrupted."""
     node = lone_node(lab)

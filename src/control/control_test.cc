@@ -40,7 +40,7 @@ struct Running {
     request.target = path;
     request.headers = std::move(headers);
     request.body = std::move(body);
-    return net::HttpClient::create(target(), {}, silent_logger())->call(request, kTestPatience);
+    return net::HttpClient::create(target(), {}, silent_logger())->call(request, net::kTestPatience);
   }
 };
 
@@ -51,7 +51,7 @@ Result<net::HttpResponse> prove(const party::Identity& self, net::HttpClient& he
   hello.method = "POST";
   hello.target = wire::kHelloPath;
   hello.body = wire::encode(wire::Hello{self.public_key()});
-  LR_ASSIGN(const auto asked, hello_over.call(hello, kTestPatience));
+  LR_ASSIGN(const auto asked, hello_over.call(hello, net::kTestPatience));
   LR_ASSIGN(const auto challenge, wire::decode_challenge(asked.body));
   const auto mac = session_proof(self.private_key(), self.public_key(), challenge, asked.exporter);
   wire::Proof proof{challenge.id, *mac};
@@ -59,7 +59,7 @@ Result<net::HttpResponse> prove(const party::Identity& self, net::HttpClient& he
   net::HttpRequest request = hello;
   request.target = wire::kProofPath;
   request.body = wire::encode(proof);
-  return prove_over.call(request, kTestPatience);
+  return prove_over.call(request, net::kTestPatience);
 }
 
 TEST(ControlServer, WritesItsLinkOnlyWhileItServes) {
@@ -132,7 +132,7 @@ TEST(ControlServer, AOneUseInviteLetsOneOfTwoHundredIn) {
   std::vector<std::unique_ptr<Player>> players;
   for (int i = 0; i < 200; ++i)
     players.push_back(std::make_unique<Player>(running.server->info(), "p" + std::to_string(i), loop));
-  Mailbox<Result<wire::Response>> answers;
+  net::TestMailbox<Result<wire::Response>> answers;
   for (const auto& player : players) {
     wire::Join join;
     join.party = owner.party();
@@ -198,13 +198,13 @@ TEST(ControlServer, AnswersEveryBadInputCleanly) {
   EXPECT_EQ(status("/v1/invite/list", party, {{"Authorization", "Bearer !"}}), 401);
   EXPECT_EQ(status("/v1/session", "{}", {{"X", std::string(20000, 'x')}}), 431);
   net::HttpRequest get;
-  EXPECT_EQ(net::HttpClient::create(running.target(), {}, silent_logger())->call(get, kTestPatience)->status, 405);
+  EXPECT_EQ(net::HttpClient::create(running.target(), {}, silent_logger())->call(get, net::kTestPatience)->status, 405);
 }
 
 TEST(ControlServer, RefusesStreamsOfWebPagesAndStrangers) {
   Running running;
   const auto refusal = [&](net::Headers headers, const std::string& target) {
-    Mailbox<int> statuses;
+    net::TestMailbox<int> statuses;
     const auto socket = net::WebSocketClient::open(
         running.target(), target, std::move(headers), {},
         {.on_open = [&] { statuses.put(101); },
@@ -232,7 +232,7 @@ TEST(ControlServer, ServesOthersWhileSlowClientsHang) {
     net::HttpRequest request;
     request.method = "POST";
     request.target = wire::kHelloPath;
-    clients.back()->request(request, kTestPatience, [](const auto&) {});
+    clients.back()->request(request, net::kTestPatience, [](const auto&) {});
   }
   EXPECT_TRUE(owner.host());
 }
@@ -266,7 +266,7 @@ TEST(ControlClient, RequestsWaitThroughAnOutageAndThenGoOut) {
   ASSERT_TRUE(alice.host());
   const std::uint16_t port = running.server->listening().front().port;
   running.server.reset();
-  Mailbox<Result<wire::Response>> answers;
+  net::TestMailbox<Result<wire::Response>> answers;
   alice.client().request(wire::ListInvites{alice.party()}, [&](auto answer) { answers.put(std::move(answer)); });
   while (alice.links.take()->state != LinkState::kWaiting) {
   }
@@ -283,8 +283,8 @@ TEST(ControlClient, SaysSoWhenAServerStaysAway) {
   options.key = crypto::PrivateKey::generate(rng);
   options.request_timeout = 300ms;
   running.server.reset();
-  Mailbox<Result<wire::Response>> answers;
-  Mailbox<LinkStatus> links;
+  net::TestMailbox<Result<wire::Response>> answers;
+  net::TestMailbox<LinkStatus> links;
   const auto client = Client::create(
       options, {.on_event = nullptr, .on_link = [&](const LinkStatus& status) { links.put(status); }},
       [](const std::function<void()>& run) { run(); }, std::make_unique<SeededRng>(1), silent_logger());
@@ -305,7 +305,7 @@ TEST(ControlClient, WaitsLongerAfterEachFailureUpToAMinute) {
   crypto::SystemRng rng;
   options.server = {{}, {party::ServerAddress::of({IpAddress::v4(127, 0, 0, 1), 1})}};
   options.key = crypto::PrivateKey::generate(rng);
-  Mailbox<LinkStatus> links;
+  net::TestMailbox<LinkStatus> links;
   const auto client = Client::create(
       options, {.on_event = nullptr, .on_link = [&](const LinkStatus& status) { links.put(status); }},
       [](const std::function<void()>& run) { run(); }, std::make_unique<SeededRng>(1), silent_logger());

@@ -4,42 +4,16 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
-#include <condition_variable>
-#include <deque>
 #include <filesystem>
-#include <mutex>
 
 #include "control/client.h"
 #include "control/server.h"
 #include "crypto/random.h"
 #include "net/clock.h"
+#include "net/test_mailbox.h"
 #include "party/roster.h"
 
 namespace lanrage::control {
-
-inline constexpr Duration kTestPatience = std::chrono::seconds(30);
-
-template <class T>
-class Mailbox {
- public:
-  void put(T value) {
-    const std::lock_guard lock(mutex_);
-    values_.push_back(std::move(value));
-    changed_.notify_all();
-  }
-  std::optional<T> take(Duration timeout = kTestPatience) {
-    std::unique_lock lock(mutex_);
-    if (!changed_.wait_for(lock, timeout, [&] { return !values_.empty(); })) return std::nullopt;
-    T value = std::move(values_.front());
-    values_.pop_front();
-    return value;
-  }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::deque<T> values_;
-};
 
 struct Folder {
   std::string path;
@@ -81,8 +55,8 @@ class Player {
         [](const std::function<void()>& run) { run(); }, std::make_unique<crypto::SystemRng>(), silent_logger());
   }
 
-  Mailbox<wire::Event> events;
-  Mailbox<LinkStatus> links;
+  net::TestMailbox<wire::Event> events;
+  net::TestMailbox<LinkStatus> links;
 
   Client& client() { return *client_; }
   void disconnect() { client_.reset(); }
@@ -92,7 +66,7 @@ class Player {
   wire::PartyId party() const { return wire_id(roster_->party()); }
 
   Result<wire::Response> ask(wire::Request request) {
-    const auto answers = std::make_shared<Mailbox<Result<wire::Response>>>();
+    const auto answers = std::make_shared<net::TestMailbox<Result<wire::Response>>>();
     client_->request(std::move(request), [answers](Result<wire::Response> answer) { answers->put(std::move(answer)); });
     auto answer = answers->take();
     if (!answer) return Error{Code::kTimedOut, "the test's patience ended"};

@@ -3,20 +3,9 @@
 #include <gtest/gtest.h>
 
 #include "host/test_machine.h"
-#include "net/test_namespace.h"
 
 namespace lanrage::host {
 namespace {
-
-using List = std::vector<std::string>;
-
-void on_a_machine(const std::function<void(Machine&)>& body) {
-  const net::TestNamespace space;
-  space.run([&] {
-    Machine machine;
-    body(machine);
-  });
-}
 
 // --- What a game here sends ------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@
 #include <sys/socket.h>
 
 #include <cstdlib>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -29,8 +30,11 @@
 #include "net/address.h"
 #include "net/clock.h"
 #include "net/fd.h"
+#include "net/test_namespace.h"
 
 namespace lanrage::host {
+
+using List = std::vector<std::string>;
 
 inline IpAddress ip(const char* text) { return *IpAddress::parse(text); }
 
@@ -269,5 +273,13 @@ class Machine {
   net::Fd tap_;
   std::uint64_t sequence_ = 0;
 };
+
+inline void on_a_machine(const std::function<void(Machine&)>& body) {
+  const net::TestNamespace space;
+  space.run([&] {
+    Machine machine;
+    body(machine);
+  });
+}
 
 }  // namespace lanrage::host

@@ -7,45 +7,18 @@
 #include <sys/un.h>
 
 #include <atomic>
-#include <condition_variable>
-#include <deque>
 #include <filesystem>
-#include <mutex>
 #include <thread>
 
 #include "net/address.h"
 #include "net/fd.h"
+#include "net/test_mailbox.h"
 
 namespace lanrage::net {
 namespace {
 
 using namespace std::chrono_literals;
 using testing::HasSubstr;
-
-constexpr Duration kLong = 20s;
-
-// Hands values from callbacks to the test, which waits for them.
-template <class T>
-class Mailbox {
- public:
-  void put(T value) {
-    const std::lock_guard lock(mutex_);
-    values_.push_back(std::move(value));
-    changed_.notify_all();
-  }
-  std::optional<T> take(Duration timeout = kLong) {
-    std::unique_lock lock(mutex_);
-    if (!changed_.wait_for(lock, timeout, [&] { return !values_.empty(); })) return std::nullopt;
-    T value = std::move(values_.front());
-    values_.pop_front();
-    return value;
-  }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::deque<T> values_;
-};
 
 const TlsIdentity& identity() {
   static const TlsIdentity made = *TlsIdentity::generate();
@@ -58,7 +31,7 @@ HttpResponse echo(const HttpRequest& request) {
 }
 
 struct TestServer {
-  Mailbox<HttpPeer> peers;
+  TestMailbox<HttpPeer> peers;
   std::unique_ptr<HttpServer> server;
   Endpoint endpoint;
 
@@ -122,12 +95,12 @@ TEST(HttpRequest, SplitsItsTarget) {
 TEST(Http, AnswersOverTlsOnOneConnectionThatBothEndsNameAlike) {
   TestServer server;
   auto client = client_of(server.target());
-  const auto first = client->call(post("/a?b=c", "hello"), kLong);
+  const auto first = client->call(post("/a?b=c", "hello"), kTestPatience);
   ASSERT_TRUE(first) << first.error().message;
   EXPECT_EQ(first->status, 200);
   EXPECT_EQ(first->body, "hello");
   EXPECT_EQ(first->header("x-path"), "/a");
-  const auto second = client->call(post("/d", ""), kLong);
+  const auto second = client->call(post("/d", ""), kTestPatience);
   ASSERT_TRUE(second);
   EXPECT_EQ(first->connection, second->connection);
   const HttpPeer peer = *server.peers.take();
@@ -140,8 +113,8 @@ TEST(Http, AnswersOverTlsOnOneConnectionThatBothEndsNameAlike) {
 
 TEST(Http, ExportersDifferBetweenConnections) {
   TestServer server;
-  EXPECT_NE(client_of(server.target())->call(post("/", ""), kLong)->exporter,
-            client_of(server.target())->call(post("/", ""), kLong)->exporter);
+  EXPECT_NE(client_of(server.target())->call(post("/", ""), kTestPatience)->exporter,
+            client_of(server.target())->call(post("/", ""), kTestPatience)->exporter);
 }
 
 TEST(Http, RefusesAServerWithAnotherKeyBeforeSayingAnything) {
@@ -149,7 +122,7 @@ TEST(Http, RefusesAServerWithAnotherKeyBeforeSayingAnything) {
   SpkiHash wrong = identity().spki_hash();
   wrong[0] ^= 1;
   const auto answer =
-      client_of(TlsTarget{{{"127.0.0.1", server.endpoint.port}}, wrong})->call(post("/", "secret"), kLong);
+      client_of(TlsTarget{{{"127.0.0.1", server.endpoint.port}}, wrong})->call(post("/", "secret"), kTestPatience);
   ASSERT_FALSE(answer);
   EXPECT_EQ(answer.error().code, Code::kRefused);
   EXPECT_EQ(server.server->stats().requests, 0u);
@@ -159,9 +132,9 @@ TEST(Http, TriesEveryAddressUntilOneAnswers) {
   TestServer server;
   TlsTarget target{{{"127.0.0.1", 1}, {"::1", server.endpoint.port}, {"localhost", server.endpoint.port}},
                    identity().spki_hash()};
-  EXPECT_TRUE(client_of(target)->call(post("/", ""), kLong));
+  EXPECT_TRUE(client_of(target)->call(post("/", ""), kTestPatience));
   target.addresses = {{"127.0.0.1", 1}, {"::1", 1}};
-  const auto none = client_of(target)->call(post("/", ""), kLong);
+  const auto none = client_of(target)->call(post("/", ""), kTestPatience);
   ASSERT_FALSE(none);
   EXPECT_EQ(none.error().code, Code::kUnavailable);
 }
@@ -170,7 +143,7 @@ TEST(Http, ListensOnIpv6Alone) {
   TestServer server;
   auto bound = server.server->listen(TcpListener{{*IpAddress::parse("::1"), 0}, true});
   if (!bound) GTEST_SKIP() << "no IPv6 here";
-  EXPECT_TRUE(client_of(TlsTarget{{{"::1", bound->port}}, identity().spki_hash()})->call(post("/", ""), kLong));
+  EXPECT_TRUE(client_of(TlsTarget{{{"::1", bound->port}}, identity().spki_hash()})->call(post("/", ""), kTestPatience));
 }
 
 TEST(Http, SaysThatAPortIsInUse) {
@@ -190,7 +163,7 @@ TEST(Http, UnixSocketsTellWhoCalls) {
   struct stat status {};
   ASSERT_EQ(::stat(path.c_str(), &status), 0);
   EXPECT_EQ(status.st_mode & 0777u, 0660u);
-  EXPECT_EQ(client_of(UnixTarget{path})->call(post("/", "x"), kLong)->body, "x");
+  EXPECT_EQ(client_of(UnixTarget{path})->call(post("/", "x"), kTestPatience)->body, "x");
   const HttpPeer peer = *server.peers.take();
   ASSERT_TRUE(peer.credentials);
   EXPECT_EQ(peer.credentials->uid, ::getuid());
@@ -223,13 +196,13 @@ TEST(Http, AnswersFromAnotherThreadAndOnlyOnce) {
                          },
                      .on_upgrade = nullptr});
   auto client = client_of(server.target());
-  for (int i = 0; i < 3; ++i) EXPECT_EQ(client->call(post("/", "x"), kLong)->status, 200);
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(client->call(post("/", "x"), kTestPatience)->status, 200);
   for (auto& thread : threads) thread.join();
 }
 
 TEST(Http, AForgottenRequestIsAnsweredWith500) {
   TestServer server(true, {}, {.on_request = [](HttpRequest, HttpResponder) {}, .on_upgrade = nullptr});
-  EXPECT_EQ(client_of(server.target())->call(post("/", ""), kLong)->status, 500);
+  EXPECT_EQ(client_of(server.target())->call(post("/", ""), kTestPatience)->status, 500);
 }
 
 TEST(Http, HoldsTheLimitOfBodiesPerRoute) {
@@ -240,9 +213,9 @@ TEST(Http, HoldsTheLimitOfBodiesPerRoute) {
   TestServer server(true, limits);
   auto client = client_of(server.target());
   const std::string large(1'900'000, 'x');
-  EXPECT_EQ(client->call(post("/large", large), kLong)->body.size(), large.size());
-  EXPECT_EQ(client->call(post("/small", std::string(1000, 'x')), kLong)->status, 200);
-  const auto refused = client->call(post("/small", std::string(1001, 'x')), kLong);
+  EXPECT_EQ(client->call(post("/large", large), kTestPatience)->body.size(), large.size());
+  EXPECT_EQ(client->call(post("/small", std::string(1000, 'x')), kTestPatience)->status, 200);
+  const auto refused = client->call(post("/small", std::string(1001, 'x')), kTestPatience);
   ASSERT_TRUE(refused) << refused.error().message;
   EXPECT_EQ(refused->status, 413);
   EXPECT_THAT(refused->body, HasSubstr("\"error\""));
@@ -306,7 +279,7 @@ TEST(Http, HoldsConnectionsPerAddressAndInAll) {
   EXPECT_THAT(open[0]->read_all(), HasSubstr("200"));
   open.clear();
   EXPECT_EQ(server.server->stats().refused_address_cap, 1u);
-  const auto answer = client_of(TcpTarget{server.endpoint})->call(post("/", "x"), kLong);
+  const auto answer = client_of(TcpTarget{server.endpoint})->call(post("/", "x"), kTestPatience);
   EXPECT_TRUE(answer || answer.error().code == Code::kUnavailable);
 }
 
@@ -328,7 +301,7 @@ TEST(Http, TenThousandSilentConnectionsLeaveOthersServed) {
   sockets.clear();
   // The flood came from 127.0.0.1; from there the cap may still hold for a moment, so ask until it is served.
   Result<HttpResponse> answer = Error{};
-  for (int i = 0; i < 100 && !answer; ++i) answer = client_of(server.target())->call(post("/", "x"), kLong);
+  for (int i = 0; i < 100 && !answer; ++i) answer = client_of(server.target())->call(post("/", "x"), kTestPatience);
   EXPECT_TRUE(answer);
   EXPECT_LE(server.server->stats().connections_open, 65u);
 }
@@ -337,7 +310,7 @@ TEST(Http, RepeatsARequestOnceWhenTheKeptConnectionWasClosed) {
   auto server = std::make_unique<TestServer>();
   const Endpoint endpoint = server->endpoint;
   auto client = client_of(server->target());
-  const auto first = client->call(post("/", "1"), kLong);
+  const auto first = client->call(post("/", "1"), kTestPatience);
   ASSERT_TRUE(first);
   server.reset();
   auto second = HttpServer::create(
@@ -345,7 +318,7 @@ TEST(Http, RepeatsARequestOnceWhenTheKeptConnectionWasClosed) {
       {.on_request = [](HttpRequest request, HttpResponder respond) { respond(echo(request)); }, .on_upgrade = nullptr},
       silent_logger());
   ASSERT_TRUE(second->listen(TcpListener{endpoint, true}));
-  const auto again = client->call(post("/", "2"), kLong);
+  const auto again = client->call(post("/", "2"), kTestPatience);
   ASSERT_TRUE(again) << again.error().message;
   EXPECT_NE(again->connection, first->connection);
 }
@@ -353,18 +326,18 @@ TEST(Http, RepeatsARequestOnceWhenTheKeptConnectionWasClosed) {
 TEST(Http, ARequestTiedToALostConnectionFails) {
   TestServer server;
   auto client = client_of(server.target());
-  const auto first = client->call(post("/", ""), kLong);
-  Mailbox<Result<HttpResponse>> answers;
+  const auto first = client->call(post("/", ""), kTestPatience);
+  TestMailbox<Result<HttpResponse>> answers;
   client->request(
-      post("/", ""), kLong, [&](auto answer) { answers.put(std::move(answer)); }, first->connection);
+      post("/", ""), kTestPatience, [&](auto answer) { answers.put(std::move(answer)); }, first->connection);
   EXPECT_TRUE(*answers.take());
   client->request(
-      post("/", ""), kLong, [&](auto answer) { answers.put(std::move(answer)); }, first->connection + 1);
+      post("/", ""), kTestPatience, [&](auto answer) { answers.put(std::move(answer)); }, first->connection + 1);
   EXPECT_EQ(answers.take()->error().code, Code::kUnavailable);
 }
 
 TEST(Http, TimesOutWhereNobodyAnswers) {
-  Mailbox<HttpResponder> kept;
+  TestMailbox<HttpResponder> kept;
   TestServer server(
       true, {}, {.on_request = [&](HttpRequest, HttpResponder respond) { kept.put(respond); }, .on_upgrade = nullptr});
   auto client = client_of(server.target());
@@ -382,20 +355,20 @@ TEST(Http, BoundsWhatAnAnswerMayBe) {
                          },
                      .on_upgrade = nullptr});
   const auto answer =
-      client_of(server.target(), {.response_bytes_max = 1000, .loop = nullptr})->call(post("/", ""), kLong);
+      client_of(server.target(), {.response_bytes_max = 1000, .loop = nullptr})->call(post("/", ""), kTestPatience);
   ASSERT_FALSE(answer);
   EXPECT_EQ(answer.error().code, Code::kInvalid);
 }
 
 TEST(Http, DestroyingAClientWithRequestsUnderWayIsQuiet) {
-  Mailbox<HttpResponder> kept;
+  TestMailbox<HttpResponder> kept;
   TestServer server(
       true, {}, {.on_request = [&](HttpRequest, HttpResponder respond) { kept.put(respond); }, .on_upgrade = nullptr});
   std::atomic<int> called{0};
   std::optional<HttpResponder> held;  // to let it go is an answer
   {
     auto client = client_of(server.target());
-    for (int i = 0; i < 5; ++i) client->request(post("/", ""), kLong, [&](auto) { ++called; });
+    for (int i = 0; i < 5; ++i) client->request(post("/", ""), kTestPatience, [&](auto) { ++called; });
     held = kept.take();
     ASSERT_TRUE(held);
   }
@@ -405,9 +378,9 @@ TEST(Http, DestroyingAClientWithRequestsUnderWayIsQuiet) {
 // --- WebSocket
 
 struct Chat {
-  Mailbox<std::shared_ptr<WebSocket>> sockets;
-  Mailbox<std::string> texts;
-  Mailbox<Error> closed;
+  TestMailbox<std::shared_ptr<WebSocket>> sockets;
+  TestMailbox<std::string> texts;
+  TestMailbox<Error> closed;
   HttpServer::Handlers handlers() {
     return {.on_request = [](HttpRequest request, HttpResponder respond) { respond(echo(request)); },
             .on_upgrade =
@@ -421,9 +394,9 @@ struct Chat {
 };
 
 struct Caller {
-  Mailbox<bool> opened;
-  Mailbox<std::string> texts;
-  Mailbox<std::pair<Error, std::optional<HttpResponse>>> closed;
+  TestMailbox<bool> opened;
+  TestMailbox<std::string> texts;
+  TestMailbox<std::pair<Error, std::optional<HttpResponse>>> closed;
   std::unique_ptr<WebSocketClient> socket;
   Caller(HttpTarget target, Headers headers, WebSocketClient::Options options = {}) {
     socket = WebSocketClient::open(std::move(target), "/events", std::move(headers), std::move(options),
@@ -547,7 +520,7 @@ TEST(IoLoop, RunsInOrderAndCancelsTimers) {
   const auto loop = IoLoop::start("test");
   std::vector<int> seen;
   std::unique_ptr<LoopTimer> timer;
-  Mailbox<int> fired;
+  TestMailbox<int> fired;
   loop->run([&] {
     EXPECT_TRUE(loop->on_loop_thread());
     timer = loop->after(1ms, [&] { fired.put(1); });

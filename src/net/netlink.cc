@@ -20,17 +20,11 @@
 #include <cstring>
 
 #include "base/format.h"
+#include "net/freer.h"
 
 namespace lanrage::net {
 namespace {
 
-template <auto kFree>
-struct Freer {
-  template <class T>
-  void operator()(T* p) const {
-    kFree(p);
-  }
-};
 using SocketHandle = std::unique_ptr<nl_sock, Freer<nl_socket_free>>;
 using AddressHandle = std::unique_ptr<nl_addr, Freer<nl_addr_put>>;
 using CacheHandle = std::unique_ptr<nl_cache, Freer<nl_cache_free>>;

@@ -8,6 +8,7 @@ import threading
 import time
 from typing import Iterator
 
+from namespace import wait_until
 from topology import Host
 
 
@@ -46,6 +47,10 @@ class Flow:
                         self._arrived[side].add(number)
                         self._arrivals[side].append(time.monotonic())
 
+    def flows(self) -> bool:
+        """Whether every side that should hear has heard."""
+        return all(self._arrivals[1 - side] for side in (0, 1) if self._sends[side])
+
     def silence(self, side: int, since: float) -> float:
         """Longest time without an arrival at a (0) or b (1) between `since` and now."""
         times = [since, *(t for t in self._arrivals[side] if t >= since), time.monotonic()]
@@ -69,6 +74,7 @@ def flowing(
 ) -> Iterator[Flow]:
     flow = Flow(a, a_address, b, b_address, a_sends=a_sends, b_sends=b_sends)
     try:
+        wait_until(flow.flows, 2, f"datagrams flow between {a.name} and {b.name}")
         yield flow
     finally:
         flow.close()

@@ -101,7 +101,7 @@ def nat_kinds_forgets(lab: Lab) -> None:
     def forgotten() -> bool:
         listener.sendto(b"late", outside)
         return heard(ours, 0.05) is None
-    # Inbound packets keep a conntrack entry alive here, so the wait is silent.
+    # Inbound packets keep a conntrack entry alive here, so the wait is silent, and nothing tells when it may end.
     time.sleep(3)
     expect(forgotten(), "the mapping outlived its lifetime")
     symmetric = network.router("sym-router", "sym")

@@ -416,7 +416,7 @@ TEST(ControlClient, NoticesAnAttemptThatDiedWithTheNetwork) {
   ASSERT_TRUE(alice.host());
   cable.cut();
   const Time began = net::now().time;
-  const auto answers = std::make_shared<Mailbox<Result<wire::Response>>>();
+  const auto answers = std::make_shared<net::TestMailbox<Result<wire::Response>>>();
   alice.client().request(wire::ListInvites{alice.party()},
                          [answers](Result<wire::Response> answer) { answers->put(std::move(answer)); });
   alice.client().network_changed();

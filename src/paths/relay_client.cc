@@ -33,8 +33,9 @@ void RelayClient::set_grant(Time now, ByteView grant) {
 
 void RelayClient::set_relays(Time now, const std::vector<RelayAddress>& relays) {
   std::vector<Relay> next;
-  for (const RelayAddress& address : relays) {
+  for (RelayAddress address : relays) {
     if (next.size() == kRelaysMax) break;
+    if (address.endpoints.size() > kRelayEndpointsMax) address.endpoints.resize(kRelayEndpointsMax);
     const auto known = std::find_if(relays_.begin(), relays_.end(),
                                     [&](const Relay& relay) { return relay.address.key == address.key; });
     if (known != relays_.end()) {
@@ -50,7 +51,6 @@ void RelayClient::set_relays(Time now, const std::vector<RelayAddress>& relays) 
     }
     Relay& relay = next.emplace_back();
     relay.address = address;
-    if (relay.address.endpoints.size() > kRelayEndpointsMax) relay.address.endpoints.resize(kRelayEndpointsMax);
     relay.mac_key = wire::relay_mac_key(device_key_, address.key, self_, address.key);
     begin(now, relay);
   }
@@ -385,6 +385,8 @@ std::vector<Path> RelayClient::registered() const {
 
 RelayClient::Relay* RelayClient::relay_at(const Endpoint& endpoint) {
   for (Relay& relay : relays_) {
+    // Where it was registered stays in use until it is elsewhere, also when it is no longer one of its addresses.
+    if (relay.announced == endpoint) return &relay;
     const auto& all = relay.address.endpoints;
     if (std::find(all.begin(), all.end(), endpoint) != all.end()) return &relay;
   }

@@ -118,6 +118,27 @@ TEST_F(RelayClientTest, UsesTheEndpointThatAnswersFirst) {
   EXPECT_EQ(next[0].to, kV4);
 }
 
+TEST_F(RelayClientTest, StaysReachableWhereItIsRegisteredWhileTheRelayMoves) {
+  enter();
+  client.set_relays(now, {{relay_public, {kV6}}});
+  EXPECT_EQ(client.registered(), (std::vector<Path>{{kV4, true}}));
+  EXPECT_TRUE(client.is_relay(kV4)) << "what comes from there still comes relayed";
+  EXPECT_EQ(client.id_of({kV4, true}), wire::relay_peer(relay_public));
+  challenge(sent().at(0));
+  accept(sent().at(0));
+  EXPECT_EQ(client.registered(), (std::vector<Path>{{kV6, true}}));
+  EXPECT_FALSE(client.is_relay(kV4));
+}
+
+TEST_F(RelayClientTest, AsksNoMoreThanFourEndpointsOfARelay) {
+  begin();
+  sent();
+  std::vector<Endpoint> many;
+  for (std::uint16_t i = 1; i <= 10; ++i) many.push_back({kV6.address, i});
+  client.set_relays(now, {{relay_public, many}});
+  EXPECT_EQ(sent().size(), kRelayEndpointsMax);
+}
+
 TEST_F(RelayClientTest, RefreshesEveryTwentySecondsAndSoMeasuresTheRoundTrip) {
   enter();
   run(kRelayRefresh - 1ms);

@@ -395,6 +395,26 @@ TEST(Leaving, IsSeenByTheOthersAndMakesRoomForComingBack) {
   expect_all_reach_all(p);
 }
 
+TEST(Leaving, AndKilledWhileComingBackIsBackAfterTheNextStart) {
+  // At every moment between asking and being in: the server knows newer records of this device than its disk does.
+  for (int moment = 0; moment <= 200; moment += 10) {
+    SCOPED_TRACE(moment);
+    Party p(1, 2);
+    SimNode& bo = p.at(1);
+    ASSERT_TRUE(p.leave(bo));
+    p.run(1s);
+    const auto invite = party::Invite::parse(p.invite_text);
+    bo.with([&](node::Node& n) { n.join(bo.now(), *invite, bo.name(), [](Result<void>) {}); });
+    p.run(std::chrono::milliseconds{moment});
+    bo.kill();
+    bo.start();
+    if (bo.saved_party.empty()) continue;  // it was not let in yet
+    p.run(5s);
+    EXPECT_TRUE(p.reaches(p.at(0), bo));
+    EXPECT_TRUE(p.reaches(bo, p.at(2)));
+  }
+}
+
 TEST(Leaving, WithoutTheServerWorksToo) {
   Party p(1, 1);
   p.server.stop();

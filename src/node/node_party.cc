@@ -478,6 +478,9 @@ void Node::publish_record(Now now) {
         publishing_ = false;
         if (!roster_) return;
         if (!response) {
+          // Sent before the snapshot that says what the server has of us; that has raised ours meanwhile.
+          if (response.error().code == Code::kConflict && roster_->unpublished_record() != record)
+            return publish_record(then);
           party_log_.warn("the server does not take this machine's record", {{"problem", response.error().message}});
           if (joined_ && response.error().code == Code::kConflict) return rejoin(then, std::move(response).error());
           if (auto joined = std::exchange(joined_, nullptr)) joined(then, std::move(response).error());

@@ -436,7 +436,7 @@ dataplane::UapiDevice WireguardDevice::describe() {
     const auto status = device_.status(now_, key);
     if (!status) continue;
     if (status->path) shown.endpoint = status->path->endpoint;
-    shown.last_handshake = status->last_handshake;
+    if (status->last_handshake) shown.last_handshake = status->last_handshake->wall;
     shown.tx_bytes = status->activity.sent_bytes + peer.handshake_bytes_sent;
     shown.rx_bytes = status->activity.received_bytes;
   }

@@ -78,7 +78,7 @@ NodeStatus Node::status(Now now) const {
     peer.rx_bytes = activity.received_bytes;
     peer.tx_bytes = activity.sent_bytes;
     if (tunnel_status && tunnel_status->last_handshake) {
-      peer.last_handshake_s = std::chrono::duration<double>(now.wall - *tunnel_status->last_handshake).count();
+      peer.last_handshake_s = std::chrono::duration<double>(now.time - tunnel_status->last_handshake->time).count();
     }
     out.peers.push_back(std::move(peer));
   }

@@ -59,7 +59,7 @@ struct Device::Peer {
   std::optional<Session> previous;  // still opens what is on its way
   std::optional<Session> older;     // likewise, until the peer is heard under `current`
   std::optional<Session> next;      // made as responder, not confirmed
-  std::optional<WallTime> last_handshake;
+  std::optional<Now> last_handshake;
   bool renewed_on_receive = false;  // for `current`
   Activity seen;
 
@@ -424,7 +424,7 @@ void Device::begin_session(Now now, Peer& peer, std::uint32_t local_index, const
     retire(peer, peer.next);
     peer.next = std::move(session);
   }
-  peer.last_handshake = now.wall;
+  peer.last_handshake = now;
   peer.zero_keys_at = now.time + kZeroKeysAfter;
   ++stats_.sessions;
   log_.debug("session made", {{"peer_id", peer.key.base64()}, {"initiator", initiator}});

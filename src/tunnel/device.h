@@ -160,8 +160,8 @@ struct Stats {
 
 struct PeerStatus {
   std::optional<Path> path;
-  std::optional<WallTime> last_handshake;  // when the newest session was made (`wg show`)
-  bool connected = false;                  // a session to send on, younger than 180 s
+  std::optional<Now> last_handshake;  // when the newest session was made
+  bool connected = false;             // a session to send on, younger than 180 s
   bool handshaking = false;
   Duration keepalive{0};
   Tai64n greatest_timestamp{};

@@ -50,9 +50,19 @@ bool is_text(std::string_view argument) {
   return lanrage::wire::Json::parse(lanrage::wire::Json::object({{"argument", argument}}).text()).has_value();
 }
 
+// A library throws where this process can have no more memory or threads.
+Result<void> run(const cli::Cli& state) {
+  try {
+    return state.run();
+  } catch (const std::exception& exception) {
+    return Error{lanrage::Code::kFailed, lanrage::format("this machine gives too little: {}", exception.what()),
+                 "raise the limits of memory and threads (`ulimit -a`)"};
+  }
+}
+
 // Runs the command; on success its output must have arrived, too.
 int finish(const cli::Cli& state) {
-  Result<void> result = state.run();
+  Result<void> result = run(state);
   if (result && (std::fflush(stdout) != 0 || std::ferror(stdout) != 0))
     result = Error{lanrage::Code::kIo, "cannot write to standard output", "is the disk full?"};
   return result ? 0 : fail(state, result.error());

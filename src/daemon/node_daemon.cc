@@ -80,9 +80,11 @@ Result<void> run_node(const config::Config& config, Duration config_took, const 
       const Timed timed(logger, op::kPrivilegeCheck);
       LR_TRY(require_network_privileges());
     }
+    permit_raised_priority();
+    LR_TRY(keep_network_privileges());
+    LR_TRY(raise_descriptor_limit());
     LR_ASSIGN(const auto stop, StopSignals::take());
     LR_ASSIGN(const auto daemon, NodeDaemon::open(config.settings(), folders, logger));
-    LR_TRY(keep_network_privileges());
     readiness.ready();
     logger.info("the node is up", {{"version", LANRAGE_VERSION}});
     daemon->run(stop.fd());

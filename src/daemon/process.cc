@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
@@ -29,6 +30,8 @@ struct Capabilities {
   bool effective(unsigned capability) const { return (data[capability / 32].effective >> (capability % 32) & 1) != 0; }
 };
 
+constexpr rlim_t kDescriptorsMin = 128;    // a node that hosts needs half of them
+constexpr rlim_t kDescriptorsMax = 65536;  // enough for every limit of ours (control/server.cc)
 constexpr unsigned kKept[] = {CAP_NET_ADMIN, CAP_NET_RAW, CAP_NET_BIND_SERVICE};
 
 // One line each way over the pipe: "ready", or code, message and hint separated by what no message holds.
@@ -77,6 +80,19 @@ void harden_process() {
   ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
   ::signal(SIGPIPE, SIG_IGN);
   ::umask(0077);
+}
+
+Result<void> raise_descriptor_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return os_error("cannot read the limit of open files", errno);
+  const rlim_t wanted = std::max(limit.rlim_cur, std::min(limit.rlim_max, kDescriptorsMax));
+  if (wanted < kDescriptorsMin) {
+    return Error{Code::kFailed, format("a process may have {} open files here, {} are needed", wanted, kDescriptorsMin),
+                 "raise the limit: `ulimit -n 1024`, or LimitNOFILE= in a service unit"};
+  }
+  limit.rlim_cur = wanted;
+  if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) return os_error("cannot raise the limit of open files", errno);
+  return {};
 }
 
 Result<void> require_network_privileges() {

@@ -16,6 +16,10 @@ void open_standard_streams();
 // running command, root or not. Turns SIGPIPE into an error of the write.
 void harden_process();
 
+// As many open files as this process may have: a server takes one for each connection. kFailed when that is too few to
+// work with.
+Result<void> raise_descriptor_limit();
+
 // kRefused, with what to do, unless the process may make network adapters and open packet sockets.
 Result<void> require_network_privileges();
 
@@ -23,7 +27,8 @@ Result<void> require_network_privileges();
 void permit_raised_priority();
 
 // Gives up everything but CAP_NET_ADMIN and CAP_NET_RAW (and CAP_NET_BIND_SERVICE, for a server on ports below 1024).
-// Threads started later inherit it. Without any privilege to begin with it does nothing.
+// Of the calling thread and those that it starts: call it before there are others. Without any privilege to begin with
+// it does nothing.
 Result<void> keep_network_privileges();
 
 // The exclusive claim on a state folder, released when the process ends, however it ends. kConflict names the holder.

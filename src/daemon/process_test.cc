@@ -2,6 +2,8 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -39,6 +41,24 @@ TEST(Background, ChildHoldsNothingThatTheParentHadOpen) {
   char byte = 0;
   EXPECT_EQ(::read(pipe_fds[0], &byte, 1), 0) << "the child still holds the other end";
   ::close(pipe_fds[0]);
+}
+
+TEST(DescriptorLimit, IsRaisedAsFarAsAllowedAndRefusedWhereTooLow) {
+  const auto code_with = [](rlim_t soft, rlim_t hard) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      rlimit limit{soft, hard};
+      if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) _exit(90);
+      const auto raised = raise_descriptor_limit();
+      ::getrlimit(RLIMIT_NOFILE, &limit);
+      _exit(!raised ? 1 : limit.rlim_cur == hard ? 2 : 3);
+    }
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    return WEXITSTATUS(status);
+  };
+  EXPECT_EQ(code_with(64, 64), 1);
+  EXPECT_EQ(code_with(64, 1000), 2);
 }
 
 // The child must not run gtest's exit: it leaves by _exit.

@@ -26,11 +26,12 @@ Result<void> run_server(const control::ServerOptions& options, const std::string
   LR_ASSIGN(const auto log, Log::open(log_options));
   const Logger logger(*log, "server");
   LR_ASSIGN(const FolderLock lock, FolderLock::take(options.folder));
+  LR_TRY(keep_network_privileges());
+  LR_TRY(raise_descriptor_limit());
   LR_ASSIGN(const auto stop, StopSignals::take());
   LR_ASSIGN(const auto server, control::Server::start(options, logger));
   crypto::SystemRng rng;
   LR_ASSIGN(const auto api, open_server_api(*server, socket, rng, logger));
-  LR_TRY(keep_network_privileges());
   on_ready({server->link(), server->listening()});
   LR_ASSIGN(auto poller, net::Poller::create());
   LR_TRY(poller.add(stop.fd(), 1));

@@ -431,6 +431,7 @@ class Listener : public std::enable_shared_from_this<Listener<Protocol>> {
     acceptor_.async_accept([self = this->shared_from_this()](error_code error, typename Protocol::socket socket) {
       if (!self->acceptor_.is_open() || self->core_->stopping) return;
       if (error) return self->wait_and_accept(error);
+      self->failing_ = false;
       self->take(std::move(socket));
       self->accept();
     });
@@ -438,7 +439,7 @@ class Listener : public std::enable_shared_from_this<Listener<Protocol>> {
 
  private:
   void wait_and_accept(error_code error) {
-    core_->log.warn("cannot accept a connection", {{"error", describe(error)}});
+    if (!std::exchange(failing_, true)) core_->log.warn("cannot accept a connection", {{"error", describe(error)}});
     pause_.expires_after(kAcceptPause);
     pause_.async_wait([self = this->shared_from_this()](error_code stopped) {
       if (!stopped && self->acceptor_.is_open()) self->accept();
@@ -468,6 +469,7 @@ class Listener : public std::enable_shared_from_this<Listener<Protocol>> {
   std::shared_ptr<Core> core_;
   typename Protocol::acceptor acceptor_;
   asio::steady_timer pause_;
+  bool failing_ = false;  // said once
   bool tls_;
 };
 

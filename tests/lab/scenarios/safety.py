@@ -25,6 +25,7 @@ from party import Node, Server, check_all_pairs, daemon_pids, node_behind, serve
 from scenario import Lab, expect, expect_equal, scenario
 
 STRANGER = 65534  # nobody
+CAPABILITIES = 1 << 10 | 1 << 12 | 1 << 13  # CAP_NET_BIND_SERVICE, CAP_NET_ADMIN, CAP_NET_RAW
 RSS_MAX_KIB = 40 * 1024
 CPU_SHARE_MAX = 0.01
 SETTLE_S = 3  # probing new paths ends; what follows is idle
@@ -314,8 +315,8 @@ def unix_get(node: Node, path: str) -> bytes:
 
 
 @scenario("safety")
-def safety_no_core_dump(lab: Lab) -> None:
-    """Neither a node nor a server can leave a core dump or gain privileges."""
+def safety_privileges(lab: Lab) -> None:
+    """No thread of a node or a server can leave a core dump, gain privileges or has more of them than it needs."""
     server, alice, _, _ = pair(lab)
     pids = [*daemon_pids(alice), server.process.pid]
     expect(len(pids) >= 2, "no node runs")
@@ -324,6 +325,11 @@ def safety_no_core_dump(lab: Lab) -> None:
         expect(re.search(r"Max core file size\s+0\s+0\s", limits), f"core dumps of {pid} are on")
         status = pathlib.Path(f"/proc/{pid}/status").read_text()
         expect("NoNewPrivs:\t1" in status, f"{pid} may gain privileges")
+        for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+            status = (task / "status").read_text()
+            for kind in ("CapPrm", "CapEff", "CapInh", "CapAmb"):
+                held = int(re.search(rf"{kind}:\t(\w+)", status)[1], 16)  # type: ignore[index]
+                expect(not held & ~CAPABILITIES, f"{kind} of {(task / 'comm').read_text().strip()} is {held:x}")
 
 
 # --- an idle node --------------------------------------------------------------------------------------------------

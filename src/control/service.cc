@@ -25,6 +25,15 @@ wire::InviteInfo info_of(const party::InviteRow& row) {
   return {row.id.text(), unix_seconds(row.expires), row.uses_left};
 }
 
+wire::Snapshot wire_snapshot(const party::PartyId& id, party::PartySnapshot snapshot) {
+  return {wire_id(id),
+          snapshot.version,
+          std::move(snapshot.genesis),
+          std::move(snapshot.statements),
+          std::move(snapshot.bundle),
+          std::move(snapshot.records)};
+}
+
 wire::Event wire_event(const party::PartyEvent& event) {
   struct Visitor {
     std::uint64_t number;
@@ -343,17 +352,15 @@ void Service::begin_stream(Now now, const crypto::PublicKey& by, const wire::Fol
   }
   const StreamId stream_id = ++last_stream_;
   opened(stream_id);
+  if (standing == party::Standing::kKicked) {
+    stream.send(wire_snapshot(id, party->state.removal_of(by)));
+    return stream.close(Error{Code::kRefused, "the owner removed this device from the party", {}});
+  }
   auto events = follow.from == 0 ? std::nullopt : party->state.events_since(follow.from);
   if (events) {
     for (const party::PartyEvent& event : *events) stream.send(wire_event(event));
   } else {
-    party::PartySnapshot snapshot = party->state.snapshot();
-    stream.send(wire::Snapshot{wire_id(id), snapshot.version, std::move(snapshot.genesis),
-                               std::move(snapshot.statements), std::move(snapshot.bundle),
-                               std::move(snapshot.records)});
-  }
-  if (standing == party::Standing::kKicked) {  // the owner's signed word is all that it is owed
-    return stream.close(Error{Code::kRefused, "the owner removed this device from the party", {}});
+    stream.send(wire_snapshot(id, party->state.snapshot()));
   }
   std::vector<StreamId>& open = streams_of_[id];
   const auto own = std::count_if(open.begin(), open.end(), [&](StreamId s) { return streams_.at(s).by == by; });

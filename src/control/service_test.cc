@@ -334,9 +334,16 @@ TEST_F(ServiceTest, ThoseKickedLearnOfItAndHearNoMore) {
   EXPECT_THAT(reader->all<wire::StatementAdded>(), testing::Not(IsEmpty()));
   ASSERT_TRUE(reader->closed);
   EXPECT_EQ(reader->closed->code, Code::kRefused);
-  const auto again = follow(bob, party_of(bob));
-  EXPECT_THAT(again->all<wire::Snapshot>().front().statements, testing::Not(IsEmpty()));
-  EXPECT_TRUE(again->closed);
+  for (const std::uint64_t seen : {std::uint64_t{0}, version_}) {
+    const auto again = follow(bob, party_of(bob), seen);
+    const auto snapshots = again->all<wire::Snapshot>();
+    ASSERT_THAT(snapshots, SizeIs(1));
+    EXPECT_THAT(again->events, SizeIs(1));
+    EXPECT_THAT(snapshots.front().statements, SizeIs(1)) << "its tombstone, and not the epoch after it";
+    EXPECT_THAT(snapshots.front().records, IsEmpty());
+    EXPECT_THAT(snapshots.front().bundle, IsEmpty());
+    EXPECT_TRUE(again->closed);
+  }
   EXPECT_EQ(service_->stats().streams, 0u);
   EXPECT_FALSE(ask(bob, wire::PutRecord{party_of(bob), bob.roster->own_record()}));
 }

@@ -487,6 +487,16 @@ PartySnapshot ServerParty::snapshot() const {
   return out;
 }
 
+PartySnapshot ServerParty::removal_of(const crypto::PublicKey& key) const {
+  PartySnapshot out{data_.version, data_.genesis, {}, {}, {}};
+  for (const Statement& statement : chain_.statements()) {
+    out.statements.push_back(statement.encode());
+    const auto* tombstone = std::get_if<Tombstone>(&statement.body);
+    if (tombstone != nullptr && tombstone->public_key == key) break;
+  }
+  return out;
+}
+
 std::optional<std::vector<PartyEvent>> ServerParty::events_since(std::uint64_t version) const {
   if (version > data_.version) return std::nullopt;
   if (version == data_.version) return std::vector<PartyEvent>();

@@ -204,6 +204,8 @@ class ServerParty {
   Standing standing(const crypto::PublicKey& key) const;
   std::size_t joined_count() const;
   PartySnapshot snapshot() const;
+  // What a removed device is owed: the owner's statements up to the one that says so, and nothing of the members.
+  PartySnapshot removal_of(const crypto::PublicKey& key) const;
   // The events after number `version`, oldest first; nothing when they are not kept any more: send a snapshot.
   std::optional<std::vector<PartyEvent>> events_since(std::uint64_t version) const;
   const PartyData& data() const { return data_; }

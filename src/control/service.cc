@@ -145,7 +145,11 @@ Result<Service::PartyPtr> Service::find(Now now, const party::PartyId& id) {
 }
 
 void Service::evict() {
-  if (parties_.size() < kPartiesCachedMax) return;
+  if (parties_.size() >= kPartiesCachedMax) drop_idle();
+}
+
+// What the store has, too, and nobody follows.
+void Service::drop_idle() {
   for (auto it = parties_.begin(); it != parties_.end();) {
     const bool idle = it->second->pending == 0 && !streams_of_.contains(it->first);
     it = idle ? parties_.erase(it) : std::next(it);
@@ -371,6 +375,7 @@ void Service::begin_stream(Now now, const crypto::PublicKey& by, const wire::Fol
     close_stream(oldest);
     close(Error{Code::kConflict, "this device follows the party by newer streams", {}});
   }
+  used_.insert(id);
   if (own == 0) tell(id, wire::Presence{by, true});
   streams_[stream_id] = {by, id, std::move(stream), now.time + kGrantRenewal};
   streams_of_[id].push_back(stream_id);
@@ -446,6 +451,8 @@ void Service::set_relays(std::vector<wire::RelayInfo> relays, std::vector<Endpoi
 void Service::handle_timeout(Now now) {
   if (now.time < next_sweep_) return;
   next_sweep_ = now.time + kSweep;
+  if (!next_retirement_) next_retirement_ = now.time + kRetirement;
+  if (*next_retirement_ <= now.time) retire(now);
   std::erase_if(challenges_, [&](const auto& entry) { return entry.second.expires <= now.time; });
   for (auto it = sessions_.begin(); it != sessions_.end();) {
     if (it->second.expires > now.time) {
@@ -471,6 +478,17 @@ void Service::handle_timeout(Now now) {
     party->state.expire(now.wall, effects);
     commit(id, party, std::move(effects), [](Result<void>) {});
   }
+}
+
+void Service::retire(Now now) {
+  next_retirement_ = now.time + kRetirement;
+  drop_idle();
+  for (const auto& [id, party] : parties_) used_.insert(id);
+  store_.retire(now.wall, {used_.begin(), used_.end()}, [log = log_](Result<std::size_t> count) {
+    if (!count) log.error("unneeded parties could not be forgotten", {{"problem", count.error().message}});
+    if (count && *count > 0) log.info("parties that nobody needs were forgotten", {{"count", *count}});
+  });
+  used_.clear();
 }
 
 Service::Stats Service::stats() const {

@@ -11,6 +11,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -34,6 +35,7 @@ inline constexpr std::size_t kSessionsMax = 200000;
 inline constexpr std::size_t kSessionsPerKeyMax = 8;  // the oldest gives way
 inline constexpr std::size_t kChallengesMax = 10000;
 inline constexpr std::size_t kPartiesCachedMax = 20000;
+inline constexpr Duration kRetirement = std::chrono::hours{1};  // how often unneeded parties are looked for
 inline constexpr std::size_t kStreamsMax = 100000;
 inline constexpr std::size_t kStreamsPerKeyMax = 4;
 inline constexpr std::size_t kBucketsMax = 100000;
@@ -142,6 +144,8 @@ class Service {
   std::vector<crypto::PublicKey> online(const party::PartyId& id) const;
   wire::Grant grant(Now now, const party::PartyId& id, const crypto::PublicKey& peer) const;
   void evict();
+  void drop_idle();
+  void retire(Now now);
 
   void serve(Now now, const crypto::PublicKey& by, const wire::CreateParty& request, Respond respond);
   void serve(Now now, const crypto::PublicKey& by, const wire::Join& request, Respond respond);
@@ -168,6 +172,8 @@ class Service {
   std::map<party::PartyId, std::vector<StreamId>> streams_of_;
   StreamId last_stream_ = 0;
   Time next_sweep_{};
+  std::optional<Time> next_retirement_;  // the first is not before an hour has passed
+  std::set<party::PartyId> used_;        // had a stream since the last
   Stats stats_;
 };
 

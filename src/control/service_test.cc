@@ -368,6 +368,21 @@ TEST_F(ServiceTest, InvitesExpireByTheServersClockAndItIsTold) {
   EXPECT_EQ(ask(bob, join_request(bob, hour)).error().code, Code::kExpired);
 }
 
+TEST_F(ServiceTest, ForgetsAPartyOnceAllHaveLeftAndNoInviteIsValid) {
+  Device owner = device("owner"), bob = device("bob");
+  host(owner);
+  enter(bob, invite(owner, 1, 3 * 3600));
+  const auto reader = follow(bob, party_of(bob));
+  ASSERT_TRUE(ask(owner, wire::PutRecord{party_of(owner), owner.roster->make_farewell()}));
+  for (int hour = 0; hour < 5; ++hour) pass(1h);
+  EXPECT_EQ(store_.size()->parties, 1u);
+  ASSERT_TRUE(ask(bob, wire::PutRecord{party_of(bob), bob.roster->make_farewell()}));
+  pass(1h);
+  pass(1h);
+  EXPECT_EQ(store_.size()->parties, 0u);
+  EXPECT_EQ(follow(owner, party_of(owner))->id.error().code, Code::kNotFound);
+}
+
 TEST_F(ServiceTest, RenewsGrantsBeforeTheyExpire) {
   Device owner = device("owner");
   host(owner);

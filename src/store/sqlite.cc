@@ -25,6 +25,11 @@ constexpr const char* kMigrations[] = {
                         uses_left INTEGER NOT NULL, created INTEGER NOT NULL, expires INTEGER NOT NULL, envelope BLOB NOT NULL,
                         PRIMARY KEY(party, id)) WITHOUT ROWID;
     )",
+    R"(
+    ALTER TABLE party ADD COLUMN idle_days INTEGER NOT NULL DEFAULT 0;
+    CREATE TABLE counted(at INTEGER NOT NULL);
+    INSERT INTO counted VALUES(0);
+    )",
 };
 constexpr int kSchemaVersion = static_cast<int>(std::size(kMigrations));
 constexpr std::size_t kGroupMax = 512;    // commits in one transaction
@@ -202,7 +207,7 @@ class Writer {
   }
 
   Database& database_;
-  Query create_{database_, "INSERT INTO party VALUES(?,0,?,x'')"};
+  Query create_{database_, "INSERT INTO party(party, version, genesis, bundle) VALUES(?,0,?,x'')"};
   Query version_{database_, "UPDATE party SET version=? WHERE party=?"};
   Query bundle_{database_, "UPDATE party SET bundle=? WHERE party=?"};
   Query statement_{database_, "INSERT INTO statement VALUES(?,?,?)"};
@@ -210,6 +215,54 @@ class Writer {
   Query remove_member_{database_, "DELETE FROM member WHERE party=? AND public_key=?"};
   Query invite_{database_, "INSERT OR REPLACE INTO invite VALUES(?,?,?,?,?,?,?,?,?)"};
   Query remove_invite_{database_, "DELETE FROM invite WHERE party=? AND id=?"};
+};
+
+// Forgets parties, see Store::retire; the store's thread alone, inside a transaction.
+class Retirement {
+ public:
+  explicit Retirement(Database& database) : database_(database) {}
+
+  Result<std::size_t> run(WallTime now, const std::vector<party::PartyId>& in_use) {
+    LR_ASSIGN(const bool day_over, count_day(now));
+    if (day_over) LR_TRY(Query(database_, "UPDATE party SET idle_days=idle_days+1").begin().run());
+    Query used(database_, "UPDATE party SET idle_days=0 WHERE party=? AND idle_days>0");
+    for (const party::PartyId& id : in_use) LR_TRY(used.begin().blob(id.bytes()).run());
+    LR_ASSIGN(const auto gone, unneeded(now, {in_use.begin(), in_use.end()}));
+    for (const char* sql : {"DELETE FROM statement WHERE party=?", "DELETE FROM member WHERE party=?",
+                            "DELETE FROM invite WHERE party=?", "DELETE FROM party WHERE party=?"}) {
+      Query remove(database_, sql);
+      for (const party::PartyId& id : gone) LR_TRY(remove.begin().blob(id.bytes()).run());
+    }
+    return gone.size();
+  }
+
+ private:
+  Result<bool> count_day(WallTime now) {
+    Query last(database_, "SELECT at FROM counted");
+    LR_ASSIGN(const bool found, last.begin().row());
+    const WallTime at = found ? last.time_at(0) : WallTime{};
+    last.begin();
+    if (now < at + kDay && now > at - kDay) return false;
+    LR_TRY(Query(database_, "UPDATE counted SET at=?").begin().time(now).run());
+    return true;
+  }
+  Result<std::vector<party::PartyId>> unneeded(WallTime now, const std::set<party::PartyId>& in_use) {
+    // Member states 0 and 1 are pending and joined, invite state 0 is live.
+    Query query(database_,
+                "SELECT party FROM party WHERE idle_days>? OR (NOT EXISTS(SELECT 1 FROM member WHERE "
+                "member.party=party.party AND state IN (0,1)) AND NOT EXISTS(SELECT 1 FROM invite WHERE "
+                "invite.party=party.party AND state=0 AND uses_left>0 AND expires>?))");
+    query.begin().number(kIdleDaysMax).time(now);
+    std::vector<party::PartyId> out;
+    for (;;) {
+      LR_ASSIGN(const bool more, query.row());
+      if (!more) return out;
+      const auto id = party::PartyId::from_bytes(query.blob_at(0));
+      if (id && !in_use.contains(*id)) out.push_back(*id);
+    }
+  }
+
+  Database& database_;
 };
 
 // Reads on a connection of its own: in WAL mode readers and the writer do not wait for each other.
@@ -337,7 +390,7 @@ class Sqlite final : public Store {
   Result<std::optional<party::PartyData>> load(const party::PartyId& id) override {
     {
       std::unique_lock lock(mutex_);
-      idle_.wait(lock, [&] { return queue_.empty() && !writing_; });
+      idle_.wait(lock, [&] { return queue_.empty() && !retirement_ && !writing_; });
       failed_.erase(id);
     }
     return reader_->load(id);
@@ -367,11 +420,22 @@ class Sqlite final : public Store {
   }
   const char* kind() const override { return "sqlite"; }
 
+  void retire(WallTime now, std::vector<party::PartyId> in_use, Retired done) override {
+    const std::lock_guard lock(mutex_);
+    retirement_ = {now, std::move(in_use), std::move(done)};
+    wake_.notify_one();
+  }
+
  private:
   struct Entry {
     party::PartyId id;
     std::vector<party::Change> changes;
     Committed done;
+  };
+  struct Asked {
+    WallTime now;
+    std::vector<party::PartyId> in_use;
+    Retired done;
   };
 
   Sqlite(std::string path, const Logger& log) : path_(std::move(path)), log_(log.named("store")) {}
@@ -379,19 +443,30 @@ class Sqlite final : public Store {
   void run() {
     Writer writer(write_database_);
     std::vector<Entry> group;
+    std::optional<Asked> asked;
     for (;;) {
       {
         std::unique_lock lock(mutex_);
         writing_ = false;
-        if (queue_.empty()) idle_.notify_all();
-        wake_.wait(lock, [&] { return stopping_ || !queue_.empty(); });
-        if (queue_.empty()) return;
+        if (queue_.empty() && !retirement_) idle_.notify_all();
+        wake_.wait(lock, [&] { return stopping_ || !queue_.empty() || retirement_; });
+        if (queue_.empty() && !retirement_) return;
         writing_ = true;
+        asked = std::exchange(retirement_, std::nullopt);
         for (group.clear(); !queue_.empty() && group.size() < kGroupMax; queue_.pop_front())
           group.push_back(std::move(queue_.front()));
       }
-      write(writer, group);
+      if (!group.empty()) write(writer, group);
+      if (asked) asked->done(retire(*asked));
     }
+  }
+
+  Result<std::size_t> retire(const Asked& asked) {
+    LR_TRY(write_database_.run("BEGIN IMMEDIATE"));
+    auto count = Retirement(write_database_).run(asked.now, asked.in_use);
+    if (!count) return roll_back(std::move(count).error());
+    if (auto committed = write_database_.run("COMMIT"); !committed) return roll_back(std::move(committed).error());
+    return count;
   }
 
   // One transaction for the group; one that fails is repeated party by party, so that only the guilty one fails.
@@ -449,6 +524,7 @@ class Sqlite final : public Store {
   std::condition_variable idle_;
   std::deque<Entry> queue_;
   std::set<party::PartyId> failed_;
+  std::optional<Asked> retirement_;  // waits for its turn after the queue's
   bool writing_ = false;
   bool stopping_ = false;
   std::thread thread_;

@@ -27,6 +27,11 @@ struct StoreSize {
 };
 
 using Committed = std::function<void(Result<void>)>;
+using Retired = std::function<void(Result<std::size_t>)>;  // how many parties were forgotten
+
+// Days without any member connected after which a party is forgotten.
+inline constexpr std::int64_t kIdleDaysMax = 180;
+inline constexpr Duration kDay = std::chrono::hours{24};
 
 class Store {
  public:
@@ -37,6 +42,11 @@ class Store {
   // For `server status`. Looks at every member.
   virtual Result<StoreSize> size() = 0;
   virtual const char* kind() const = 0;  // "memory", "sqlite"
+  // Forgets parties that nobody needs: those with nobody in them and no invite by which somebody could join, and those
+  // that were not in use for kIdleDaysMax days. A day counts once, by the first call a day or more after the last that
+  // counted; so a calendar that jumps by years is one day. Call it every hour or so with the parties in use since the
+  // last call, which stay; of others nothing may be cached meanwhile.
+  virtual void retire(WallTime now, std::vector<party::PartyId> in_use, Retired done) = 0;
 };
 
 // In memory, for tests and the simulator. `fail_next` makes the next commit fail, as a full disk does.
@@ -46,10 +56,13 @@ class MemoryStore final : public Store {
   void commit(const party::PartyId& id, std::vector<party::Change> changes, Committed done) override;
   Result<StoreSize> size() override;
   const char* kind() const override { return "memory"; }
+  void retire(WallTime now, std::vector<party::PartyId> in_use, Retired done) override;
   void fail_next(Error error) { failure_ = std::move(error); }
 
  private:
   std::map<party::PartyId, party::PartyData> parties_;
+  std::map<party::PartyId, std::int64_t> idle_days_;
+  std::optional<WallTime> counted_;
   std::set<party::PartyId> failed_;
   std::optional<Error> failure_;
 };

@@ -120,6 +120,46 @@ TYPED_TEST(StoreContract, AppliesCommitsOfAPartyInOrder) {
   EXPECT_EQ(this->store_->load(s.id).value()->version, 300u);
 }
 
+std::size_t retire(Store& store, WallTime now, std::vector<party::PartyId> in_use = {}) {
+  std::promise<Result<std::size_t>> promise;
+  store.retire(now, std::move(in_use), [&](Result<std::size_t> count) { promise.set_value(std::move(count)); });
+  return *promise.get_future().get();
+}
+
+TYPED_TEST(StoreContract, ForgetsAPartyThatNobodyIsInOrCanJoin) {
+  Sample& sample = this->sample_;
+  const WallTime now = from_unix_seconds(1700000000);
+  ASSERT_TRUE(commit(*this->store_, sample.id, sample.created));
+  EXPECT_EQ(retire(*this->store_, now), 0u);
+  party::MemberRow left = sample.member(1);
+  left.state = party::MemberState::kLeft;
+  ASSERT_TRUE(commit(*this->store_, sample.id, {party::InvitePut{sample.invite(1)}, party::MemberPut{left}}));
+  EXPECT_EQ(retire(*this->store_, now), 0u) << "its invite still lets somebody in";
+  EXPECT_EQ(retire(*this->store_, from_unix_seconds(1800000001), {sample.id}), 0u) << "in use";
+  EXPECT_EQ(retire(*this->store_, from_unix_seconds(1800000001)), 1u);
+  const auto loaded = this->store_->load(sample.id);
+  ASSERT_TRUE(loaded);
+  EXPECT_FALSE(*loaded);
+  ASSERT_TRUE(commit(*this->store_, sample.id, {party::PartyCreated{Bytes{1}}})) << "nothing of it is left behind";
+  EXPECT_TRUE((*this->store_->load(sample.id))->members.empty());
+}
+
+TYPED_TEST(StoreContract, ForgetsAPartyThatIsNotInUseForLongWhateverTheCalendarDoes) {
+  Sample& sample = this->sample_;
+  WallTime now = from_unix_seconds(1700000000);
+  ASSERT_TRUE(commit(*this->store_, sample.id, sample.created));
+  for (const std::int64_t jump : {3650, -7300, 3650}) {
+    now += jump * kDay;
+    EXPECT_EQ(retire(*this->store_, now), 0u);
+  }
+  EXPECT_EQ(retire(*this->store_, now, {sample.id}), 0u);
+  for (std::int64_t day = 0; day < kIdleDaysMax; ++day) {
+    for (int hour = 0; hour < 24; hour += 6) EXPECT_EQ(retire(*this->store_, now += kDay / 4), 0u) << day;
+  }
+  EXPECT_EQ(retire(*this->store_, now += kDay), 1u);
+  EXPECT_EQ(this->store_->size()->parties, 0u);
+}
+
 TEST(SqliteStore, KeepsItsPartiesAcrossARestart) {
   const std::string folder = fresh_folder();
   Sample s;

@@ -32,6 +32,8 @@ enum Tag : std::uint64_t {
 
 constexpr std::size_t kTasksMax = 4096;
 constexpr std::uint32_t kTableBase = 0x4C520000;  // our routing tables: one for each adapter
+// First what comes from our address: of two nodes of one party on one machine each answers by its own adapter.
+constexpr std::uint32_t kSourceRulePriority = 4999;
 constexpr std::uint32_t kRulePriority =
     5000;  // before the main table's 32766, so that ours win where both have a route
 // After the main table and the default one: where another card has the default route, that card goes on taking these.
@@ -536,7 +538,8 @@ Result<void> NodeDaemon::add_rules(const IpPrefix& address) {
   const unsigned index = adapter_->info().index;
   const std::uint32_t table = table_of(adapter_->info().name);
   LR_TRY(netlink_.add_route({address.network(), index, {}, address.address, 0, table}));
-  LR_TRY(netlink_.add_rule({table, kRulePriority, address.network(), {}, 0, address.address.is_v6()}));
+  LR_TRY(netlink_.add_rule({table, kRulePriority, address.network()}));
+  LR_TRY(netlink_.add_rule({table, kSourceRulePriority, address.network(), IpPrefix::host(address.address)}));
   if (address.address.is_v6()) return {};
   for (const IpPrefix& destination : kGroupDestinations) {
     LR_TRY(netlink_.add_route({destination, index, {}, address.address, 0, table}));
@@ -551,7 +554,8 @@ Result<void> NodeDaemon::remove_rules(const IpPrefix& address) {
     for (const IpPrefix& destination : kGroupDestinations)
       LR_TRY(netlink_.remove_rule({table, kGroupRulePriority, destination}));
   }
-  return netlink_.remove_rule({table, kRulePriority, address.network(), {}, 0, address.address.is_v6()});
+  LR_TRY(netlink_.remove_rule({table, kSourceRulePriority, address.network(), IpPrefix::host(address.address)}));
+  return netlink_.remove_rule({table, kRulePriority, address.network()});
 }
 
 // Addresses, neighbours, and a rule that lets the party's network win where another card has the same.

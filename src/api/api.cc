@@ -18,6 +18,7 @@ constexpr Duration kCodeLife = std::chrono::minutes(10);
 constexpr std::size_t kCodesMax = 32;
 constexpr std::size_t kCookiesMax = 32;
 constexpr std::size_t kStreamsMax = 64;
+constexpr std::size_t kCorrelationBytesMax = 64;
 constexpr std::uint16_t kPagePort = 8666;
 constexpr std::uint16_t kPagePortsTried = 100;
 
@@ -157,6 +158,11 @@ class Api::Server : public std::enable_shared_from_this<Api::Server> {
     return last;
   }
 
+  std::string random_id() {
+    const std::lock_guard lock(mutex_);
+    return to_hex(rng_.array<8>());
+  }
+
   // Another site's page, or another name that resolves here.
   std::optional<Error> refuse_host(const net::HttpRequest& request) const {
     const std::string host(request.header("host"));
@@ -256,9 +262,9 @@ class Api::Server : public std::enable_shared_from_this<Api::Server> {
         if (std::string value = request.query(name); !value.empty()) call.parameters.emplace(name, std::move(value));
       }
       const std::string correlation(request.header("x-correlation-id"));
-      auto run = [this, self = shared_from_this(), &route, call = std::move(call), respond, correlation]() mutable {
-        const ContextScope scope("correlation_id",
-                                 correlation.empty() ? to_hex(rng_.array<8>()) : correlation.substr(0, 64));
+      const ContextScope scope("correlation_id",
+                               correlation.empty() ? random_id() : correlation.substr(0, kCorrelationBytesMax));
+      auto run = [this, self = shared_from_this(), &route, call = std::move(call), respond]() mutable {
         const Timed timed(log_, op::kApiRequest);
         route.handler(std::move(call), [respond](Result<wire::Json> answer) {
           respond(answer ? json_response(200, *answer) : error_response(answer.error()));

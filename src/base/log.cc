@@ -128,6 +128,12 @@ std::string format_text(const LogRecord& record) {
   std::string out =
       format("{} {:<5} {}: {}", timestamp(record.time), level_name(record.level), record.logger, record.message);
   auto add = [&out](std::string_view key, const LogValue& value) {
+    if (key == "duration_ms") {
+      out += " took ";
+      value.append_text(out);
+      out += " ms";
+      return;
+    }
     out += ' ';
     out += key;
     out += '=';
@@ -142,7 +148,7 @@ std::string format_json(const LogRecord& record) {
   std::string out = format(R"({{"timestamp":"{}","level":"{}","logger":"{}","message":)", timestamp(record.time),
                            level_name(record.level), record.logger);
   append_json_string(out, record.message);
-  out += ",\"function\":";
+  out += format(R"(,"module":"{}","function":)", record.logger);  // loggers are named after modules
   append_json_string(out, record.function);
   out += format(",\"line\":{}", record.line);
   auto add = [&out](std::string_view key, const LogValue& value) {
@@ -223,7 +229,9 @@ void Logger::at(Level level, std::string_view message, LogFields fields, Where w
 
 void Logger::timed(Operation operation, Duration duration, Where where) const {
   log_->timings().record(operation, duration);
-  at(Level::kDebug, "completed", {{"operation", operation.name}, {"duration_ms", milliseconds(duration)}}, where);
+  if (!enabled(Level::kDebug)) return;
+  at(Level::kDebug, format("completed {}", operation.name),
+     {{"duration_ms", milliseconds(duration)}, {"operation", operation.name}}, where);
 }
 
 Timed::Timed(const Logger& log, Operation operation, Logger::Where where)

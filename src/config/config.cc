@@ -6,9 +6,14 @@
 #include <toml++/toml.h>
 
 #include "base/format.h"
+#include "base/ip.h"
+#include "party/link.h"
+#include "party/name.h"
 
 namespace lanrage::config {
 namespace {
+
+constexpr std::size_t kInterfaceBytesMax = 15;  // the kernel's
 
 using Member = std::variant<std::string Settings::*, std::uint16_t Settings::*, bool Settings::*>;
 
@@ -70,6 +75,25 @@ std::string value_text(const Settings& settings, const Setting& setting) {
         if constexpr (std::is_same_v<std::decay_t<decltype(value)>, std::uint16_t>) return std::to_string(value);
       },
       setting.member);
+}
+
+// What a text setting must be; others can be any text. The error's message says what is wrong, without the value.
+Result<void> check(const Settings& settings, std::string_view key) {
+  if (key == "interface" && settings.interface.size() > kInterfaceBytesMax)
+    return Error{Code::kInvalid, "is too long", "use 15 letters or less"};
+  if (key == "interface" && settings.interface.find_first_of("/ \t\n:%") != std::string::npos)
+    return Error{Code::kInvalid, "holds what no interface's name may hold", "use letters and digits"};
+  if (key == "api" && !settings.api.empty()) {
+    const auto endpoint = Endpoint::parse(settings.api);
+    if (!endpoint || !endpoint->address.is_loopback())
+      return Error{Code::kInvalid, "is no ADDRESS:PORT of this machine alone", "write it like 127.0.0.1:8666"};
+  }
+  if (key == "server" && !settings.server.empty()) LR_TRY(party::ServerLink::parse(settings.server));
+  if (key == "name" && !settings.name.empty()) LR_TRY(party::check_name(settings.name));
+  if (key == "log_level") LR_TRY(LogLevels::parse(settings.log_level));
+  if (key == "log_format" && settings.log_format != "text" && settings.log_format != "json")
+    return Error{Code::kInvalid, "is neither text nor json", "use text or json"};
+  return {};
 }
 
 // A value in the file as the text that the other sources would spell.
@@ -136,7 +160,8 @@ Result<Config> Config::load(const Sources& sources) {
       origin = Origin::kFile;
     }
     const std::string variable = variable_name(setting.key);
-    if (const auto text = sources.environment ? sources.environment(variable) : std::nullopt) {
+    // An empty variable is one that is not set.
+    if (const auto text = sources.environment ? sources.environment(variable) : std::nullopt; text && !text->empty()) {
       LR_TRY(assign(config.settings_, setting, *text, variable));
       origin = Origin::kEnvironment;
     }
@@ -145,8 +170,14 @@ Result<Config> Config::load(const Sources& sources) {
       origin = Origin::kFlag;
     }
     config.origins_[setting.key] = origin;
+    if (auto valid = check(config.settings_, setting.key); !valid) {
+      const std::string where = origin == Origin::kFlag          ? "command line"
+                                : origin == Origin::kEnvironment ? variable
+                                                                 : sources.file_name;
+      return Error{valid.error().code, format("{}: {}: {}", where, setting.key, valid.error().message),
+                   valid.error().hint};
+    }
   }
-  LR_TRY(config.settings_.log_options());
   return config;
 }
 

@@ -53,7 +53,15 @@ TEST(Config, ErrorsNameTheKeyAndTheSource) {
   EXPECT_THAT(Config::load(sources("port = [1]")).error().message, HasSubstr("wrong type"));
   EXPECT_THAT(Config::load(sources("a = = b")).error().message, HasSubstr("lanrage.toml:1"));
   EXPECT_THAT(Config::load(sources("", {{"LANRAGE_STRICT", "maybe"}})).error().message, HasSubstr("LANRAGE_STRICT"));
-  EXPECT_EQ(Config::load(sources("", {}, {{"log_level", "loud"}})).error().code, Code::kInvalid);
+  EXPECT_THAT(Config::load(sources("", {}, {{"log_level", "loud"}})).error().message,
+              AllOf(HasSubstr("command line"), HasSubstr("log_level"), HasSubstr("loud")));
+  for (const char* wrong : {"interface = \"a/b\"", "interface = \"waytoolonganame0\"", "api = \"0.0.0.0:8666\"",
+                            "server = \"nonsense\"", "name = \" x\""}) {
+    const std::string key = std::string(wrong).substr(0, std::string(wrong).find(' '));
+    EXPECT_THAT(Config::load(sources(wrong)).error().message, AllOf(HasSubstr("lanrage.toml"), HasSubstr(key)))
+        << wrong;
+  }
+  EXPECT_TRUE(Config::load(sources("", {{"LANRAGE_PORT", ""}}))) << "an empty variable is none";
   EXPECT_EQ(Config::load(sources("log_format = \"xml\"")).error().code, Code::kInvalid);
 }
 

@@ -51,14 +51,18 @@ class Link : public std::enable_shared_from_this<Link> {
     open_http();
   }
 
-  void request(wire::Request request, Client::Answered answered, std::string correlation) {
+  // `context`: of the operation, with its correlation_id.
+  void request(wire::Request request, Client::Answered answered, const Context& context,
+               const std::string& correlation) {
+    const ContextScope scope(context);
     if (const auto* signal = std::get_if<wire::Signal>(&request)) return send_signal(*signal, std::move(answered));
     if (waiting_.size() >= Client::kRequestsWaitingMax)
       return answer(std::move(answered), Error{Code::kExhausted, "too many requests wait for the server"});
     const auto job = waiting_.emplace(waiting_.end());
     job->request = std::move(request);
     job->answered = std::move(answered);
-    job->correlation = correlation.empty() ? to_hex(rng_->array<8>()) : std::move(correlation);
+    job->correlation = correlation.empty() ? to_hex(rng_->array<8>()) : correlation;
+    job->context = context;
     job->started = net::now().time;
     job->deadline = loop_->after(options_.request_timeout, [this, job] { expire(job); });
     if (const auto* follow = std::get_if<wire::Follow>(&job->request)) start_following(*follow, job);
@@ -97,6 +101,7 @@ class Link : public std::enable_shared_from_this<Link> {
     wire::Request request;
     Client::Answered answered;
     std::string correlation;
+    Context context;
     Time started{};
     std::unique_ptr<net::LoopTimer> deadline;
     std::uint64_t sent = 0;  // the number it was sent under; 0: waits for the link
@@ -177,11 +182,12 @@ class Link : public std::enable_shared_from_this<Link> {
     session_.reset();
     const Time started = net::now().time;
     const std::string correlation = waiting_.empty() ? to_hex(rng_->array<8>()) : waiting_.front().correlation;
+    const ContextScope scope(waiting_.empty() ? Context::current() : waiting_.front().context);
     http_->request(post_request(wire::kHelloPath, wire::encode(wire::Hello{public_key_}), correlation),
                    options_.request_timeout,
-                   [weak = weak_from_this(), started, correlation](Result<net::HttpResponse> response) {
+                   keep_context([weak = weak_from_this(), started, correlation](Result<net::HttpResponse> response) {
                      if (const auto self = weak.lock()) self->prove(std::move(response), started, correlation);
-                   });
+                   }));
   }
 
   void prove(Result<net::HttpResponse> response, Time started, const std::string& correlation) {
@@ -193,13 +199,12 @@ class Link : public std::enable_shared_from_this<Link> {
     if (!challenge) return failed(challenge.error());
     const auto mac = session_proof(options_.key, public_key_, *challenge, response->exporter);
     if (!mac) return failed({Code::kRefused, "the server's challenge is not one"});
-    http_->request(
-        post_request(wire::kProofPath, wire::encode(wire::Proof{challenge->id, *mac}), correlation),
-        options_.request_timeout,
-        [weak = weak_from_this(), started](Result<net::HttpResponse> answer) {
-          if (const auto self = weak.lock()) self->proven(std::move(answer), started);
-        },
-        response->connection);
+    http_->request(post_request(wire::kProofPath, wire::encode(wire::Proof{challenge->id, *mac}), correlation),
+                   options_.request_timeout,
+                   keep_context([weak = weak_from_this(), started](Result<net::HttpResponse> answer) {
+                     if (const auto self = weak.lock()) self->proven(std::move(answer), started);
+                   }),
+                   response->connection);
   }
 
   void proven(Result<net::HttpResponse> response, Time started) {
@@ -238,6 +243,7 @@ class Link : public std::enable_shared_from_this<Link> {
     heard_ = true;
     const auto job = std::find_if(waiting_.begin(), waiting_.end(), [&](const Job& j) { return j.sent == number; });
     if (job == waiting_.end()) return;  // its time was over
+    const ContextScope scope(job->context);
     if (!response && is_transport(response.error())) {
       job->sent = 0;  // asks again when the link is back; every request may be repeated
       return failed(std::move(response).error());
@@ -305,6 +311,7 @@ class Link : public std::enable_shared_from_this<Link> {
   void open_stream() {
     const std::uint64_t number = ++stream_number_;
     const Time started = net::now().time;
+    following_ = follow_job_ ? follow_job_->context : Context();
     net::WebSocketClient::Options options;
     options.loop = shared_loop_.lock();
     const auto when_current = [weak = weak_from_this(), number](auto&& act) {
@@ -326,6 +333,7 @@ class Link : public std::enable_shared_from_this<Link> {
   }
 
   void stream_opened(Time started) {
+    const ContextScope scope(following_);
     stream_open_ = true;
     heard_ = true;
     log_.timed(op::kControlConnect, net::now().time - started);
@@ -342,8 +350,10 @@ class Link : public std::enable_shared_from_this<Link> {
     auto event = wire::decode_event(text);
     if (!event) return stream_closed({Code::kInvalid, "the server sent no event: " + event.error().message}, {});
     if (!event->has_value()) return;  // of a newer version
+    const ContextScope scope(following_);
     if (const auto version = wire::event_version(**event)) {
       const bool snapshot = std::holds_alternative<wire::Snapshot>(**event);
+      if (!snapshot) following_ = {};  // what happens from here on is another operation
       if (!snapshot && *version <= follow_->from) return;
       if (!snapshot && *version != follow_->from + 1) {
         log_.debug("missed events, asking again", {{"have", follow_->from}, {"got", *version}});
@@ -433,6 +443,7 @@ class Link : public std::enable_shared_from_this<Link> {
   std::unique_ptr<net::WebSocketClient> stream_;
   std::uint64_t stream_number_ = 0;
   bool stream_open_ = false;
+  Context following_;  // of the operation that opened the stream, until its snapshot is over
   std::unique_ptr<net::LoopTimer> farewell_;
 
   LinkStatus status_;
@@ -456,8 +467,8 @@ class LinkClient final : public Client {
     std::string correlation;
     for (const auto& [key, value] : Context::current().fields())
       if (key == "correlation_id") value.append_text(correlation);
-    post([request = std::move(request), answered = Answered(keep_context(std::move(answered))),
-          correlation](Link& link) { link.request(request, answered, correlation); });
+    post([request = std::move(request), answered = Answered(keep_context(std::move(answered))), correlation,
+          context = Context::current()](Link& link) { link.request(request, answered, context, correlation); });
   }
   void unfollow() override {
     post([](Link& link) { link.unfollow(); });

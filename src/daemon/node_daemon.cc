@@ -362,7 +362,16 @@ Result<std::vector<std::string>> NodeDaemon::log_lines(std::size_t count) const 
 
 // --- the loop ------------------------------------------------------------------------------------------------------
 
-void NodeDaemon::post(std::function<void()> task) { tasks_->push(std::move(task)); }
+// What the task leads to at once (files, the adapter, requests) is of the same operation.
+void NodeDaemon::post(std::function<void()> task) {
+  tasks_->push([this, task = std::move(task), context = Context::current()] {
+    const ContextScope operation(context);
+    const ContextScope party(node_->context());
+    task();
+    const ContextScope party_by_now(node_->context());
+    settle();
+  });
+}
 
 void NodeDaemon::run(int stop_fd) {
   if (!poller_.add(stop_fd, kStop)) return;
@@ -370,6 +379,7 @@ void NodeDaemon::run(int stop_fd) {
     const std::span<const net::Ready> ready =
         poller_.wait(now_.time, std::min({node_->next_timeout().value_or(kNever), hosting_until_, netchecks_until_}));
     now_ = net::now();
+    const ContextScope party(node_->context());
     if (hosting_until_ <= now_.time) answer_hosting();
     for (const net::Ready& one : ready) handle_ready(one);
     drain_queues();
@@ -456,6 +466,7 @@ void NodeDaemon::settle() {
   answer_netchecks();
   while (auto delivery = node_->poll_delivery()) deliver(*delivery);
   while (auto request = node_->poll_request()) {
+    const ContextScope operation(request->context);
     if (client_) {
       client_->request(std::move(request->request), [this, id = request->id](Result<wire::Response> response) {
         node_->handle_response(now_, id, std::move(response));

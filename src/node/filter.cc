@@ -116,7 +116,7 @@ Result<FilterRule> FilterRule::parse(Action action, std::string_view text) {
   bool ok = number(text.substr(0, dash), rule.first);
   rule.last = rule.first;
   if (dash != std::string_view::npos) ok = ok && number(text.substr(dash + 1), rule.last);
-  if (!ok || rule.last < rule.first)
+  if (!ok || rule.first == 0 || rule.last < rule.first)
     return Error{Code::kInvalid, format("no such port: {}", given),
                  "a port, a range or all: 27015, udp/27015-27020, all"};
   return rule;

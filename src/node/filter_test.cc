@@ -119,7 +119,7 @@ TEST_F(FilterTest, FirstFragmentIsJudgedAndTooShortOnesAreRefused) {
 TEST_F(FilterTest, RulesReadAndPrintTheSame) {
   for (const char* text : {"all", "22", "tcp/22", "udp/27000-27050", "1-2"})
     EXPECT_EQ(rule(Action::kAllow, text).text(), text);
-  for (const char* text : {"", "x", "tcp/", "5-4", "70000", "22/tcp", "1-2-3", "-1"})
+  for (const char* text : {"", "x", "tcp/", "5-4", "70000", "22/tcp", "1-2-3", "-1", "0", "tcp/0-5"})
     EXPECT_FALSE(FilterRule::parse(Action::kAllow, text)) << text;
 }
 

@@ -204,7 +204,7 @@ void Node::handle_interfaces(Now now, const std::vector<paths::InterfaceAddress>
   for (const auto& address : interfaces_) own.push_back(address.prefix.address);
   stun_.set_local(own, port_);
   stun_.restart(now.time);
-  if (!stun_endpoints_.empty()) discovering_since_ = now.time;
+  if (!stun_endpoints_.empty()) discovering_since_ = Begun{now.time};
   relays_.restart(now.time);
   refresh_candidates(now);
   discover(now);
@@ -355,8 +355,7 @@ bool Node::pump_tunnel(Now now) {
       if (link->initiating == ready->receive->local_index()) link->initiating.reset();
       if (ready->initiator) {
         link->sending = ready->send;
-        if (link->connecting_since)
-          paths_log_.timed(op::kConnectToPeer, now.time - *std::exchange(link->connecting_since, std::nullopt));
+        finished(now.time, op::kConnectToPeer, link->connecting_since);
         announce_summary(now, *link);
         // The responder may send only once it has heard from us.
         if (link->waiting.empty()) inners_.push_back({link->slot, peer, Lane::kGame, {}});
@@ -365,8 +364,7 @@ bool Node::pump_tunnel(Now now) {
       for (const SessionKeys& session : link->sessions) {
         if (session.local_index == confirmed->local_index) link->sending = session.send;
       }
-      if (link->connecting_since)
-        paths_log_.timed(op::kConnectToPeer, now.time - *std::exchange(link->connecting_since, std::nullopt));
+      finished(now.time, op::kConnectToPeer, link->connecting_since);
       announce_summary(now, *link);
     } else if (auto* retired = std::get_if<tunnel::SessionRetired>(&*happened)) {
       std::erase_if(link->sessions, [&](const SessionKeys& s) { return s.local_index == retired->local_index; });
@@ -423,13 +421,12 @@ bool Node::pump_relays(Now now) {
     switch (happened->kind) {
       case Kind::kRegistered:
         paths_log_.debug("registered with a relay", {{"relay", happened->path.endpoint.text()}});
-        if (registering_since_)
-          paths_log_.timed(op::kRelayRegister, now.time - *std::exchange(registering_since_, std::nullopt));
+        finished(now.time, op::kRelayRegister, registering_since_);
         moved = true;
         break;
       case Kind::kLost:
         paths_log_.warn("a relay does not answer");
-        registering_since_ = now.time;
+        registering_since_ = Begun{now.time};
         moved = true;
         break;
       case Kind::kIndexTaken:
@@ -462,11 +459,21 @@ void Node::begin_session(Now now, const Link& link) {
 // How long the first direct path took, and how long a relay had to do until then.
 void Node::time_path(Time now, Link& link, const Path& path) {
   if (path.relayed) {
-    if (!link.relayed_since) link.relayed_since = now;
+    if (!link.relayed_since) link.relayed_since = Begun{now, link.punching_since.value_or(Begun{now}).context};
     return;
   }
-  if (link.punching_since) paths_log_.timed(op::kHolePunch, now - *std::exchange(link.punching_since, std::nullopt));
-  if (link.relayed_since) paths_log_.timed(op::kPromotePath, now - *std::exchange(link.relayed_since, std::nullopt));
+  finished(now, op::kHolePunch, link.punching_since);
+  finished(now, op::kPromotePath, link.relayed_since);
+}
+
+void Node::finished(Time now, Operation operation, std::optional<Begun>& begun) {
+  if (!begun) return;
+  const ContextScope scope(begun->context);
+  paths_log_.timed(operation, now - std::exchange(begun, std::nullopt)->at);
+}
+
+Context Node::context() const {
+  return roster_ ? Context::current().with("party_id", roster_->party().text()) : Context::current();
 }
 
 bool Node::pump_links(Now now) {
@@ -476,8 +483,10 @@ bool Node::pump_links(Now now) {
       any = true;
       using Kind = paths::Selector::Event::Kind;
       switch (happened->kind) {
-        case Kind::kSelected:
-          paths_log_.debug("path chosen", {{"peer", key.base64()},
+        case Kind::kSelected: {
+          // Also of the operation that this member was met in, until there is a direct path.
+          const ContextScope scope(link->punching_since ? link->punching_since->context : Context::current());
+          paths_log_.debug("path chosen", {{"peer_id", key.base64()},
                                            {"path", happened->path.endpoint.text()},
                                            {"relayed", happened->path.relayed},
                                            {"proven", happened->valid}});
@@ -485,9 +494,10 @@ bool Node::pump_links(Now now) {
           forwarding_dirty_ = true;
           begin_session(now, *link);
           break;
+        }
         case Kind::kLost:
-          paths_log_.debug("no path", {{"peer", key.base64()}});
-          link->punching_since = now.time;
+          paths_log_.debug("no path", {{"peer_id", key.base64()}});
+          link->punching_since = Begun{now.time, Context::current().with("peer_id", key.base64())};
           link->relayed_since.reset();
           forwarding_dirty_ = true;
           break;
@@ -510,8 +520,8 @@ bool Node::pump_links(Now now) {
 
 void Node::pump_stun(Now now) {
   while (auto report = stun_.poll_event()) {
-    if (discovering_since_)
-      paths_log_.timed(op::kDiscoverNat, now.time - *std::exchange(discovering_since_, std::nullopt));
+    const ContextScope scope(discovering_since_ ? discovering_since_->context : Context::current());
+    finished(now.time, op::kDiscoverNat, discovering_since_);
     paths_log_.debug("this network",
                      {{"mapping", wire::mapping_name(report->mapping)}, {"udp_blocked", report->udp_blocked}});
     // Behind another public address there may be another router.

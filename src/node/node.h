@@ -75,6 +75,7 @@ struct OutInner {
 struct OutRequest {
   std::uint64_t id = 0;
   wire::Request request;
+  Context context;  // of the operation that asks
 };
 
 // The party, or what the owner keeps of it, changed: write saved_party() to disk, or remove the file when it is empty.
@@ -194,6 +195,8 @@ class Node {
   // The server to follow: the party's, or of the operation under way.
   const std::optional<party::ServerInfo>& server() const { return server_; }
 
+  // What every line that the node causes carries, beside its operation's own: the party.
+  Context context() const;
   NodeStatus status(Now now) const;
   std::vector<NamedMember> named_members() const;  // with ourselves; none outside a party
   lan::LanStatus lan_status() const { return lan_ ? lan_->status() : lan::LanStatus(); }
@@ -212,6 +215,11 @@ class Node {
     std::uint32_t local_index = 0;
     std::shared_ptr<tunnel::SendKey> send;
     std::shared_ptr<tunnel::ReceiveKey> receive;
+  };
+  // An operation under way, to be timed when it is over, in the log's context of its beginning.
+  struct Begun {
+    Time at;
+    Context context = Context::current();
   };
   struct Waiting {
     Time until;
@@ -235,9 +243,9 @@ class Node {
     bool met = false;                          // there was a session, in this run of ours
     std::optional<std::uint32_t> initiating;   // index of the initiation in flight
     // What is still to be timed: since it is connecting, without a direct path, on a relay.
-    std::optional<Time> connecting_since;
-    std::optional<Time> punching_since;
-    std::optional<Time> relayed_since;
+    std::optional<Begun> connecting_since;
+    std::optional<Begun> punching_since;
+    std::optional<Begun> relayed_since;
   };
   struct Ping {
     crypto::PublicKey peer;
@@ -252,6 +260,7 @@ class Node {
   bool pump_links(Now now);
   bool pump_relays(Now now);
   void time_path(Time now, Link& link, const Path& path);
+  void finished(Time now, Operation operation, std::optional<Begun>& begun);
   void pump_stun(Now now);
   void pump_discovery();
   bool pump_lan(Now now);
@@ -345,8 +354,8 @@ class Node {
   std::vector<Endpoint> stun_endpoints_;
   std::optional<wire::Grant> grant_;
   Time contacts_due_ = kNever;
-  std::optional<Time> discovering_since_;  // address discovery is under way, to be timed
-  std::optional<Time> registering_since_;  // likewise with relays
+  std::optional<Begun> discovering_since_;  // address discovery is under way, to be timed
+  std::optional<Begun> registering_since_;  // likewise with relays
   std::vector<Endpoint> mapped_;
   std::vector<paths::Candidate> candidates_;
   std::uint32_t generation_ = 0;

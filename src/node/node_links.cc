@@ -25,7 +25,7 @@ void Node::add_link(Now now, const party::Member& member) {
   auto link = std::make_unique<Link>();
   link->key = key;
   link->slot = static_cast<std::uint32_t>(free - slots_.begin());
-  link->connecting_since = link->punching_since = now.time;
+  link->connecting_since = link->punching_since = Begun{now.time, Context::current().with("peer_id", key.base64())};
   paths::SelectorOptions options;
   options.self = identity_.public_key();
   options.peer = key;
@@ -122,7 +122,7 @@ void Node::refresh_stun_servers(Now now, std::vector<Endpoint> servers) {
   if (changed) discover(now);
   if (servers.size() > paths::kStunServersMax) servers.resize(paths::kStunServersMax);
   stun_.set_servers(now.time, servers);
-  if (!servers.empty() && !stun_.is_complete()) discovering_since_ = now.time;
+  if (!servers.empty() && !stun_.is_complete()) discovering_since_ = Begun{now.time};
 }
 
 void Node::send_signal(Link& link, bool call_me_now) {
@@ -186,7 +186,7 @@ void Node::use_relays(Now now, const wire::Relays& relays) {
   relay_infos_ = relays.relays;
   std::vector<paths::RelayAddress> infos;
   for (const wire::RelayInfo& info : relay_infos_) infos.push_back({info.key, info.addresses});
-  if (!infos.empty() && relays_.registered().empty() && !registering_since_) registering_since_ = now.time;
+  if (!infos.empty() && relays_.registered().empty() && !registering_since_) registering_since_ = Begun{now.time};
   relays_.set_relays(now.time, infos);
   refresh_stun_servers(now, relays.stun);
 }

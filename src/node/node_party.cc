@@ -87,7 +87,7 @@ void Node::ask(wire::Request request, Answered answered) {
   }
   const std::uint64_t id = ++last_question_;
   questions_[id] = std::move(answered);
-  requests_.push_back({id, std::move(request)});
+  requests_.push_back({id, std::move(request), context()});
 }
 
 void Node::handle_response(Now now, std::uint64_t id, Result<wire::Response> response) {
@@ -119,6 +119,8 @@ void Node::host(Now now, const HostRequest& request, Done<InviteAnswer> done) {
           return done(std::move(response).error());
         }
         enter(then, std::move(*shared));
+        const ContextScope scope(context());
+        party_log_.info("started a party");
         party_log_.timed(op::kCreateParty, then.time - started);
         const Bytes record = roster_->own_record();
         ask(wire::PutRecord{wire_id(roster_->party()), record},
@@ -138,6 +140,7 @@ void Node::join(Now now, const party::Invite& invite, const std::string& name, D
   if (roster_ && roster_->party() == invite.party) return done({});
   if (roster_ || entering_) return done(in_party_already(entering_));
   if (auto valid = party::check_name(name); !valid) return done(std::move(valid).error());
+  const ContextScope scope("party_id", invite.party.text());
   entering_ = true;
   set_server(now, invite.server);
   ask(join_request(invite, name),
@@ -158,7 +161,7 @@ void Node::join(Now now, const party::Invite& invite, const std::string& name, D
             if (roster_) forget_party(later);
             return done(std::move(published));
           }
-          party_log_.info("joined a party", {{"party_id", roster_->party().text()}});
+          party_log_.info("joined a party");
           party_log_.timed(op::kJoinParty, later.time - started);
           done({});
         };
@@ -247,6 +250,7 @@ void Node::leave(Now now, Done<void> done) {
   if (!roster_) return done(not_in_party());
   auto finish = [this, started = now.time, done](Now then, Result<wire::Response>) {
     if (roster_) forget_party(then);
+    party_log_.info("left the party");
     party_log_.timed(op::kLeaveParty, then.time - started);
     done({});
   };
@@ -443,10 +447,11 @@ void Node::apply(Now now, const party::RosterEvents& events) {
     } else if (const auto* self = std::get_if<party::RemovedSelf>(&happened)) {
       removed = true;
       party_log_.warn("this machine was removed from the party", {{"kicked", self->how == party::Departure::kKicked}});
-    } else if (std::holds_alternative<party::MemberJoined>(happened)) {
-      party_log_.info("a member joined");
+    } else if (const auto* member = std::get_if<party::MemberJoined>(&happened)) {
+      party_log_.info("a member joined", {{"peer_id", member->key.base64()}});
     } else if (const auto* left = std::get_if<party::MemberLeft>(&happened)) {
-      party_log_.info("a member left", {{"kicked", left->how != party::Departure::kLeft}});
+      party_log_.info("a member left",
+                      {{"peer_id", left->key.base64()}, {"kicked", left->how != party::Departure::kLeft}});
       remove_link(now, left->key);
     } else if (std::holds_alternative<party::EpochChanged>(happened)) {
       party_log_.info("a new epoch of the party began", {{"epoch", roster_->epoch()}});

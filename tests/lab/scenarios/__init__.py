@@ -18,6 +18,7 @@ DEFAULT = [
     "party_wrong_invites", "party_lan_direct", "party_server_restart", "party_network_changed", "party_without_server",
     "lan_broadcast", "lan_answer", "lan_bound_elsewhere", "lan_java_group", "lan_no_default_route",
     "games_party_openttd", "games_party_freeciv", "games_party_teeworlds",
-    "cli_usage", "cli_node", "cli_party", "cli_invites", "cli_machine", "cli_server_status", "cli_firewall", "cli_demo", "names_resolved",
+    "cli_usage", "cli_node", "cli_party", "cli_invites", "cli_log_context", "cli_machine", "cli_server_status",
+    "cli_firewall", "cli_demo", "names_resolved",
     "ports_host_at_home", "ports_refused",
 ]

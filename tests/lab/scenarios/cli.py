@@ -4,6 +4,7 @@
 """
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import shutil
@@ -160,6 +161,45 @@ def cli_invites(lab: Lab) -> None:
     answer = bob.ask("join", invite, timeout=30)
     expect(answer.code in (FAILED, TIMED_OUT), f"exit {answer.code} with no server: {answer.error}")
     check(answer, answer.code, "server")
+
+
+def post(node: Node, path: str, body: dict, correlation: str) -> str:
+    """Asks the node's API as another program would, and answers the status line."""
+    text = json.dumps(body)
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(10)
+        sock.connect(str(node.folder / "lanrage.sock"))
+        sock.sendall(f"POST {path} HTTP/1.1\r\nHost: lanrage\r\nConnection: close\r\n"
+                     f"X-Correlation-Id: {correlation}\r\nContent-Length: {len(text)}\r\n\r\n{text}".encode())
+        return sock.makefile().readline().strip()
+
+
+@scenario("cli")
+def cli_log_context(lab: Lab) -> None:
+    """A join's log lines have one correlation id, also the server's; what comes later has none of it."""
+    network = lab.network()
+    server = server_on(lab, network)
+    alice, bob = node_behind(lab, network, "easy", "alice"), node_behind(lab, network, "easy", "bob")
+    (bob.folder / "lanrage.toml").write_text('log_format = "json"\n')
+    invite = alice.host_party(server.link)
+    bob.command("up")
+    expect_equal(post(bob, "/api/party/join", {"invite": invite, "as": "bob"}, "lab-join"), "HTTP/1.1 200 OK", "join")
+    bob.wait_path("alice", "direct")
+    party = bob.status()["party"]["id"]
+    bob.ping("alice")
+    bob.command("leave")
+    lines = [json.loads(line) for line in (bob.folder / "lanrage.log").read_text().splitlines()]
+    expect(all(line["module"] and line["function"] and line["line"] for line in lines), "a line without its place")
+    timed = {line["operation"]: line for line in lines if "duration_ms" in line}
+    for operation in ("api_request", "control_authenticate", "control_connect", "allocate_address", "join_party",
+                      "discover_nat", "hole_punch", "connect_to_peer", "add_peer", "leave_party"):
+        expect(operation in timed, f"no line of {operation}")
+        own = timed[operation].get("correlation_id") == "lab-join"
+        expect_equal(own, operation not in ("api_request", "leave_party"), f"{operation} is of the join: {timed[operation]}")
+    for operation in ("join_party", "connect_to_peer", "hole_punch", "add_peer"):
+        expect_equal(timed[operation].get("party_id"), party, f"party of {operation}")
+    expect("correlation_id" not in timed["node_start"], "a line without an operation has a correlation id")
+    expect("correlation_id=lab-join" in server.process.output(), "the server does not know the id")
 
 
 @scenario("cli")

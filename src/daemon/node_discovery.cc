@@ -152,12 +152,12 @@ wire::Json NodeDaemon::netcheck_json() const {
     relays.push(Json::object({{"id", id}, {"registered", relay.path.has_value()}, {"rtt_ms", std::move(rtt)}}));
     findings.push_back(relay.path ? format("Relay {}: {}.", id, heard) : format("Relay {} does not answer.", id));
   }
-  if (!advice.empty()) findings.push_back(advice);
   if (names_problem_) {
     findings.push_back(names_problem_->empty()
                            ? format("Programs here know the members as NAME.{} and as NAME.", node::kNameDomain)
                            : format("NAME.{} works in no program here: {}.", node::kNameDomain, *names_problem_));
   }
+  if (!advice.empty()) findings.push_back(advice);
   return Json::object({{"names", names_problem_ ? Json(names_problem_->empty()) : Json()},
                        {"nat", nat_json()},
                        {"udp_blocked", view.udp_blocked},

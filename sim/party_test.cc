@@ -186,6 +186,20 @@ TEST(Node, RestartedGoesOnWhereItWas) {
   }
 }
 
+// The server has this device's record already, and the very same one is made again.
+TEST(Node, JoinsAgainAfterItLostItsState) {
+  Party p(1, 2);
+  SimNode& bo = p.at(1);
+  const auto before = bo.address();
+  bo.kill();
+  bo.saved_party.clear();
+  bo.start();
+  ASSERT_TRUE(p.join(bo, p.invite_text));
+  EXPECT_EQ(bo.address(), before);
+  p.run(3s);
+  expect_all_reach_all(p);
+}
+
 // Its port changed: an answer to where it was would be lost.
 TEST(Node, RestartedElsewhereIsAnsweredAtOnce) {
   for (std::uint64_t seed = 1; seed <= 2; ++seed) {

@@ -476,7 +476,12 @@ void Node::apply(Now now, const party::RosterEvents& events) {
 void Node::publish_record(Now now) {
   if (!roster_ || publishing_ || link_state_ != LinkState::kConnected) return;
   const auto record = roster_->unpublished_record();
-  if (!record) return;
+  if (!record) {
+    // A device that lost its state and joins again: the server has had the same record all along.
+    if (roster_->missing_secret()) return;
+    if (auto joined = std::exchange(joined_, nullptr)) joined(now, {});
+    return;
+  }
   publishing_ = true;
   ask(wire::PutRecord{wire_id(roster_->party()), *record},
       [this, record = *record](Now then, Result<wire::Response> response) {

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <fstream>
 
 #include "config/folders.h"
 
@@ -87,6 +88,7 @@ TEST(Files, AreReplacedAtomicallyForTheirOwnerOnly) {
   const std::string path = folder + "/seed";
   EXPECT_FALSE(read_file(path).value().has_value());
   ASSERT_TRUE(write_file(path, "one"));
+  std::ofstream(path + ".tmp") << "half of";  // by a writer that was killed
   ASSERT_TRUE(write_file(path, "two"));
   EXPECT_EQ(read_file(path).value(), "two");
   struct stat status {};

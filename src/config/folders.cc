@@ -68,14 +68,15 @@ Result<std::optional<std::string>> read_file(const std::string& path) {
 }
 
 Result<void> write_file(const std::string& path, std::string_view content) {
-  const std::string temporary = format("{}.{}.tmp", path, ::getpid());
+  const std::string temporary = path + ".tmp";  // one name: what a killed writer left goes with the next write
+  ::unlink(temporary.c_str());
   auto fail = [&](const char* what) -> Error {
     const int error = errno;
     ::unlink(temporary.c_str());
     return os_error(format("cannot {} {}", what, path), error);
   };
   {
-    const File file{::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600)};
+    const File file{::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600)};
     if (file.fd < 0) return fail("create");
     while (!content.empty()) {
       const ssize_t count = ::write(file.fd, content.data(), content.size());

@@ -27,7 +27,8 @@ std::optional<std::string> environment(const std::string& name);
 
 // The whole file, or nothing when it does not exist. kIo when it does and cannot be read.
 Result<std::optional<std::string>> read_file(const std::string& path);
-// Replaces `path` atomically and durably (temporary file beside it, fsync, rename, fsync of the folder). Mode 0600.
+// Replaces `path` atomically and durably (temporary file beside it, fsync, rename, fsync of the folder). Mode 0600. One
+// writer at a time: whoever holds the folder's lock.
 Result<void> write_file(const std::string& path, std::string_view content);
 
 }  // namespace lanrage::config

@@ -42,6 +42,7 @@ const IpPrefix kGroupDestinations[] = {IpPrefix::host(IpAddress::v4(255, 255, 25
                                        {IpAddress::v4(224, 0, 0, 0), 4}};
 constexpr std::size_t kLogTailBytes = 256 * 1024;
 constexpr int kServerPortsTried = 20;
+constexpr Duration kSaveAgain = std::chrono::seconds{5};
 
 std::string hostname() {
   char name[256] = {};
@@ -207,8 +208,8 @@ Result<void> NodeDaemon::open_sockets(const Saved& saved) {
   udp.bind.port = settings_.port;
   LR_ASSIGN(auto sockets, net::UdpPair::open(udp));
   sockets_.emplace(std::move(sockets));
-  if (sockets_->port() == saved.port) return {};
-  return config::write_file(folders_.state + "/port", std::to_string(sockets_->port()));
+  if (sockets_->port() != saved.port) save("port");
+  return {};
 }
 
 Result<void> NodeDaemon::open_lan() {
@@ -274,10 +275,11 @@ void NodeDaemon::restore(const Saved& saved) {
   if (saved.party.empty()) return;
   if (auto restored = node_->restore(now_, as_bytes(saved.party), saved.contacts); !restored) {
     // Kept for whoever can mend it; the node itself starts without a party.
-    log_.error("the saved party cannot be read",
-               {{"problem", restored.error().message}, {"file", folders_.state + "/party.damaged"}});
-    if (auto kept = config::write_file(folders_.state + "/party.damaged", saved.party); kept)
-      ::unlink((folders_.state + "/party").c_str());
+    const std::string file = folders_.state + "/party";
+    const std::string kept = file + ".damaged";
+    if (::rename(file.c_str(), kept.c_str()) != 0) log_.warn("the damaged party is not kept", {{"errno", errno}});
+    log_.error("the saved party cannot be read", {{"problem", restored.error().message}, {"file", kept}});
+    damaged_ = format("the saved party could not be read and is kept in {}; join again by an invite", kept);
     return;
   }
   // A server of our own served this party: it must be there again, at the same address.
@@ -288,32 +290,38 @@ void NodeDaemon::restore(const Saved& saved) {
   }
 }
 
-void NodeDaemon::save_party() {
+Result<void> NodeDaemon::save_file(const std::string& file) {
   const Timed timed(log_, op::kStateSave);
-  const std::string file = folders_.state + "/party";
-  const Bytes state = node_->saved_party();
-  if (state.empty()) {
-    ::unlink(file.c_str());
-    return;
-  }
-  if (auto saved = config::write_file(file, as_text(state)); !saved) {
-    log_.error("the party's state cannot be saved", {{"problem", saved.error().message}});
-  }
+  const std::string path = folders_.state + "/" + file;
+  std::string content;
+  if (file == "party") content = as_text(node_->saved_party());
+  if (file == "contacts") content = node_->contacts();
+  if (file == "timestamp") content = to_hex(node_->timestamp_floor().bytes);
+  if (file == "port") content = std::to_string(sockets_->port());
+  if (!content.empty()) return config::write_file(path, content);
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT) return os_error(format("cannot remove {}", path), errno);
+  return {};
 }
 
-void NodeDaemon::save_contacts() {
-  const std::string file = folders_.state + "/contacts";
-  const std::string contacts = node_->contacts();
-  if (contacts.empty()) {
-    ::unlink(file.c_str());
-  } else if (auto saved = config::write_file(file, contacts); !saved) {
-    log_.warn("where members are cannot be saved", {{"problem", saved.error().message}});
-  }
+void NodeDaemon::save(const std::string& file) {
+  unsaved_.insert(file);
+  save();
 }
 
-void NodeDaemon::save_floor() {
-  if (auto saved = config::write_file(folders_.state + "/timestamp", to_hex(node_->timestamp_floor().bytes)); !saved) {
-    log_.error("the handshake clock cannot be saved", {{"problem", saved.error().message}});
+void NodeDaemon::save() {
+  std::string problem;
+  std::erase_if(unsaved_, [&](const std::string& file) {
+    const auto saved = save_file(file);
+    if (!saved) problem = saved.error().message;
+    return saved.has_value();
+  });
+  save_again_ = unsaved_.empty() ? kNever : now_.time + kSaveAgain;
+  if (problem.empty() == save_problem_.empty()) return;
+  save_problem_ = problem;
+  if (problem.empty()) {
+    log_.info("the state is saved again");
+  } else {
+    log_.error("the state cannot be saved", {{"problem", problem}});
   }
 }
 
@@ -376,10 +384,11 @@ void NodeDaemon::post(std::function<void()> task) {
 void NodeDaemon::run(int stop_fd) {
   if (!poller_.add(stop_fd, kStop)) return;
   while (!stopping_) {
-    const std::span<const net::Ready> ready =
-        poller_.wait(now_.time, std::min({node_->next_timeout().value_or(kNever), hosting_until_, netchecks_until_}));
+    const std::span<const net::Ready> ready = poller_.wait(
+        now_.time, std::min({node_->next_timeout().value_or(kNever), hosting_until_, netchecks_until_, save_again_}));
     now_ = net::now();
     const ContextScope party(node_->context());
+    if (save_again_ <= now_.time) save();
     if (hosting_until_ <= now_.time) answer_hosting();
     for (const net::Ready& one : ready) handle_ready(one);
     drain_queues();
@@ -479,11 +488,12 @@ void NodeDaemon::settle() {
 
 void NodeDaemon::handle_event(const node::NodeEvent& event) {
   if (std::holds_alternative<node::SaveParty>(event)) {
-    save_party();
+    save("party");
+    if (node_->server()) damaged_.clear();  // in a party again
   } else if (std::holds_alternative<node::SaveContacts>(event)) {
-    save_contacts();
+    save("contacts");
   } else if (std::holds_alternative<node::SaveTimestampFloor>(event)) {
-    save_floor();
+    save("timestamp");
   } else if (std::holds_alternative<node::ServerChanged>(event)) {
     connect_control();
     update_ports();

@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -112,10 +113,12 @@ class NodeDaemon {
   void read_interfaces();
   void connect_control();
   Result<void> start_server();
-  void save_party();
-  void save_contacts();
+  // Writes that state file, and those that the disk did not take before; again every few seconds until it does.
+  void save(const std::string& file);
+  void save();
+  Result<void> save_file(const std::string& file);
+  std::vector<std::string> notices(const node::NodeStatus& status) const;
   Result<void> open_sockets(const Saved& saved);
-  void save_floor();
   std::string describe_wireguard() const;
   // node_discovery.cc
   static constexpr std::uint64_t kDiscoveryTag = 64;  // and the next
@@ -173,6 +176,10 @@ class NodeDaemon {
   std::unique_ptr<api::Api> api_;
   node::AdapterConfig configured_;
   std::vector<dataplane::ClearPacket> staged_;
+  std::set<std::string> unsaved_;  // state files that the disk did not take
+  std::string save_problem_;       // why it did not
+  Time save_again_ = kNever;
+  std::string damaged_;  // what a person should know of the state that was found
   bool publish_ = false;
   bool stopping_ = false;
 };

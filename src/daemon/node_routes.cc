@@ -230,6 +230,14 @@ void change_rules(NodeDaemon& daemon, const Request& request, const Respond& res
 
 }  // namespace
 
+std::vector<std::string> NodeDaemon::notices(const node::NodeStatus& status) const {
+  std::vector<std::string> out = status.notices;
+  if (!damaged_.empty()) out.push_back(damaged_);
+  if (!save_problem_.empty())
+    out.push_back(format("{}; it is tried again, and what is not saved is lost when the node ends", save_problem_));
+  return out;
+}
+
 wire::Json NodeDaemon::status() const {
   const node::NodeStatus status = node_->status(now_);
   Json party;
@@ -258,7 +266,7 @@ wire::Json NodeDaemon::status() const {
        {"party", party},
        {"server", server},
        {"peers", Json::list(status.peers, peer_json)},
-       {"notices", text_list(status.notices)},
+       {"notices", text_list(notices(status))},
        {"warnings", text_list(firewall_problem_.empty() ? std::vector<std::string>() : std::vector{firewall_problem_})},
        {"api", api_ ? Json(api_->page_endpoint().text()) : Json()}});
 }

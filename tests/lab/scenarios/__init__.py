@@ -14,7 +14,7 @@ DEFAULT = [
     "link_figures",
     "wireguard_go_baseline", "wg_interop_v4", "wg_interop_v6", "wg_rekey", "wg_wrong_psk", "wg_quick", "wg_replay", "wire_pages",
     "party_pair_easy_easy", "party_pair_cone_sym", "party_pair_sym_sym", "party_pair_cgneasy_cgneasy",
-    "party_pair_fw_fw", "party_pair_easy_fw", "party_eight", "party_node_killed", "party_udpblock",
+    "party_pair_fw_fw", "party_pair_easy_fw", "party_eight", "party_node_killed", "party_disk_full", "party_udpblock",
     "party_wrong_invites", "party_lan_direct", "party_server_restart", "party_network_changed", "party_without_server",
     "lan_broadcast", "lan_answer", "lan_bound_elsewhere", "lan_java_group", "lan_no_default_route",
     "games_party_openttd", "games_party_freeciv", "games_party_teeworlds",

@@ -117,6 +117,37 @@ def party_node_killed(lab: Lab) -> None:
 
 
 @scenario("party")
+def party_disk_full(lab: Lab) -> None:
+    """A party joined on a full disk is saved once there is room; one that is damaged is told, and joined again."""
+    network = lab.network()
+    server = server_on(lab, network)
+    alice, bob = node_behind(lab, network, "public", "alice"), node_behind(lab, network, "easy", "bob")
+    invite = alice.host_party(server.link)
+    bob.host.run("mount", "-t", "tmpfs", "-o", "size=256k,mode=700", "tmpfs", str(bob.folder))
+    bob.command("up")
+    filler = bob.folder / "filler"
+    bob.host.run("dd", "if=/dev/zero", f"of={filler}", "bs=4k", check=False)
+    bob.join(invite)
+    expect("cannot" in " ".join(bob.status()["notices"]), "status says nothing of the full disk")
+    bob.host.run("rm", str(filler))
+    wait_until(lambda: not bob.status()["notices"], 8, "the state is saved once there is room", 0.2)
+    files = bob.host.run("ls", str(bob.folder)).stdout.split()
+    expect(not [name for name in files if "tmp" in name], f"files are left over: {files}")
+    bob.kill_daemon()
+    bob.command("up")
+    wait_until(lambda: bob.status()["state"] == "in_party", 5, "bob is in the party again", 0.05)
+    check_all_pairs([alice, bob])
+    bob.kill_daemon()
+    bob.host.run("truncate", "-s", "100", str(bob.folder / "party"))
+    bob.command("up")
+    expect("party.damaged" in " ".join(bob.status()["notices"]), "status says nothing of the damaged party")
+    bob.host.run("test", "-f", str(bob.folder / "party.damaged"))
+    bob.join(invite)
+    expect_equal(bob.status()["notices"], [], "what is left to tell")
+    check_all_pairs([alice, bob])
+
+
+@scenario("party")
 def party_network_changed(lab: Lab) -> None:
     """A machine that gets another address, or is plugged in elsewhere, hears of the party again within two seconds."""
     network = lab.network()

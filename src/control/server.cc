@@ -302,8 +302,6 @@ class WholeServer final : public Server {
       opened = open_ports();
     LR_TRY(std::move(opened));
     info_.key = tls_.spki_hash();
-    own_ = options_.public_addresses;
-    if (own_.empty()) own_ = own_addresses(listening_);
     set_mapped({}, {});
     link_ = party::ServerLink{own_.front(), info_.key}.text();
     if (options_.write_link) LR_TRY(config::write_file(link_path(), link() + "\n"));
@@ -315,6 +313,8 @@ class WholeServer final : public Server {
 
   const party::ServerInfo& info() const override { return info_; }
   void set_mapped(const std::optional<Endpoint>& tcp, const std::optional<Endpoint>& udp) override {
+    own_ = options_.public_addresses;
+    if (own_.empty()) own_ = own_addresses(listening_);
     info_.addresses = own_;
     const std::size_t room = party::kServerAddressesMax - (tcp ? 1 : 0);
     if (info_.addresses.size() > room) info_.addresses.resize(room);

@@ -43,7 +43,8 @@ class Server {
 
   virtual const party::ServerInfo& info() const = 0;  // key and public addresses
   // Further public addresses, of ports that a router leads here: they come last in info() and in the relay directory,
-  // and replace those of the call before. On the thread that calls info().
+  // and replace those of the call before. Looks at this machine's own addresses anew, where none were given, so call it
+  // when they changed, too. On the thread that calls info().
   virtual void set_mapped(const std::optional<Endpoint>& tcp, const std::optional<Endpoint>& udp) = 0;
   virtual std::string link() const = 0;  // https://HOST:PORT#KEY by the first public address; any thread
   virtual const std::vector<Endpoint>& listening() const = 0;

@@ -547,10 +547,12 @@ void NodeDaemon::read_interfaces() {
     if (!address.is_ours) network.addresses.push_back(address.prefix);
   if (const auto routes = netlink_.default_routes())
     for (const net::Route& route : *routes) network.ways_out.emplace_back(route.interface, route.gateway);
-  if (client_ && network != network_) client_->network_changed();
+  const bool changed = network != network_;
+  if (client_ && changed) client_->network_changed();
   network_ = std::move(network);
   node_->handle_interfaces(now_, addresses, sockets_->port());
   update_ports();
+  if (server_ && changed) use_mapping();  // its own addresses are others now
 }
 
 // The party's network by the adapter, wherever else it may lead; and broadcasts and groups of programs that chose no
@@ -631,6 +633,10 @@ void NodeDaemon::connect_control() {
   if (!server) return;
   control::ClientOptions options;
   options.server = *server;
+  // A server of our own is here, whatever becomes of the addresses that others reach it by.
+  if (server_ && server_->info().key == server->key)
+    options.server.addresses = {
+        party::ServerAddress::of({IpAddress::v4(127, 0, 0, 1), server_->listening().front().port})};
   options.key = node_->identity().private_key();
   control::Client::Handlers handlers;
   handlers.on_link = [this](const control::LinkStatus& status) {

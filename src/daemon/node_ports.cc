@@ -118,12 +118,14 @@ std::string NodeDaemon::reach() const {
   if (outside) return format("Friends anywhere can join: the router leads {} to this machine.", outside->text());
   for (const party::ServerAddress& address : server_->info().addresses) {
     const auto ip = address.ip();
-    if (!ip) continue;
+    if (!ip || ip->is_loopback()) continue;
     (ip->is_private() || ip->is_link_local() ? lan : open) = true;
   }
+  if (!lan && !open)
+    return "Nobody can reach this machine yet: it has no network address. Make an invite when it has one.";
+  if (network_.ways_out.empty()) return "Friends on this LAN can join; this machine has no way to any other network.";
   if (open)
     return "Friends can join from this LAN and, unless a firewall forbids it, over this machine's public address.";
-  if (!lan) return "Nobody can reach this machine yet: it has no network address.";
   const std::string why = mapping_.problem.empty() ? "" : format(" ({})", mapping_.problem);
   return format(
       "Friends on this LAN can join. For others{}, forward TCP and UDP port {} to this machine on the router, or give "

@@ -68,6 +68,32 @@ def ports_refused(lab: Lab) -> None:
         expect("100.64." not in addresses, "the carrier's inside address is taken for a public one")
 
 
+@scenario("ports")
+def ports_no_way_out(lab: Lab) -> None:
+    """Hosted on a LAN without a router, or before there is a network: host says who can join, and those do."""
+    network = lab.network()
+    home = network.router("home", "easy")
+    alice, bob, carol, dave = (Node(lab, network.lan_host(name, home), name) for name in ("alice", "bob", "carol", "dave"))
+    alice.host.run("ip", "route", "del", "default")
+    alice.host.run("ip", "-6", "route", "del", "default", check=False)
+    answer = hosted(alice)
+    expect("on this LAN can join" in answer["reach"] and "public" not in answer["reach"], f"host says: {answer['reach']}")
+    bob.join(answer["invite"])
+    check_all_pairs([alice, bob])
+
+    carol.host.run("ip", "link", "set", "eth0", "down")
+    reach = hosted(carol)["reach"]
+    expect("Nobody can reach" in reach, f"host says: {reach}")
+    carol.host.run("ip", "link", "set", "eth0", "up")
+    wait_until(lambda: dave.ask("join", carol.invite(), "--as", "dave").code == 0, 5, "dave joins by a new invite", 0.1)
+    check_all_pairs([carol, dave])
+    # Its address changes, and it still reaches the server that it runs itself.
+    carol.host.ip(f"addr del {carol.host.ipv4}/24 dev eth0", f"addr add {home.lan4}.77/24 dev eth0")
+    bob.command("leave")
+    wait_until(lambda: bob.ask("join", carol.invite(), "--as", "bob").code == 0, 5, "bob joins by a new invite", 0.1)
+    carol.wait_path("bob", "direct")
+
+
 # A router that names another machine: first as the place of its description, then as that of its commands.
 _LIAR = """
 import http.server, socket, sys, threading

@@ -123,13 +123,25 @@ Result<wire::Json> call_node(std::string method, std::string path, const wire::J
       std::move(method), std::move(path), body, timeout);
 }
 
-Result<wire::Json> call_server(std::string method, std::string path) {
+Result<wire::Json> call_server(std::string method, std::string path, const wire::Json& body) {
   const config::Folders where = folders();
   return call(where.server_socket(),
               {Code::kUnavailable, format("no server is running in {}", where.state),
                "start one with `lanrage server`, or set LANRAGE_DIR to its folder (the service's is "
                "/var/lib/lanrage-server)"},
-              std::move(method), std::move(path), wire::Json::object(), std::chrono::seconds(10));
+              std::move(method), std::move(path), body, std::chrono::seconds(10));
+}
+
+Result<std::vector<Endpoint>> endpoints_of(const std::vector<std::string>& texts, const char* flag) {
+  std::vector<Endpoint> out;
+  for (const std::string& text : texts) {
+    const auto endpoint = Endpoint::parse(text);
+    if (!endpoint)
+      return Error{Code::kInvalid, format("{} {}: that is no ADDRESS:PORT", flag, text),
+                   "write it like 0.0.0.0:41820 or [::]:41820"};
+    out.push_back(*endpoint);
+  }
+  return out;
 }
 
 bool node_runs() { return call_node("GET", "/api/status").has_value(); }

@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/ip.h"
 #include "base/log.h"
 #include "base/result.h"
 #include "base/time.h"
@@ -51,7 +52,7 @@ config::Folders folders();
 Result<wire::Json> call_node(std::string method, std::string path, const wire::Json& body = wire::Json::object(),
                              Duration timeout = std::chrono::seconds(10));
 // The same to the server of this folder, a node's own one included.
-Result<wire::Json> call_server(std::string method, std::string path);
+Result<wire::Json> call_server(std::string method, std::string path, const wire::Json& body = wire::Json::object());
 bool node_runs();
 // Starts one in the background unless it runs.
 Result<void> ensure_node(const Cli& cli);
@@ -65,6 +66,9 @@ std::string safe(std::string_view text);
 // Overwrites an argument, so that a secret is not seen in the list of processes.
 void wipe_argument(Cli& cli, std::string_view value);
 
+// "0.0.0.0:41820" or "[::]:41820", of the flag that is named. kInvalid.
+Result<std::vector<Endpoint>> endpoints_of(const std::vector<std::string>& texts, const char* flag);
+
 // Typed reads of an answer, empty where absent.
 std::string text_of(const wire::Json& object, std::string_view key);
 std::optional<double> number_of(const wire::Json& object, std::string_view key);
@@ -72,7 +76,8 @@ const wire::Json::Array& items_of(const wire::Json& object, std::string_view key
 const wire::Json& member_of(const wire::Json& object, std::string_view key);
 
 void add_up(CLI::App& app, Cli& cli);                 // up, down
-void add_server(CLI::App& app, Cli& cli);             // server, server status
+void add_server(CLI::App& app, Cli& cli);             // server, server status, server relays
+void add_relay(CLI::App& app, Cli& cli);              // relay
 void add_party(CLI::App& app, Cli& cli);              // host, join, leave, invite, revoke, kick, rekey, handover
 void add_status(CLI::App& app, Cli& cli);             // status, peers, ping, netcheck
 void add_rules(CLI::App& app, Cli& cli);              // allow, deny

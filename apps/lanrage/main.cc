@@ -100,6 +100,7 @@ int main(int argc, char** argv) {
   cli::add_rules(app, state);
   cli::add_up(app, state);
   cli::add_server(app, state);
+  cli::add_relay(app, state);
   cli::add_settings_commands(app, state);
   cli::add_wireguard(app, state.run);
   cli::add_demo(app, state);

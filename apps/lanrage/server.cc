@@ -1,4 +1,5 @@
-// server, server status: the control server, address discovery and relay, for friends behind different routers.
+// server, server status, server relays: the control server, address discovery and relay, for friends behind different
+// routers.
 #include <CLI/CLI.hpp>
 
 #include <cstdio>
@@ -13,22 +14,10 @@ namespace {
 
 using wire::Json;
 
-Result<std::vector<Endpoint>> endpoints(const std::vector<std::string>& texts, const char* flag) {
-  std::vector<Endpoint> out;
-  for (const std::string& text : texts) {
-    const auto endpoint = Endpoint::parse(text);
-    if (!endpoint)
-      return Error{Code::kInvalid, format("{} {}: that is no ADDRESS:PORT", flag, text),
-                   "write it like 0.0.0.0:41820 or [::]:41820"};
-    out.push_back(*endpoint);
-  }
-  return out;
-}
-
 Result<void> serve(Cli& cli, const std::vector<std::string>& listen, const std::vector<std::string>& announced,
                    bool relay, bool check) {
   control::ServerOptions options;
-  LR_ASSIGN(options.listen, endpoints(listen, "--listen"));
+  LR_ASSIGN(options.listen, endpoints_of(listen, "--listen"));
   for (const std::string& text : announced) {
     auto address = party::ServerAddress::parse(text);
     if (!address) {
@@ -69,6 +58,33 @@ std::string bytes_text(double bytes) {
   return format("{:.{}f} {}", bytes, bytes < 10 && *unit != 'B' ? 1 : 0, unit);
 }
 
+void print_relays(const Json& answer) {
+  for (const Json& relay : items_of(answer, "relays")) {
+    const std::string region = text_of(relay, "region");
+    std::printf("relay %s, %s%s%s", text_of(relay, "key").c_str(), text_of(relay, "state").c_str(),
+                region.empty() ? "" : ", ", region.c_str());
+    for (const Json& address : items_of(relay, "addresses"))
+      if (address.if_string() != nullptr) std::printf(" %s", address.if_string()->c_str());
+    std::printf("\n");
+  }
+}
+
+Result<void> relays(Cli& cli, const std::string& action, const std::string& key) {
+  if (action.empty() != key.empty())
+    return Error{Code::kInvalid, "a relay's key is missing", "`lanrage relay` prints it"};
+  Result<Json> answer = action.empty()
+                            ? call_server("GET", "/api/relays")
+                            : call_server("POST", "/api/relays", Json::object({{"action", action}, {"key", key}}));
+  if (!answer) return std::move(answer).error();
+  if (cli.json) {
+    print_json(*answer);
+    return {};
+  }
+  if (items_of(*answer, "relays").empty()) std::printf("No other relay is allowed here.\n");
+  print_relays(*answer);
+  return {};
+}
+
 Result<void> show_status(Cli& cli) {
   LR_ASSIGN(const Json status, call_server("GET", "/api/server"));
   if (cli.json) {
@@ -94,6 +110,7 @@ Result<void> show_status(Cli& cli) {
     std::printf("relay: %.0f sessions, %.0f packets, %s\n", number(relay, "sessions"), number(relay, "packets"),
                 bytes_text(number(relay, "bytes")).c_str());
   }
+  print_relays(status);
   const Json& store = member_of(status, "store");
   std::printf("store: %s, %s\n", text_of(store, "kind").c_str(), bytes_text(number(store, "bytes")).c_str());
   return {};
@@ -104,6 +121,7 @@ Result<void> show_status(Cli& cli) {
 void add_server(CLI::App& app, Cli& cli) {
   struct Options {
     std::vector<std::string> listen, announced;
+    std::string action, key;  // of `relays`
     bool no_relay = false;
     bool check = false;
   };
@@ -118,9 +136,18 @@ void add_server(CLI::App& app, Cli& cli) {
   command->add_flag("--check", options->check, "start everything, say whether it could serve, and end");
   add_settings(*command, cli, {"log_level", "log_format", "log_file"});
   CLI::App* status = command->add_subcommand("status", "Load, parties, relay and version of the server that runs here");
-  command->callback([&cli, options, status] {
+  CLI::App* others =
+      command->add_subcommand("relays", "The relays on other hosts that this server names to its players");
+  others->add_option("ACTION", options->action, "allow or remove; without: list them")
+      ->check(CLI::IsMember({"allow", "remove"}));
+  others->add_option("KEY", options->key, "the relay's key, as `lanrage relay` prints it");
+  command->callback([&cli, options, status, others] {
     if (status->parsed()) {
       cli.run = [&cli] { return show_status(cli); };
+      return;
+    }
+    if (others->parsed()) {
+      cli.run = [&cli, options] { return relays(cli, options->action, options->key); };
       return;
     }
     cli.run = [&cli, options] {

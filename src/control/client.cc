@@ -35,6 +35,16 @@ bool is_transport(const Error& error) {
   return error.code == Code::kUnavailable || error.code == Code::kTimedOut || error.code == Code::kIo;
 }
 
+// Answered by opening a stream that lasts.
+bool is_stream(const wire::Request& request) {
+  return std::holds_alternative<wire::Follow>(request) || std::holds_alternative<wire::OfferRelay>(request);
+}
+
+std::string stream_target(const wire::Request& request) {
+  if (const auto* offer = std::get_if<wire::OfferRelay>(&request)) return wire::offer_target(*offer);
+  return wire::follow_target(std::get<wire::Follow>(request));
+}
+
 // Everything that happens, on the loop.
 class Link : public std::enable_shared_from_this<Link> {
  public:
@@ -65,7 +75,7 @@ class Link : public std::enable_shared_from_this<Link> {
     job->context = context;
     job->started = net::now().time;
     job->deadline = loop_->after(options_.request_timeout, [this, job] { expire(job); });
-    if (const auto* follow = std::get_if<wire::Follow>(&job->request)) start_following(*follow, job);
+    if (is_stream(job->request)) start_following(job);
     work();
   }
 
@@ -167,7 +177,7 @@ class Link : public std::enable_shared_from_this<Link> {
     if (!session_ || net::now().time > session_ends_) return authenticate();
     for (auto job = waiting_.begin(); job != waiting_.end();) {
       const auto next = std::next(job);
-      if (job->sent == 0 && !std::holds_alternative<wire::Follow>(job->request)) send(job);
+      if (job->sent == 0 && !is_stream(job->request)) send(job);
       job = next;
     }
     if (follow_ && !stream_) return open_stream();
@@ -286,13 +296,13 @@ class Link : public std::enable_shared_from_this<Link> {
 
   // --- the event stream
 
-  void start_following(const wire::Follow& follow, JobIt job) {
+  void start_following(JobIt job) {
     for (auto it = waiting_.begin(); it != waiting_.end(); ++it) {
-      if (it == job || !std::holds_alternative<wire::Follow>(it->request)) continue;
-      finish(it, Error{Code::kConflict, "another party is followed instead"});
+      if (it == job || !is_stream(it->request)) continue;
+      finish(it, Error{Code::kConflict, "another stream is asked for instead"});
       break;
     }
-    follow_ = follow;
+    follow_ = job->request;
     follow_job_ = &*job;
     close_stream();
   }
@@ -321,7 +331,7 @@ class Link : public std::enable_shared_from_this<Link> {
     net::Headers headers = {{"Authorization", "Bearer " + *session_}};
     headers.emplace_back(wire::kCorrelationHeader, follow_job_ ? follow_job_->correlation : to_hex(rng_->array<8>()));
     stream_ = net::WebSocketClient::open(
-        target_of(options_.server), wire::follow_target(*follow_), std::move(headers), options,
+        target_of(options_.server), stream_target(*follow_), std::move(headers), options,
         {.on_open = [when_current, started] { when_current([&](Link& self) { self.stream_opened(started); }); },
          .on_text = [when_current](std::string text) { when_current([&](Link& self) { self.event_came(text); }); },
          .on_close =
@@ -351,15 +361,16 @@ class Link : public std::enable_shared_from_this<Link> {
     if (!event) return stream_closed({Code::kInvalid, "the server sent no event: " + event.error().message}, {});
     if (!event->has_value()) return;  // of a newer version
     const ContextScope scope(following_);
-    if (const auto version = wire::event_version(**event)) {
+    auto* const follow = std::get_if<wire::Follow>(&*follow_);
+    if (const auto version = wire::event_version(**event); version && follow != nullptr) {
       const bool snapshot = std::holds_alternative<wire::Snapshot>(**event);
       if (!snapshot) following_ = {};  // what happens from here on is another operation
-      if (!snapshot && *version <= follow_->from) return;
-      if (!snapshot && *version != follow_->from + 1) {
-        log_.debug("missed events, asking again", {{"have", follow_->from}, {"got", *version}});
+      if (!snapshot && *version <= follow->from) return;
+      if (!snapshot && *version != follow->from + 1) {
+        log_.debug("missed events, asking again", {{"have", follow->from}, {"got", *version}});
         return stream_closed({Code::kUnavailable, "events were missed"}, {});
       }
-      follow_->from = *version;
+      follow->from = *version;
     }
     post([handlers = handlers_, event = std::move(**event)] {
       if (handlers->on_event) handlers->on_event(event);
@@ -438,8 +449,8 @@ class Link : public std::enable_shared_from_this<Link> {
   std::list<Job> waiting_;
   std::uint64_t last_sent_ = 0;
 
-  std::optional<wire::Follow> follow_;  // `from` is the last event handed over
-  const Job* follow_job_ = nullptr;     // the Follow that waits for its answer
+  std::optional<wire::Request> follow_;  // the stream that is wanted; a Follow's `from` is the last event handed over
+  const Job* follow_job_ = nullptr;      // the request for it that waits for its answer
   std::unique_ptr<net::WebSocketClient> stream_;
   std::uint64_t stream_number_ = 0;
   bool stream_open_ = false;

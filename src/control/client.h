@@ -67,9 +67,10 @@ class Client {
   // After it no callback is handed to the executor; one handed over before is skipped when it runs.
   virtual ~Client() = default;
 
-  // `answered` is called once: with the server's answer, with its error, or with kUnavailable or kTimedOut. A Follow is
-  // answered when its stream first opens, and kept from then on; a Signal as soon as it is on its way (kUnavailable
-  // when no stream is open). The correlation id of the current log context travels along, else a fresh one.
+  // `answered` is called once: with the server's answer, with its error, or with kUnavailable or kTimedOut. A Follow or
+  // an OfferRelay is answered when its stream first opens, and kept from then on; a Signal as soon as it is on its way
+  // (kUnavailable when no stream is open). The correlation id of the current log context travels along, else a fresh
+  // one.
   virtual void request(wire::Request request, Answered answered) = 0;
   virtual void unfollow() = 0;
   // The network changed, or the machine woke up. Tries at once instead of waiting; connections that are there or being

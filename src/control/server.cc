@@ -1,6 +1,5 @@
 #include "control/server.h"
 
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -8,11 +7,9 @@
 
 #include "base/format.h"
 #include "config/folders.h"
+#include "control/this_host.h"
 #include "crypto/random.h"
-#include "net/address.h"
 #include "net/clock.h"
-#include "net/fd.h"
-#include "net/netlink.h"
 #include "party/identity.h"
 #include "store/store.h"
 
@@ -53,57 +50,17 @@ std::optional<Operation> operation_of(const wire::Request& request) {
   return std::nullopt;
 }
 
-// The address from which this machine would reach the outside; asks the routing table and sends nothing.
-std::optional<IpAddress> own_address(const char* outside) {
-  const Endpoint target{*IpAddress::parse(outside), 9};
-  sockaddr_storage storage{};
-  socklen_t size = net::to_sockaddr(target, storage);
-  const net::Fd fd(::socket(storage.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  if (!fd.is_open() || ::connect(fd.get(), reinterpret_cast<sockaddr*>(&storage), size) != 0) return std::nullopt;
-  size = sizeof storage;
-  if (::getsockname(fd.get(), reinterpret_cast<sockaddr*>(&storage), &size) != 0) return std::nullopt;
-  const auto endpoint = net::from_sockaddr(storage);
-  return endpoint ? std::optional(endpoint->address) : std::nullopt;
-}
+std::string relays_path(const std::string& folder) { return folder + "/server.relays"; }
 
-// Some address of this machine that others may reach: where nothing is routed to the outside.
-std::optional<IpAddress> any_address(bool v4) {
-  auto netlink = net::Netlink::open();
-  const auto interfaces = netlink ? netlink->interfaces() : netlink.error();
-  if (!interfaces) return std::nullopt;
-  for (const net::Interface& interface : *interfaces) {
-    if (interface.name.starts_with("lanrage")) continue;
-    for (const IpPrefix& prefix : interface.addresses) {
-      const IpAddress& address = prefix.address;
-      if (interface.up && address.is_v4() == v4 && !address.is_loopback() && !address.is_link_local()) return address;
-    }
-  }
-  return std::nullopt;
-}
-
-std::vector<party::ServerAddress> own_addresses(const std::vector<Endpoint>& listening) {
-  std::vector<party::ServerAddress> out;
-  for (const Endpoint& endpoint : listening) {
-    auto address = std::optional(endpoint.address);
-    // From the documentation ranges (RFC 5737, RFC 3849): routed like any other, and nobody's.
-    if (address->is_unspecified()) address = own_address(address->is_v4() ? "192.0.2.1" : "2001:db8::1");
-    if (endpoint.address.is_unspecified() && !address) address = any_address(endpoint.address.is_v4());
-    if (address && !address->is_link_local()) out.push_back(party::ServerAddress::of({*address, endpoint.port}));
-  }
-  if (out.empty()) out.push_back(party::ServerAddress::of({IpAddress::v4(127, 0, 0, 1), listening.front().port}));
-  return out;
-}
-
-Result<party::Identity> load_seed(const std::string& path, Rng& rng) {
-  LR_ASSIGN(auto text, config::read_file(path));
-  if (text) {
-    const auto seed = party::IdentitySeed::from_base64(*text);
-    if (!seed) return Error{Code::kInvalid, path + " is damaged", "restore it from a backup, or delete it"};
-    return party::Identity(*seed);
-  }
-  party::Identity fresh = party::Identity::generate(rng);
-  LR_TRY(config::write_file(path, fresh.seed().base64()));
-  return fresh;
+Result<RelayDirectory> load_relays(const std::string& folder) {
+  const std::string path = relays_path(folder);
+  LR_ASSIGN(const auto text, config::read_file(path));
+  if (!text) return RelayDirectory{};
+  auto directory = RelayDirectory::parse(*text);
+  if (!directory)
+    return Error{Code::kInvalid, path + " is damaged: " + directory.error().message,
+                 "restore it from a backup, or delete it and allow the relays again"};
+  return directory;
 }
 
 // Turns HTTP requests into calls of the service on its thread, and its answers back.
@@ -208,11 +165,17 @@ class Front {
 
   void follow(net::HttpRequest request, net::WebSocketUpgrade upgrade) {
     const ContextScope context("correlation_id", correlation_of(request, rng_));
-    if (request.path() != wire::kEventsPath)
+    if (request.path() != wire::kEventsPath && request.path() != wire::kRelayPath)
       return upgrade.refuse(error_response({Code::kNotFound, "no such address on this server"}));
     // Nodes send none; a web page cannot leave it out.
     if (!request.header("Origin").empty()) return upgrade.refuse(error_response({Code::kRefused, "not for web pages"}));
-    const auto wanted = wire::parse_follow(request.query("party"), request.query("from"));
+    if (request.path() == wire::kRelayPath)
+      return follow(request, wire::parse_offer(request.query("region"), request.query("addresses")), upgrade);
+    follow(request, wire::parse_follow(request.query("party"), request.query("from")), upgrade);
+  }
+
+  template <class Wanted>
+  void follow(const net::HttpRequest& request, const Result<Wanted>& wanted, const net::WebSocketUpgrade& upgrade) {
     if (!wanted) return upgrade.refuse(error_response(wanted.error()));
     const auto token = bearer_token(request);
     if (!token) return upgrade.refuse(no_token());
@@ -225,7 +188,8 @@ class Front {
     if (!entered) upgrade.refuse(error_response(busy()));
   }
 
-  void open(Now now, const crypto::PublicKey& by, const wire::Follow& wanted, const net::WebSocketUpgrade& upgrade) {
+  template <class Wanted>
+  void open(Now now, const crypto::PublicKey& by, const Wanted& wanted, const net::WebSocketUpgrade& upgrade) {
     const ContextScope peer("peer_id", by.base64());
     const auto open = std::make_shared<Open>();
     Stream stream;
@@ -267,7 +231,7 @@ class Front {
 class WholeServer final : public Server {
  public:
   WholeServer(ServerOptions options, net::TlsIdentity tls, party::Identity identity,
-              std::unique_ptr<store::Store> store, const Logger& log)
+              std::unique_ptr<store::Store> store, RelayDirectory others, const Logger& log)
       : options_(std::move(options)),
         tls_(std::move(tls)),
         identity_(std::move(identity)),
@@ -276,6 +240,10 @@ class WholeServer final : public Server {
         store_(std::move(store)) {
     ServiceOptions service;
     service.grant_key = grant_key();
+    service.others = std::move(others);
+    service.save_relays = [path = relays_path(options_.folder)](const std::string& text) {
+      return config::write_file(path, text);
+    };
     service.post = [loop = std::weak_ptr<net::IoLoop>(loop_)](std::function<void()> act) {
       if (const auto held = loop.lock()) held->post(std::move(act));
     };
@@ -324,6 +292,21 @@ class WholeServer final : public Server {
   std::string link() const override { return link_; }
   const std::vector<Endpoint>& listening() const override { return listening_; }
   bool relays() const override { return options_.relay; }
+  std::vector<RelayDirectory::Relay> relay_directory() const override {
+    std::vector<RelayDirectory::Relay> out;
+    loop_->run([&] { out = service_->relays().all(); });
+    return out;
+  }
+  Result<void> allow_relay(const crypto::PublicKey& key) override {
+    Result<void> done;
+    loop_->run([&] { done = service_->allow_relay(key); });
+    return done;
+  }
+  Result<void> remove_relay(const crypto::PublicKey& key) override {
+    Result<void> done;
+    loop_->run([&] { done = service_->remove_relay(key); });
+    return done;
+  }
   Stats stats() const override {
     Stats out;
     out.http = http_->stats();
@@ -445,8 +428,9 @@ Result<std::unique_ptr<Server>> Server::start(ServerOptions options, const Logge
   LR_ASSIGN(auto tls, net::TlsIdentity::load_or_create(options.folder + "/server.key"));
   LR_ASSIGN(auto identity, load_seed(options.folder + "/server.seed", rng));
   LR_ASSIGN(auto store, store::SqliteStore::open(options.folder + "/server.db", log));
-  auto server =
-      std::make_unique<WholeServer>(std::move(options), std::move(tls), std::move(identity), std::move(store), log);
+  LR_ASSIGN(auto others, load_relays(options.folder));
+  auto server = std::make_unique<WholeServer>(std::move(options), std::move(tls), std::move(identity), std::move(store),
+                                              std::move(others), log);
   LR_TRY(server->open());
   return std::unique_ptr<Server>(std::move(server));
 }

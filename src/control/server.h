@@ -1,8 +1,9 @@
 // A control server as a whole: HTTPS and WebSocket over Service, its store, and STUN and the relay on the same port.
 //
 // Three threads of its own (HTTPS, service, UDP) and the store's. What it is stays in its folder: `server.key` (TLS,
-// the key in every link), `server.seed` (grants and the relay's identity), `server.db`, and `server.link`, which is
-// there only while it serves. It does not parse arguments, drop privileges or wait: whoever constructs it does.
+// the key in every link), `server.seed` (grants and the relay's identity), `server.db`, `server.relays` (which other
+// relays it trusts, and where they are), and `server.link`, which is there only while it serves. It does not parse
+// arguments, drop privileges or wait: whoever constructs it does.
 #pragma once
 
 #include <memory>
@@ -57,6 +58,10 @@ class Server {
     const char* store_kind = "";
   };
   virtual bool relays() const = 0;
+  // Other relays, and what the operator says about them (Service). These wait for the service's thread, too.
+  virtual std::vector<RelayDirectory::Relay> relay_directory() const = 0;
+  virtual Result<void> allow_relay(const crypto::PublicKey& key) = 0;
+  virtual Result<void> remove_relay(const crypto::PublicKey& key) = 0;
   virtual Stats stats() const = 0;  // waits for the service's thread; any other thread
 };
 

@@ -328,6 +328,18 @@ void Service::serve(Now, const crypto::PublicKey&, const wire::Signal&, Respond 
 void Service::serve(Now, const crypto::PublicKey&, const wire::Follow&, Respond respond) {
   respond(Error{Code::kInvalid, "events are followed over the event stream", {}});
 }
+void Service::serve(Now, const crypto::PublicKey&, const wire::OfferRelay&, Respond respond) {
+  respond(Error{Code::kInvalid, "a relay is offered over a stream of its own", {}});
+}
+void Service::serve(Now, const crypto::PublicKey& by, const wire::WithdrawRelay&, Respond respond) {
+  RelayDirectory changed = options_.others;
+  if (changed.withdraw(by)) {
+    if (auto kept = keep_relays(std::move(changed)); !kept) return respond(std::move(kept).error());
+    log_.info("a relay says goodbye", {{"relay", by.base64()}});
+    tell_relays();
+  }
+  respond(wire::Response(wire::Done{}));
+}
 
 // --- streams -------------------------------------------------------------------------------------------------------
 
@@ -381,11 +393,16 @@ void Service::begin_stream(Now now, const crypto::PublicKey& by, const wire::Fol
   streams_of_[id].push_back(stream_id);
   const Stream& placed = streams_[stream_id].stream;
   placed.send(wire::Online{online(id)});
-  placed.send(wire::Relays{options_.relays, options_.stun});
+  placed.send(named_relays());
   placed.send(grant(now, id, by));
 }
 
 void Service::close_stream(StreamId stream_id) {
+  if (const auto relay = relay_streams_.find(stream_id); relay != relay_streams_.end()) {
+    options_.others.lose(relay->second.key);
+    relay_streams_.erase(relay);
+    return;
+  }
   auto found = streams_.find(stream_id);
   if (found == streams_.end()) return;
   const crypto::PublicKey by = found->second.by;
@@ -443,7 +460,69 @@ wire::Grant Service::grant(Now now, const party::PartyId& id, const crypto::Publ
 void Service::set_relays(std::vector<wire::RelayInfo> relays, std::vector<Endpoint> stun) {
   options_.relays = std::move(relays);
   options_.stun = std::move(stun);
-  for (const auto& [id, stream] : streams_) stream.stream.send(wire::Relays{options_.relays, options_.stun});
+  tell_relays();
+}
+
+// --- relays --------------------------------------------------------------------------------------------------------
+
+wire::Relays Service::named_relays() const {
+  wire::Relays out{options_.relays, options_.stun};
+  for (wire::RelayInfo& relay : options_.others.named()) out.relays.push_back(std::move(relay));
+  return out;
+}
+
+void Service::tell_relays() {
+  const wire::Relays relays = named_relays();
+  for (const auto& [id, stream] : streams_) stream.stream.send(relays);
+}
+
+Result<void> Service::keep_relays(RelayDirectory changed) {
+  if (options_.save_relays) LR_TRY(options_.save_relays(changed.text()));
+  options_.others = std::move(changed);
+  return {};
+}
+
+void Service::open_stream(Now, const crypto::PublicKey& by, const wire::OfferRelay& offer, Stream stream,
+                          std::function<void(Result<StreamId>)> opened) {
+  RelayDirectory changed = options_.others;
+  const auto is_news = changed.offer(by, offer);
+  if (!is_news) return opened(is_news.error());
+  if (*is_news) {
+    if (auto kept = keep_relays(std::move(changed)); !kept) return opened(std::move(kept).error());
+    log_.info("a relay serves", {{"relay", by.base64()}, {"region", offer.region}});
+  } else {
+    options_.others = std::move(changed);
+  }
+  close_relay_stream(by, {Code::kConflict, "this relay has a newer stream", {}});
+  const StreamId id = ++last_stream_;
+  opened(id);
+  relay_streams_[id] = {by, std::move(stream)};
+  relay_streams_[id].stream.send(wire::GrantKeys{{crypto::verify_key(options_.grant_key)}});
+  if (*is_news) tell_relays();
+}
+
+void Service::close_relay_stream(const crypto::PublicKey& key, const Error& why) {
+  const auto found = std::find_if(relay_streams_.begin(), relay_streams_.end(),
+                                  [&](const auto& entry) { return entry.second.key == key; });
+  if (found == relay_streams_.end()) return;
+  const Stream closed = std::move(found->second.stream);
+  relay_streams_.erase(found);
+  closed.close(why);
+}
+
+Result<void> Service::allow_relay(const crypto::PublicKey& key) {
+  RelayDirectory changed = options_.others;
+  LR_TRY(changed.allow(key));
+  return keep_relays(std::move(changed));
+}
+
+Result<void> Service::remove_relay(const crypto::PublicKey& key) {
+  RelayDirectory changed = options_.others;
+  LR_TRY(changed.remove(key));
+  LR_TRY(keep_relays(std::move(changed)));
+  tell_relays();
+  close_relay_stream(key, {Code::kRefused, "the server's operator removed this relay", {}});
+  return {};
 }
 
 // --- time ----------------------------------------------------------------------------------------------------------
@@ -469,6 +548,13 @@ void Service::handle_timeout(Now now) {
     if (stream.grant_renewal > now.time) continue;
     stream.grant_renewal = now.time + kGrantRenewal;
     stream.stream.send(grant(now, stream.party, stream.by));
+  }
+  RelayDirectory relays = options_.others;
+  const bool is_gone = relays.expire(now.time);
+  if (!is_gone) {
+    options_.others = std::move(relays);
+  } else if (keep_relays(std::move(relays))) {
+    tell_relays();
   }
   const std::map<party::PartyId, PartyPtr> parties = parties_;
   for (const auto& [id, party] : parties) {

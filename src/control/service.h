@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "base/result.h"
 #include "base/rng.h"
+#include "control/relay_directory.h"
 #include "crypto/hash.h"
 #include "crypto/signature.h"
 #include "party/server_party.h"
@@ -52,9 +53,11 @@ inline constexpr Rate kSignalsPerKey{300, 100};
 
 struct ServiceOptions {
   crypto::SigningKey grant_key;
-  std::vector<wire::RelayInfo> relays;
+  std::vector<wire::RelayInfo> relays;  // the server's own
   std::vector<Endpoint> stun;
   std::function<void(std::function<void()>)> post;  // runs something on the service's thread, later or at once
+  RelayDirectory others{};                          // of those that registered
+  std::function<Result<void>(const std::string&)> save_relays{};  // keeps RelayDirectory::text(); none: not kept
 };
 
 // Whom an event stream goes to. Called on the service's thread; not from inside its own calls into the service.
@@ -84,11 +87,18 @@ class Service {
   // --- streams --- The first events are sent from inside the call or soon after it. kRefused: not a member.
   void open_stream(Now now, const crypto::PublicKey& by, const wire::Follow& follow, Stream stream,
                    std::function<void(Result<StreamId>)> opened);
+  // A relay alone on a host is there until its stream ends. kRefused: its key is not allowed here.
+  void open_stream(Now now, const crypto::PublicKey& by, const wire::OfferRelay& offer, Stream stream,
+                   std::function<void(Result<StreamId>)> opened);
   void close_stream(StreamId id);
   void handle_signal(Now now, StreamId from, const wire::Signal& signal);
 
-  // The directory changed: told to every stream.
+  // --- relays --- The server's own changed: told to every stream.
   void set_relays(std::vector<wire::RelayInfo> relays, std::vector<Endpoint> stun);
+  // What the operator says about a key; kIo: it could not be kept, and nothing changed.
+  Result<void> allow_relay(const crypto::PublicKey& key);
+  Result<void> remove_relay(const crypto::PublicKey& key);
+  const RelayDirectory& relays() const { return options_.others; }
 
   void handle_timeout(Now now);
   Time next_timeout() const { return next_sweep_; }
@@ -127,6 +137,10 @@ class Service {
     Stream stream;
     Time grant_renewal;
   };
+  struct RelayStream {
+    crypto::PublicKey key;
+    Stream stream;
+  };
   struct AnyHash {
     std::size_t operator()(const crypto::Hash& h) const { return load_le<std::size_t>(h.data()); }
   };
@@ -146,6 +160,10 @@ class Service {
   void evict();
   void drop_idle();
   void retire(Now now);
+  Result<void> keep_relays(RelayDirectory changed);
+  void tell_relays();
+  void close_relay_stream(const crypto::PublicKey& key, const Error& why);
+  wire::Relays named_relays() const;
 
   void serve(Now now, const crypto::PublicKey& by, const wire::CreateParty& request, Respond respond);
   void serve(Now now, const crypto::PublicKey& by, const wire::Join& request, Respond respond);
@@ -156,6 +174,8 @@ class Service {
   void serve(Now now, const crypto::PublicKey& by, const wire::PutStatements& request, Respond respond);
   void serve(Now now, const crypto::PublicKey& by, const wire::Signal& request, Respond respond);
   void serve(Now now, const crypto::PublicKey& by, const wire::Follow& request, Respond respond);
+  void serve(Now now, const crypto::PublicKey& by, const wire::OfferRelay& request, Respond respond);
+  void serve(Now now, const crypto::PublicKey& by, const wire::WithdrawRelay& request, Respond respond);
 
   ServiceOptions options_;
   store::Store& store_;
@@ -170,6 +190,7 @@ class Service {
   std::map<party::PartyId, PartyPtr> parties_;
   std::map<StreamId, OpenStream> streams_;
   std::map<party::PartyId, std::vector<StreamId>> streams_of_;
+  std::map<StreamId, RelayStream> relay_streams_;  // one of a key
   StreamId last_stream_ = 0;
   Time next_sweep_{};
   std::optional<Time> next_retirement_;  // the first is not before an hour has passed

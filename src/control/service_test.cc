@@ -57,6 +57,7 @@ class ServiceTest : public testing::Test {
     ServiceOptions options;
     options.grant_key = grants_;
     options.post = [this](std::function<void()> act) { posted_.push_back(std::move(act)); };
+    options.save_relays = [this](const std::string&) { return kept_; };
     service_ = std::make_unique<Service>(std::move(options), store_, rng_, silent_logger());
   }
   void settle() {
@@ -83,13 +84,24 @@ class ServiceTest : public testing::Test {
   }
   std::shared_ptr<Reader> follow(const Device& device, const wire::PartyId& party, std::uint64_t from = 0) {
     const auto reader = std::make_shared<Reader>();
-    service_->open_stream(now_, device.key(), {party, from},
+    service_->open_stream(now_, device.key(), wire::Follow{party, from},
                           {[reader](const wire::Event& event) { reader->events.push_back(event); },
                            [reader](const Error& why) { reader->closed = why; }},
                           [reader](Result<Service::StreamId> id) { reader->id = std::move(id); });
     settle();
     return reader;
   }
+
+  std::shared_ptr<Reader> offer(const Device& relay, const wire::OfferRelay& where) {
+    const auto reader = std::make_shared<Reader>();
+    service_->open_stream(now_, relay.key(), where,
+                          {[reader](const wire::Event& event) { reader->events.push_back(event); },
+                           [reader](const Error& why) { reader->closed = why; }},
+                          [reader](Result<Service::StreamId> id) { reader->id = std::move(id); });
+    return reader;
+  }
+  // The relays that the reader was told of last.
+  static std::vector<wire::RelayInfo> named(const Reader& reader) { return reader.all<wire::Relays>().back().relays; }
 
   wire::PartyId party_of(const Device& device) const {
     wire::PartyId out;
@@ -155,6 +167,7 @@ class ServiceTest : public testing::Test {
   store::MemoryStore store_;
   crypto::SigningKey grants_ = crypto::SigningKey::generate(rng_);
   std::deque<std::function<void()>> posted_;
+  Result<void> kept_;  // what becomes of saving the relays
   std::unique_ptr<Service> service_;
   Bytes exporter_ = Bytes(32, 5);
   std::uint64_t version_ = 0;
@@ -403,6 +416,66 @@ TEST_F(ServiceTest, TellsOfRelaysThatChange) {
   const auto reader = follow(owner, party_of(owner));
   service_->set_relays({}, {{kHome, 5}});
   EXPECT_THAT(reader->all<wire::Relays>().back().stun, ElementsAre(Endpoint{kHome, 5}));
+}
+
+TEST_F(ServiceTest, TellsOfARelayThatItsOperatorAllowedUntilItIsGoneForLong) {
+  Device owner = device("owner");
+  host(owner);
+  const auto reader = follow(owner, party_of(owner));
+  const Device relay = device("relay");
+  const wire::OfferRelay where{"eu", {{kHome, 41820}}};
+  EXPECT_EQ(offer(relay, where)->id.error().code, Code::kRefused);
+  EXPECT_THAT(reader->all<wire::Relays>(), SizeIs(1));
+  ASSERT_TRUE(service_->allow_relay(relay.key()));
+  const auto stream = offer(relay, where);
+  ASSERT_TRUE(stream->id);
+  EXPECT_THAT(stream->all<wire::GrantKeys>().front().keys, ElementsAre(crypto::verify_key(grants_)));
+  EXPECT_THAT(named(*reader), ElementsAre(wire::RelayInfo{relay.key(), "eu", {{kHome, 41820}}}));
+  service_->close_stream(*stream->id);
+  pass(1s);
+  pass(kRelayGrace - 1s);
+  EXPECT_THAT(named(*reader), SizeIs(1));  // what broke may be its control link alone
+  pass(1s);
+  EXPECT_THAT(named(*reader), IsEmpty());
+  EXPECT_TRUE(offer(relay, where)->id);
+  EXPECT_THAT(named(*reader), SizeIs(1));
+}
+
+TEST_F(ServiceTest, ForgetsARelayThatSaysGoodbyeOrIsRemovedAtOnce) {
+  Device owner = device("owner");
+  host(owner);
+  const auto reader = follow(owner, party_of(owner));
+  const Device relay = device("relay");
+  ASSERT_TRUE(service_->allow_relay(relay.key()));
+  ASSERT_TRUE(offer(relay, {"", {{kHome, 1}}})->id);
+  EXPECT_TRUE(ask(owner, wire::WithdrawRelay{}));  // a player's key names no relay
+  EXPECT_THAT(named(*reader), SizeIs(1));
+  EXPECT_TRUE(ask(relay, wire::WithdrawRelay{}));
+  EXPECT_THAT(named(*reader), IsEmpty());
+  const auto stream = offer(relay, {"", {{kHome, 2}}});
+  EXPECT_THAT(named(*reader), SizeIs(1));
+  ASSERT_TRUE(service_->remove_relay(relay.key()));
+  EXPECT_THAT(named(*reader), IsEmpty());
+  EXPECT_TRUE(stream->closed);
+  EXPECT_FALSE(service_->remove_relay(relay.key()));
+}
+
+TEST_F(ServiceTest, ARelaysNewerStreamReplacesTheOlder) {
+  const Device relay = device("relay");
+  ASSERT_TRUE(service_->allow_relay(relay.key()));
+  const auto older = offer(relay, {"", {{kHome, 1}}});
+  const auto newer = offer(relay, {"", {{kHome, 1}}});
+  EXPECT_TRUE(older->closed);
+  service_->close_stream(*older->id);
+  EXPECT_TRUE(service_->relays().all().front().connected);
+  EXPECT_FALSE(newer->closed);
+}
+
+TEST_F(ServiceTest, DoesNotTakeARelayThatItCannotRemember) {
+  kept_ = Error{Code::kIo, "the disk is full"};
+  const Device relay = device("relay");
+  EXPECT_EQ(service_->allow_relay(relay.key()).error().code, Code::kIo);
+  EXPECT_FALSE(offer(relay, {"", {{kHome, 1}}})->id);
 }
 
 TEST_F(ServiceTest, LimitsAKeysRequestsAndForgives) {

@@ -83,6 +83,11 @@ class Service final : public UdpService {
     const std::lock_guard lock(mutex_);
     return stats_;
   }
+  void set_grant_keys(std::vector<crypto::VerifyKey> keys) override {
+    const std::lock_guard lock(mutex_);
+    grant_keys_ = std::move(keys);
+    poller_.wake();
+  }
 
  private:
   void run() {
@@ -98,6 +103,7 @@ class Service final : public UdpService {
       }
       if (relay_) relay_->handle_timeout(net::now());
       const std::lock_guard lock(mutex_);
+      if (relay_ && grant_keys_) relay_->set_grant_keys(*std::exchange(grant_keys_, std::nullopt));
       if (relay_) stats_ = {relay_->stats(), relay_->sessions(), {}};
       stats_.stun = stun_.stats();
     }
@@ -164,6 +170,7 @@ class Service final : public UdpService {
   std::atomic<bool> stop_{false};
   mutable std::mutex mutex_;
   Stats stats_;
+  std::optional<std::vector<crypto::VerifyKey>> grant_keys_;  // new ones
   std::thread thread_;
 };
 

@@ -33,7 +33,8 @@ class UdpService {
   // Another port that answers STUN alone, the next one where it is free: who asks both learns how its NAT behaves
   // (relay/stun_server.h). 0: none was free.
   virtual std::uint16_t second_port() const = 0;
-  virtual Stats stats() const = 0;  // as of the last batch; any thread
+  virtual Stats stats() const = 0;                                       // as of the last batch; any thread
+  virtual void set_grant_keys(std::vector<crypto::VerifyKey> keys) = 0;  // of the relay, from soon on; any thread
 };
 
 }  // namespace lanrage::control

@@ -1,11 +1,39 @@
 #include "daemon/server_api.h"
 
+#include "base/format.h"
 #include "net/clock.h"
+#include "wire/relay.h"
 
 namespace lanrage::daemon {
 namespace {
 
 using wire::Json;
+
+Json relays_of(const control::Server& server) {
+  return Json::list(server.relay_directory(), [](const control::RelayDirectory::Relay& relay) {
+    const char* state = relay.connected ? "connected" : relay.info.addresses.empty() ? "away" : "lost";
+    return Json::object(
+        {{"id", format("{:016x}", wire::relay_peer(relay.info.key))},
+         {"key", relay.info.key.base64()},
+         {"region", relay.info.region.empty() ? Json() : Json(relay.info.region)},
+         {"addresses", Json::list(relay.info.addresses, [](const Endpoint& e) { return Json(e.text()); })},
+         {"state", state}});
+  });
+}
+
+// {"key", "action": "allow" or "remove"}
+void change_relays(control::Server& server, const api::Request& request, const api::Respond& respond) {
+  wire::JsonReader reader(request.body);
+  const auto key = crypto::PublicKey::from_base64(reader.string("key", 64));
+  const std::string action = reader.string("action", 16);
+  if (auto read = reader.result(); !read) return respond(std::move(read).error());
+  if (!key) return respond(Error{Code::kInvalid, "that is no relay's key", "`lanrage relay` prints it"});
+  if (action != "allow" && action != "remove")
+    return respond(Error{Code::kInvalid, "the action is allow or remove", {}});
+  if (auto done = action == "allow" ? server.allow_relay(*key) : server.remove_relay(*key); !done)
+    return respond(std::move(done).error());
+  respond(Json::object({{"relays", relays_of(server)}}));
+}
 
 Json status_of(const control::Server& server, Time started) {
   const control::Server::Stats stats = server.stats();
@@ -31,12 +59,13 @@ Json status_of(const control::Server& server, Time started) {
                                                   {"limited", stats.service.limited}})},
                        {"address_discoveries", stats.udp.stun.answered},
                        {"relay", relayed},
+                       {"relays", relays_of(server)},
                        {"store", Json::object({{"kind", stats.store_kind}, {"bytes", stats.store.bytes}})}});
 }
 
 }  // namespace
 
-Result<std::unique_ptr<api::Api>> open_server_api(const control::Server& server, const std::string& socket, Rng& rng,
+Result<std::unique_ptr<api::Api>> open_server_api(control::Server& server, const std::string& socket, Rng& rng,
                                                   const Logger& log) {
   api::Options options;
   options.socket = socket;
@@ -46,7 +75,13 @@ Result<std::unique_ptr<api::Api>> open_server_api(const control::Server& server,
   return api::Api::start(
       std::move(options),
       {{"GET", "/api/server", "how the server is", false,
-        [&server, started](api::Request, const api::Respond& respond) { respond(status_of(server, started)); }}},
+        [&server, started](api::Request, const api::Respond& respond) { respond(status_of(server, started)); }},
+       {"GET", "/api/relays", "the relays that are allowed", false,
+        [&server](api::Request, const api::Respond& respond) {
+          respond(Json::object({{"relays", relays_of(server)}}));
+        }},
+       {"POST", "/api/relays", "allow or remove a relay", false,
+        [&server](api::Request request, const api::Respond& respond) { change_relays(server, request, respond); }}},
       rng, log);
 }
 

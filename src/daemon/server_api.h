@@ -1,4 +1,5 @@
-// What a server answers to its operator on this machine: GET /api/server on a Unix socket, for `lanrage server status`.
+// What a server answers to its operator on this machine, on a Unix socket: GET /api/server for `lanrage server status`,
+// GET and POST /api/relays for `lanrage server relays`.
 #pragma once
 
 #include <memory>
@@ -10,7 +11,7 @@
 namespace lanrage::daemon {
 
 // Serves until destroyed; `server` and `rng` outlive it. kConflict: the socket is served by another.
-Result<std::unique_ptr<api::Api>> open_server_api(const control::Server& server, const std::string& socket, Rng& rng,
+Result<std::unique_ptr<api::Api>> open_server_api(control::Server& server, const std::string& socket, Rng& rng,
                                                   const Logger& log);
 
 }  // namespace lanrage::daemon

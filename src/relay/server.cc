@@ -104,6 +104,10 @@ std::optional<Server::Transmit> Server::handle_register(const Now& now, const En
     ++stats_.dropped_registration_rate;
     return std::nullopt;
   }
+  if (grant_key_ids_.empty()) {  // nobody told us yet whose grants count: the client asks again
+    ++stats_.dropped_no_keys;
+    return std::nullopt;
+  }
   const auto grant = wire::parse_grant(message->grant);
   const auto key_id =
       grant ? std::find(grant_key_ids_.begin(), grant_key_ids_.end(), grant->key_id) : grant_key_ids_.end();

@@ -55,6 +55,7 @@ class Server {
     std::uint64_t sessions_expired = 0, sessions_replaced = 0;
     std::uint64_t dropped_unknown_protocol = 0, dropped_malformed = 0;
     std::uint64_t dropped_bad_cookie = 0, dropped_bad_mac = 0, dropped_bad_grant = 0, dropped_expired_grant = 0;
+    std::uint64_t dropped_no_keys = 0;
     std::uint64_t dropped_full = 0, dropped_registration_rate = 0;
     std::uint64_t dropped_unknown_source = 0, dropped_unknown_index = 0, dropped_rate = 0;
   };

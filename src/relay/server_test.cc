@@ -130,6 +130,16 @@ TEST_F(RelayServer, RegistersWhoShowsAGrantItsKeyAndThatItHearsUs) {
   EXPECT_EQ(server->parties(), 1u);
 }
 
+TEST_F(RelayServer, LeavesARegisterUnansweredUntilItIsToldWhoseGrantsCount) {
+  server->set_grant_keys({});
+  Client a = client("192.0.2.1:1000");
+  const wire::RelayCookie cookie = cookie_of(a);
+  EXPECT_FALSE(ask(a, cookie));
+  EXPECT_EQ(server->stats().dropped_no_keys, 1u);
+  server->set_grant_keys({crypto::verify_key(grant_key)});
+  EXPECT_TRUE(registered(a, ask(a, cookie)));
+}
+
 TEST_F(RelayServer, KeepsNothingForAnAddressThatHasProvenNothing) {
   Client alice = client("203.0.113.1:5");
   const auto out = ask(alice, {});

@@ -1,5 +1,6 @@
 #include "wire/control.h"
 
+#include <algorithm>
 #include <charconv>
 #include <limits>
 
@@ -22,6 +23,7 @@ constexpr std::string_view kPutStatementsPath = "/v1/party/statements";
 constexpr std::string_view kAddInvitePath = "/v1/invite/add";
 constexpr std::string_view kListInvitesPath = "/v1/invite/list";
 constexpr std::string_view kRevokeInvitePath = "/v1/invite/revoke";
+constexpr std::string_view kWithdrawRelayPath = "/v1/relay/withdraw";
 
 Json text_of(ByteView bytes) { return to_base64url(bytes); }
 Json text_of(const crypto::PublicKey& key) { return to_base64url(key.bytes()); }
@@ -116,6 +118,12 @@ Json to_json(const Signal& r) {
       {{"type", "signal"}, {"party", to_text(r.party)}, {"to", text_of(r.to)}, {"sealed", text_of(r.sealed)}});
 }
 Json to_json(const Follow& r) { return Json::object({{"party", to_text(r.party)}, {"from", r.from}}); }
+Json to_json(const OfferRelay& r) {
+  return Json::object({{"region", r.region}, {"addresses", Json::list(r.addresses, [](const Endpoint& endpoint) {
+                                                return Json(endpoint.text());
+                                              })}});
+}
+Json to_json(const WithdrawRelay&) { return Json::object(); }
 
 CreateParty read_create_party(JsonReader& reader) {
   CreateParty r;
@@ -240,6 +248,11 @@ Json to_json(const Relays& e) {
 Json to_json(const Grant& e) {
   return Json::object({{"type", "grant"}, {"grant", text_of(e.grant)}, {"expires", e.expires}});
 }
+Json to_json(const GrantKeys& e) {
+  return Json::object({{"type", "grant_keys"}, {"keys", Json::list(e.keys, [](const crypto::VerifyKey& key) {
+                                                  return Json(to_base64url(key.bytes()));
+                                                })}});
+}
 
 Snapshot read_snapshot(JsonReader& reader) {
   Snapshot e;
@@ -300,6 +313,19 @@ Relays read_relays(JsonReader& reader) {
   return e;
 }
 
+GrantKeys read_grant_keys(JsonReader& reader) {
+  GrantKeys e;
+  for (const Bytes& bytes : read_list(reader, "keys", kGrantKeysMax, crypto::kKeySize)) {
+    const auto key = crypto::VerifyKey::from_bytes(bytes);
+    if (!key) {
+      reader.fail("keys", "keys of 32 bytes");
+      break;
+    }
+    e.keys.push_back(*key);
+  }
+  return e;
+}
+
 std::optional<Event> read_event(const std::string& type, JsonReader& reader, const Json& json) {
   if (type == "snapshot") return read_snapshot(reader);
   if (type == "record") {
@@ -330,6 +356,7 @@ std::optional<Event> read_event(const std::string& type, JsonReader& reader, con
     e.expires = reader.integer("expires", 0, kTimeMax);
     return e;
   }
+  if (type == "grant_keys") return read_grant_keys(reader);
   return std::nullopt;
 }
 
@@ -394,6 +421,8 @@ std::string_view request_path(const Request& request) {
       kPutStatementsPath,
       {},
       {},
+      {},
+      kWithdrawRelayPath,
   };
   static_assert(std::size(kPaths) == std::variant_size_v<Request>);
   return kPaths[request.index()];
@@ -415,6 +444,35 @@ Result<Follow> parse_follow(std::string_view party, std::string_view from) {
     return Error{Code::kInvalid, "an event stream is asked for as ?party=HEX&from=NUMBER"};
   follow.party = *id;
   return follow;
+}
+
+std::string offer_target(const OfferRelay& offer) {
+  std::string out = format("{}?region={}&addresses=", kRelayPath, offer.region);
+  for (const Endpoint& endpoint : offer.addresses) {
+    if (&endpoint != &offer.addresses.front()) out += ',';
+    for (const char c : endpoint.text()) out += c == '[' ? "%5B" : c == ']' ? "%5D" : std::string(1, c);
+  }
+  return out;
+}
+
+bool is_region(std::string_view text) {
+  return text.size() <= kRegionBytesMax && std::all_of(text.begin(), text.end(), [](char c) {
+           return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-';
+         });
+}
+
+Result<OfferRelay> parse_offer(std::string_view region, std::string_view addresses) {
+  const Error wrong{Code::kInvalid, "a relay is offered as ?region=NAME&addresses=ADDRESS:PORT,ADDRESS:PORT", {}};
+  OfferRelay offer{std::string(region), {}};
+  if (!is_region(region)) return wrong;
+  for (std::size_t begin = 0; begin <= addresses.size();) {
+    const std::size_t end = std::min(addresses.find(',', begin), addresses.size());
+    const auto endpoint = Endpoint::parse(addresses.substr(begin, end - begin));
+    if (!endpoint || endpoint->port == 0 || offer.addresses.size() == kRelayAddressesMax) return wrong;
+    offer.addresses.push_back(*endpoint);
+    begin = end + 1;
+  }
+  return offer;
 }
 
 std::string encode(const Hello& hello) { return Json::object({{"key", text_of(hello.key)}}).text(); }
@@ -464,6 +522,7 @@ Result<Request> decode_request(std::string_view path, std::string_view text) {
   if (path == kListInvitesPath) return read([](JsonReader& r) { return ListInvites{read_party(r)}; });
   if (path == kRevokeInvitePath) return read(read_revoke_invite);
   if (path == kPutStatementsPath) return read(read_put_statements);
+  if (path == kWithdrawRelayPath) return read([](JsonReader&) { return WithdrawRelay{}; });
   return Error{Code::kNotFound, "no such address on this server"};
 }
 

@@ -18,6 +18,7 @@
 #include "base/result.h"
 #include "crypto/hash.h"
 #include "crypto/keys.h"
+#include "crypto/signature.h"
 
 namespace lanrage::wire {
 
@@ -39,6 +40,8 @@ inline constexpr std::size_t kMembersMax = 4096;
 inline constexpr std::size_t kInvitesMax = 64;
 inline constexpr std::size_t kRelaysMax = 64;
 inline constexpr std::size_t kRelayAddressesMax = 8;
+inline constexpr std::size_t kRegionBytesMax = 32;
+inline constexpr std::size_t kGrantKeysMax = 16;
 inline constexpr std::size_t kRequestBytesMax = 64 * 1024;  // a body; but for those that carry envelopes:
 inline constexpr std::size_t kLargeRequestBytesMax = 512 * 1024;
 inline constexpr std::size_t kEventBytesMax = 4 * 1024 * 1024;
@@ -141,8 +144,20 @@ struct Follow {
   friend bool operator==(const Follow&, const Follow&) = default;
 };
 
-using Request =
-    std::variant<CreateParty, Join, PutRecord, AddInvite, ListInvites, RevokeInvite, PutStatements, Signal, Follow>;
+// A relay alone on a host offers to serve the server's members; the key of its session is its identity. The stream that
+// it asks for says that it is there, and brings it GrantKeys. Kept and resumed as Follow is; replaces an earlier one.
+struct OfferRelay {
+  std::string region;               // letters, digits and '-', or empty
+  std::vector<Endpoint> addresses;  // UDP, 1 to kRelayAddressesMax
+  friend bool operator==(const OfferRelay&, const OfferRelay&) = default;
+};
+// It stops: members are told to use others, now.
+struct WithdrawRelay {
+  friend bool operator==(const WithdrawRelay&, const WithdrawRelay&) = default;
+};
+
+using Request = std::variant<CreateParty, Join, PutRecord, AddInvite, ListInvites, RevokeInvite, PutStatements, Signal,
+                             Follow, OfferRelay, WithdrawRelay>;
 
 // --- Responses -----------------------------------------------------------------------------------------------------
 
@@ -231,8 +246,13 @@ struct Grant {  // the reader's right to use the relays; a new one comes before 
   friend bool operator==(const Grant&, const Grant&) = default;
 };
 
-using Event =
-    std::variant<Snapshot, RecordChanged, StatementAdded, InviteChanged, Online, Presence, Signalled, Relays, Grant>;
+struct GrantKeys {  // to a relay: whose grants count from here on
+  std::vector<crypto::VerifyKey> keys;
+  friend bool operator==(const GrantKeys&, const GrantKeys&) = default;
+};
+
+using Event = std::variant<Snapshot, RecordChanged, StatementAdded, InviteChanged, Online, Presence, Signalled, Relays,
+                           Grant, GrantKeys>;
 
 // The number of a numbered event or snapshot.
 std::optional<std::uint64_t> event_version(const Event& event);
@@ -242,14 +262,18 @@ std::optional<std::uint64_t> event_version(const Event& event);
 inline constexpr std::string_view kHelloPath = "/v1/session";
 inline constexpr std::string_view kProofPath = "/v1/session/proof";
 inline constexpr std::string_view kEventsPath = "/v1/events";  // ?party=HEX&from=N, a WebSocket
+inline constexpr std::string_view kRelayPath = "/v1/relay";    // ?region=R&addresses=A:P,A:P, a WebSocket
 inline constexpr std::string_view kCorrelationHeader = "X-Correlation-Id";
 
-// Where a request is posted to; empty for Signal and Follow, which belong to the event stream.
+// Where a request is posted to; empty for Signal, Follow and OfferRelay, which belong to a stream.
 std::string_view request_path(const Request& request);
 // The most bytes that a body posted to `path` may have.
 std::size_t request_bytes_max(std::string_view path);
 std::string follow_target(const Follow& follow);                             // kEventsPath with its query
 Result<Follow> parse_follow(std::string_view party, std::string_view from);  // the query's two values
+std::string offer_target(const OfferRelay& offer);                           // kRelayPath with its query
+Result<OfferRelay> parse_offer(std::string_view region, std::string_view addresses);
+bool is_region(std::string_view text);  // as OfferRelay has it
 
 std::string encode(const Hello& hello);
 std::string encode(const Challenge& challenge);

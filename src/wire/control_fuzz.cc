@@ -61,6 +61,15 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       LR_CHECK(!signal || *wire::decode_signal(wire::encode_signal(*signal)) == *signal);
       return 0;
     }
+    case 15: {  // a region, a space, addresses
+      const std::size_t space = std::min(text.find(' '), text.size());
+      const auto offer = wire::parse_offer(text.substr(0, space), text.substr(std::min(space + 1, text.size())));
+      if (!offer) return 0;
+      std::string addresses;
+      for (const Endpoint& endpoint : offer->addresses) addresses += (addresses.empty() ? "" : ",") + endpoint.text();
+      LR_CHECK(*wire::parse_offer(offer->region, addresses) == *offer);
+      return 0;
+    }
     default: {
       const auto event = wire::decode_event(text);
       if (!event || !event->has_value()) return 0;

@@ -36,7 +36,8 @@ class Maker {
             AddInvite{party, array<32>(), bytes(3000), 1 + below(100), 1 + below(100000)},
             ListInvites{party},
             RevokeInvite{party, "0a1b2c3d4e5f"},
-            PutStatements{party, list(), bytes(500), {{"0a1b", bytes(500)}}, version()}};
+            PutStatements{party, list(), bytes(500), {{"0a1b", bytes(500)}}, version()},
+            WithdrawRelay{}};
   }
   std::vector<Event> events() {
     return {Snapshot{array<16>(), version(), bytes(300), list(), bytes(50), list()},
@@ -49,7 +50,8 @@ class Maker {
             Relays{{{key(), "eu", {{IpAddress::v4(192, 0, 2, 1), 41820}, *Endpoint::parse("[2001:db8::1]:5")}},
                     {key(), "", {}}},
                    {{IpAddress::v4(192, 0, 2, 1), 41820}}},
-            Grant{bytes(200), 1700000000}};
+            Grant{bytes(200), 1700000000},
+            GrantKeys{{crypto::VerifyKey(rng_.array<32>()), crypto::VerifyKey(rng_.array<32>())}}};
   }
 
  private:
@@ -118,6 +120,23 @@ TEST(ControlWire, FollowTravelsInTheQuery) {
   for (const char* from : {"", "-1", "1x", "18446744073709551615", " 1"})
     EXPECT_FALSE(parse_follow(party, from)) << from;
   EXPECT_FALSE(parse_follow(party.substr(2), "0"));
+}
+
+TEST(ControlWire, ARelaysOfferTravelsInTheQuery) {
+  const OfferRelay offer{"eu-west", {{IpAddress::v4(192, 0, 2, 1), 41820}, *Endpoint::parse("[2001:db8::1]:5")}};
+  EXPECT_EQ(offer_target(offer), "/v1/relay?region=eu-west&addresses=192.0.2.1:41820,%5B2001:db8::1%5D:5");
+  const auto parsed = parse_offer("eu-west", "192.0.2.1:41820,[2001:db8::1]:5");
+  ASSERT_TRUE(parsed);
+  EXPECT_EQ(*parsed, offer);
+  EXPECT_TRUE(parse_offer("", "192.0.2.1:1"));
+  for (const char* region : {"eu west", "eu/1", "0123456789012345678901234567890123"})
+    EXPECT_FALSE(parse_offer(region, "192.0.2.1:1")) << region;
+  for (const char* addresses : {"", ",", "192.0.2.1:1,", "192.0.2.1", "192.0.2.1:0", "name:1"})
+    EXPECT_FALSE(parse_offer("", addresses)) << addresses;
+  std::string many = "192.0.2.1:1";
+  for (std::size_t i = 1; i < kRelayAddressesMax; ++i) many += ",192.0.2.1:1";
+  EXPECT_TRUE(parse_offer("", many));
+  EXPECT_FALSE(parse_offer("", many + ",192.0.2.1:1"));
 }
 
 TEST(ControlWire, HoldsItsBounds) {

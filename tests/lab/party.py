@@ -1,6 +1,7 @@
 """LANrage's own programs in the hosts of a scenario: a server, and nodes driven by the command line with --json."""
 from __future__ import annotations
 
+import base64
 import dataclasses
 import ipaddress
 import json
@@ -79,6 +80,40 @@ class Server:
     def link_by(self, name: str) -> str:
         """The link with another host part: the pinned key is what counts."""
         return f"https://{name}:{PORT}#{self.link.partition('#')[2]}"
+
+    def kill(self) -> None:
+        self.process.stop(signal.SIGKILL)
+
+    def relays(self, *words: str) -> dict[str, str]:
+        """`lanrage server relays`: the state of each by its key."""
+        said = self.host.run(self._lab.binary, "server", "relays", *words, "--json",
+                             env=environment(str(self.folder))).stdout
+        return {relay["key"]: relay["state"] for relay in json.loads(said)["relays"]}
+
+
+class Relay:
+    """`lanrage relay` on a public host, for the players of a server."""
+
+    def __init__(self, lab: Lab, host: Host, server: Server, *options: str) -> None:
+        self.host = host
+        self._lab = lab
+        self._command = ("relay", "--server", server.link, "--json", *options)
+        self.folder = lab.state / f"{host.name}-relay"
+        self.folder.mkdir(mode=0o700)
+        self.start()
+
+    def start(self) -> None:
+        """Starts it, and waits until it is ready."""
+        self.process: Process = self.host.start("lanrage", self._lab.binary, *self._command,
+                                                env=environment(str(self.folder)))
+        wait_until(lambda: '"key"' in self.process.output(), 10, f"{self.host.name} is ready")
+        said = next(line for line in self.process.output().splitlines() if line.startswith('{"key"'))
+        self.key = str(json.loads(said)["key"])
+
+    @property
+    def id(self) -> str:
+        """As directories, `relays` and `status` call it: the first eight bytes of its key."""
+        return base64.b64decode(self.key)[:8].hex()
 
     def kill(self) -> None:
         self.process.stop(signal.SIGKILL)
@@ -180,11 +215,19 @@ def daemon_pids(node: Node) -> list[int]:
     return found
 
 
-def server_on(lab: Lab, network: Network) -> Server:
+def server_on(lab: Lab, network: Network, *options: str) -> Server:
     """A server with a public address, both families, and a name."""
     host = network.public("server", shape=ACCESS)
     network.publish_name(host, "server.lab")
-    return Server(lab, host)
+    return Server(lab, host, *options)
+
+
+def relay_on(lab: Lab, network: Network, server: Server, name: str, delay_ms: float, *options: str) -> Relay:
+    """A relay on a host of its own, that the server allows and names."""
+    relay = Relay(lab, network.public(name, shape=Shape(delay_ms=delay_ms)), server, *options)
+    server.relays("allow", relay.key)
+    wait_until(lambda: server.relays().get(relay.key) == "connected", 10, f"the server names {name}")
+    return relay
 
 
 def node_behind(lab: Lab, network: Network, kind: str, name: str) -> Node:

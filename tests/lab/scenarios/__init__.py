@@ -4,7 +4,7 @@ from scenarios import wire_pages, wireguard_baseline, wireguard_attacks, wiregua
 from scenarios import party_pairs, parties, lan_games  # noqa: F401
 from scenarios import games_search  # noqa: F401
 from scenarios import cli, names  # noqa: F401
-from scenarios import netcheck, ports, safety  # noqa: F401
+from scenarios import netcheck, ports, relays, safety  # noqa: F401
 
 # What ctest runs (test `lab`), in this order.
 DEFAULT = [
@@ -20,5 +20,6 @@ DEFAULT = [
     "games_party_openttd", "games_party_freeciv", "games_party_teeworlds",
     "cli_usage", "cli_node", "cli_party", "cli_invites", "cli_log_context", "cli_machine", "cli_server_status",
     "cli_firewall", "cli_demo", "names_resolved",
+    "relay_alone",
     "ports_host_at_home", "ports_refused", "ports_no_way_out",
 ]

@@ -1,0 +1,33 @@
+// `lanrage relay`: a relay alone on a host, registered with a control server, until it is told to stop.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "base/log.h"
+#include "party/link.h"
+#include "wire/control.h"
+
+namespace lanrage::daemon {
+
+struct RelayOptions {
+  std::string folder;  // must exist; holds `relay.seed`, its identity
+  party::ServerInfo server;
+  // UDP: all of it on the first one's port, on every address. Empty: party::kServerPort.
+  std::vector<Endpoint> listen;
+  std::vector<Endpoint> public_addresses;  // what members are told; empty: of `listen`, or found on this machine
+  std::string region;                      // wire::is_region
+};
+
+struct RelayReady {
+  crypto::PublicKey key;
+  std::vector<Endpoint> addresses;  // as members are told
+};
+
+// Relays until SIGTERM or SIGINT, whether the control server can be reached or not; without its word of whose grants
+// count it relays for nobody. `on_ready` is called once, when it listens. kConflict: the port or the folder is in use.
+Result<void> run_relay(const RelayOptions& options, const LogOptions& log_options,
+                       const std::function<void(const RelayReady&)>& on_ready);
+
+}  // namespace lanrage::daemon

@@ -1,0 +1,57 @@
+"""Relays on hosts of their own.
+
+    alice -- sym router -- internet -- server (--no-relay)
+    bob   -- sym router ----/   \\---- near, far: lanrage relay, at 2 and 20 ms
+"""
+from __future__ import annotations
+
+import signal
+import time
+
+from flow import flowing
+from namespace import wait_until
+from party import Node, Relay, Server, node_behind, relay_on, server_on
+from scenario import Lab, expect, expect_equal, scenario
+from topology import Network
+
+
+def relayed_pair(lab: Lab, network: Network, server: Server) -> tuple[Node, Node]:
+    """Two players whom only a relay joins."""
+    alice, bob = (node_behind(lab, network, "sym", name) for name in ("alice", "bob"))
+    bob.join(alice.host_party(server.link))
+    return alice, bob
+
+
+def relay_of(node: Node, peer: str) -> str | None:
+    """The id of the relay that the path to a connected peer leads by."""
+    found = node.peer(peer)
+    return found["path"]["relay"] if found and found["state"] == "connected" else None
+
+
+@scenario("relays", limit_s=90)
+def relay_alone(lab: Lab) -> None:
+    """The server names the relay that its operator allowed, and no other; it relays on while the server is away."""
+    network = lab.network()
+    server = server_on(lab, network, "--no-relay")
+    stranger = Relay(lab, network.public("stranger"), server)
+    relay = relay_on(lab, network, server, "near", 2, "--region", "eu")
+    alice, bob = relayed_pair(lab, network, server)
+    for node, peer in ((alice, "bob"), (bob, "alice")):
+        wait_until(lambda: relay_of(node, peer) == relay.id, 5, f"{node.name} reaches {peer} by the relay")
+    expect_equal(server.relays(), {relay.key: "connected"}, "relays of the server")
+    expect("does not take this relay" in stranger.process.output(), "the stranger was not told that it is refused")
+    with flowing(alice.host, alice.address(), bob.host, bob.address()) as flow:
+        time.sleep(0.5)
+        since = time.monotonic()
+        server.kill()
+        time.sleep(3)
+        server.start()
+        # It remembers the relay: players who come back first are told of it all the same.
+        wait_until(lambda: alice.status()["server"]["state"] == bob.status()["server"]["state"] == "connected", 15,
+                   "both are back at the server")
+        wait_until(lambda: server.relays().get(relay.key) == "connected", 15, "the relay is back at the server")
+        time.sleep(1)
+        silences = [flow.silence(side, since) for side in (0, 1)]
+    expect(max(silences) < 0.3, f"silence while the server was away: {silences}")
+    relay.process.stop(signal.SIGTERM)
+    wait_until(lambda: server.relays().get(relay.key) == "away", 2, "the relay has said goodbye")

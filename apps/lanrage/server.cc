@@ -39,8 +39,10 @@ Result<void> serve(Cli& cli, const std::vector<std::string>& listen, const std::
                                                       })}}));
       return;
     }
-    std::printf("The server %s. Host with:\n\n  lanrage host --server '%s'\n\n", check ? "can serve" : "is ready",
-                ready.link.c_str());
+    std::string places;
+    for (const Endpoint& e : ready.listening) places += (places.empty() ? "" : ", ") + e.text();
+    std::printf("The server %s on %s. Host with:\n\n  lanrage host --server '%s'\n\n", check ? "can serve" : "is ready",
+                places.c_str(), ready.link.c_str());
     std::fflush(stdout);
   };
   return check ? daemon::check_server(std::move(options), log, on_ready)
@@ -129,7 +131,7 @@ void add_server(CLI::App& app, Cli& cli) {
   CLI::App* command = app.add_subcommand(
       "server", "Introduce players behind different routers to each other, and relay where nothing else works");
   command->add_option("--listen", options->listen,
-                      "ADDRESS:PORT to serve on, TCP and UDP; without: every address, port 41820");
+                      "ADDRESS:PORT to serve on, TCP and UDP; without: every address, port 41820, and TCP 443 if free");
   command->add_option("--public", options->announced,
                       "ADDRESS:PORT that players reach it at, if it cannot see that itself");
   command->add_flag("--no-relay", options->no_relay, "introduce only");

@@ -18,6 +18,7 @@ net::TlsTarget target_of(const party::ServerInfo& server) {
   net::TlsTarget target;
   for (const party::ServerAddress& address : server.addresses) target.addresses.push_back({address.host, address.port});
   target.pin = server.key;
+  target.last_port = party::kHttpsPort;
   return target;
 }
 

@@ -1,6 +1,8 @@
 // A node's side of the control server: finds it, proves the device key to it, sends requests, and follows a party's
 // events over one lasting connection.
 //
+// A server that none of its addresses reach is tried on their TCP port 443, too: some networks let nothing else out.
+//
 // It reconnects for as long as something is wanted: a party to follow or a request that waits. Between attempts it
 // waits 1, 2, 4, ... 60 s (give or take a fifth, so that a restarted server is not met by all at once), from 1 s again
 // after a minute without trouble. After a gap it resumes from the last event it handed over, so the node sees every

@@ -270,6 +270,8 @@ class WholeServer final : public Server {
       opened = open_ports();
     LR_TRY(std::move(opened));
     info_.key = tls_.spki_hash();
+    named_ = listening_;
+    if (options_.listen.empty()) listen_on_https_port();
     set_mapped({}, {});
     link_ = party::ServerLink{own_.front(), info_.key}.text();
     if (options_.write_link) LR_TRY(config::write_file(link_path(), link() + "\n"));
@@ -282,7 +284,7 @@ class WholeServer final : public Server {
   const party::ServerInfo& info() const override { return info_; }
   void set_mapped(const std::optional<Endpoint>& tcp, const std::optional<Endpoint>& udp) override {
     own_ = options_.public_addresses;
-    if (own_.empty()) own_ = own_addresses(listening_);
+    if (own_.empty()) own_ = own_addresses(named_);
     info_.addresses = own_;
     const std::size_t room = party::kServerAddressesMax - (tcp ? 1 : 0);
     if (info_.addresses.size() > room) info_.addresses.resize(room);
@@ -364,13 +366,21 @@ class WholeServer final : public Server {
     return {};
   }
 
+  // For players whose network lets nothing else out; without it where another program has the port, or we may not.
+  void listen_on_https_port() {
+    for (const IpAddress& any : {IpAddress::v4(0u), IpAddress::v6({})}) {
+      if (const auto opened = listen({any, party::kHttpsPort}); !opened)
+        log_.debug("not listening on the port of HTTPS", {{"error", opened.error().message}});
+    }
+  }
+
   // Tells the service where STUN and the relay are: at those public addresses that are no names.
   void announce(const std::optional<Endpoint>& mapped) {
     std::vector<Endpoint> reachable;
     for (const party::ServerAddress& address : own_)
       if (const auto ip = address.ip()) reachable.push_back({*ip, udp_->port()});
     if (reachable.empty())
-      for (const party::ServerAddress& address : own_addresses(listening_))
+      for (const party::ServerAddress& address : own_addresses(named_))
         reachable.push_back({*address.ip(), udp_->port()});
     if (mapped) reachable.push_back(*mapped);
     std::vector<wire::RelayInfo> relays;
@@ -402,6 +412,7 @@ class WholeServer final : public Server {
   std::unique_ptr<UdpService> udp_;
   std::unique_ptr<net::HttpServer> http_;
   std::vector<Endpoint> listening_;
+  std::vector<Endpoint> named_;  // of those, whose ports links name
   std::vector<party::ServerAddress> own_;
   party::ServerInfo info_;
   std::string link_;

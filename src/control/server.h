@@ -22,7 +22,8 @@ namespace lanrage::control {
 
 struct ServerOptions {
   std::string folder;            // must exist
-  std::vector<Endpoint> listen;  // TCP; empty: all addresses of both families at party::kServerPort
+  // TCP; empty: all addresses of both families at party::kServerPort, and at party::kHttpsPort where it may
+  std::vector<Endpoint> listen;
   // What links, invites and the relay directory name. Empty: the addresses that this machine reaches others from.
   std::vector<party::ServerAddress> public_addresses;
   bool relay = true;       // STUN is answered in any case

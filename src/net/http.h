@@ -201,6 +201,9 @@ struct TlsTarget {
   // as it failed (RFC 8305); the first whose TLS handshake shows the pinned key wins.
   std::vector<HostPort> addresses;
   SpkiHash pin{};  // certificate names and dates mean nothing
+  // Tried on the same hosts after all of `addresses`, for networks that let no other port out. Whoever else serves
+  // there is no news: a wrong key counts as no server. 0: not tried.
+  std::uint16_t last_port = 0;
 };
 struct TcpTarget {
   Endpoint endpoint;

@@ -4,6 +4,7 @@
 #include <boost/beast/http/write.hpp>
 #include <netdb.h>
 
+#include <algorithm>
 #include <deque>
 #include <list>
 #include <thread>
@@ -74,6 +75,7 @@ class Race final : public Connector, public std::enable_shared_from_this<Race> {
     }
     const auto& tls = std::get<TlsTarget>(target);
     pin_ = tls.pin;
+    last_port_ = tls.last_port;
     tls_ = client_tls();
     for (const HostPort& address : tls.addresses) {
       if (const auto ip = IpAddress::parse(address.host)) {
@@ -94,6 +96,7 @@ class Race final : public Connector, public std::enable_shared_from_this<Race> {
   struct Attempt {
     std::optional<asio::ip::tcp::socket> socket;
     std::optional<Stream> stream;
+    bool named = true;  // by the target, port and all
   };
 
   // On a thread of its own, that may outlive all of this: the system's resolver cannot be cancelled.
@@ -113,16 +116,28 @@ class Race final : public Connector, public std::enable_shared_from_this<Race> {
     }).detach();
   }
 
+  // Once all that the target names was begun.
+  void add_last_port() {
+    const std::uint16_t port = std::exchange(last_port_, 0);
+    named_ = candidates_.size();
+    for (std::size_t i = 0; i < named_; ++i) {
+      const Endpoint last{candidates_[i].address, port};
+      if (std::find(candidates_.begin(), candidates_.end(), last) == candidates_.end()) candidates_.push_back(last);
+    }
+  }
+
   void next_attempt() {
     if (!done_) return;
+    if (started_ == candidates_.size() && lookups_ == 0 && last_port_ != 0) add_last_port();
     if (started_ == std::min(candidates_.size(), kAttemptsMax)) {
       if (attempts_.empty() && lookups_ == 0)
         finish(Error{failure_.code, failure_.message.empty() ? "the server's name has no address" : failure_.message,
                      failure_.hint, failure_.os_errno});
       return;
     }
-    const Endpoint endpoint = candidates_[started_++];
     const auto attempt = attempts_.emplace(attempts_.end());
+    attempt->named = started_ < named_;
+    const Endpoint endpoint = candidates_[started_++];
     attempt->socket.emplace(io_);
     attempt->socket->async_connect(to_tcp(endpoint), [self = shared_from_this(), attempt](error_code error) {
       if (!self->done_) return;
@@ -172,7 +187,8 @@ class Race final : public Connector, public std::enable_shared_from_this<Race> {
 
   void failed(std::list<Attempt>::iterator attempt, Error why) {
     // A wrong key says more than a connection that failed.
-    if (failure_.message.empty() || why.code == Code::kRefused) failure_ = std::move(why);
+    const bool wrong_key = why.code == Code::kRefused;
+    if (attempt->named && (failure_.message.empty() || wrong_key)) failure_ = std::move(why);
     attempts_.erase(attempt);
     next_attempt();
   }
@@ -206,6 +222,8 @@ class Race final : public Connector, public std::enable_shared_from_this<Race> {
   SpkiHash pin_{};
   std::vector<Endpoint> candidates_;
   std::size_t started_ = 0;
+  std::uint16_t last_port_ = 0;   // until it was added
+  std::size_t named_ = SIZE_MAX;  // candidates before those at the last port
   int lookups_ = 0;
   std::list<Attempt> attempts_;
   Error failure_{Code::kUnavailable, {}};

@@ -139,6 +139,23 @@ TEST(Http, TriesEveryAddressUntilOneAnswers) {
   EXPECT_EQ(none.error().code, Code::kUnavailable);
 }
 
+TEST(Http, TriesTheLastPortWhereTheNamedOneIsNotReached) {
+  TestServer server;
+  const TlsTarget target{{{"127.0.0.1", 1}, {"localhost", 2}}, identity().spki_hash(), server.endpoint.port};
+  EXPECT_TRUE(client_of(target)->call(post("/", ""), kTestPatience));
+}
+
+TEST(Http, TakesAnotherServerAtTheLastPortForNone) {
+  TestServer other;
+  SpkiHash wrong = identity().spki_hash();
+  wrong[0] ^= 1;
+  const TlsTarget target{{{"127.0.0.1", 1}}, wrong, other.endpoint.port};
+  const auto answer = client_of(target)->call(post("/", "secret"), kTestPatience);
+  ASSERT_FALSE(answer);
+  EXPECT_EQ(answer.error().code, Code::kUnavailable) << answer.error().message;
+  EXPECT_EQ(other.server->stats().requests, 0u);
+}
+
 TEST(Http, ListensOnIpv6Alone) {
   TestServer server;
   auto bound = server.server->listen(TcpListener{{*IpAddress::parse("::1"), 0}, true});

@@ -16,6 +16,8 @@
 namespace lanrage::party {
 
 inline constexpr std::uint16_t kServerPort = 41820;
+// TCP: what some networks let out alone. A server is there too where it may be; links and invites do not name it.
+inline constexpr std::uint16_t kHttpsPort = 443;
 inline constexpr std::size_t kServerAddressesMax = 8;
 
 using ServerKey = std::array<std::uint8_t, 32>;  // SHA-256 of the server's SubjectPublicKeyInfo

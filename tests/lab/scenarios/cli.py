@@ -246,7 +246,16 @@ def cli_machine(lab: Lab) -> None:
         blocker.listen()
         check(node.ask("server", "--listen", f"0.0.0.0:{PORT}"), REFUSED, str(PORT))
         check(node.ask("server", "--check"), REFUSED, str(PORT))
-    expect(node.command("server", "--check")["link"].startswith("https://"), "server --check names no link")
+    with node.host.entered():
+        web = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    with web:
+        web.bind(("0.0.0.0", 443))
+        web.listen()
+        beside = node.command("server", "--check")["addresses"]
+    expect("0.0.0.0:443" not in beside and f"0.0.0.0:{PORT}" in beside, f"beside a web server: {beside}")
+    able = node.command("server", "--check")
+    expect(able["link"].startswith("https://"), "server --check names no link")
+    expect("0.0.0.0:443" in able["addresses"], f"without a web server: {able['addresses']}")
     expect(not (node.folder / "server.link").exists(), "server --check leaves a link")
     expect_equal(daemon_pids(node), [], "nodes that were left")
 

@@ -9,7 +9,7 @@ import ipaddress
 import time
 
 from flow import flowing
-from party import ACCESS, Node, check_all_pairs, node_behind, server_on
+from party import ACCESS, PORT, Node, check_all_pairs, node_behind, server_on
 from namespace import wait_until
 from scenario import Lab, expect, expect_equal, scenario
 
@@ -220,6 +220,23 @@ def party_udpblock(lab: Lab) -> None:
         expect(peer["state"] != "connected", "status claims a connection")
         text = peer["why"]
     expect("UDP" in text, f"the reason does not name UDP: {text!r}")
+
+
+@scenario("party")
+def party_tcp443(lab: Lab) -> None:
+    """Where only TCP to port 443 gets out, the server is reached there; status says that UDP, so the game, is not."""
+    network = lab.network()
+    server = server_on(lab, network)
+    alice, bob = node_behind(lab, network, "easy", "alice"), node_behind(lab, network, "tcp443", "bob")
+    operator = Node(lab, server.host, "operator")
+    operator.folder = server.folder
+    addresses = operator.command("server", "status")["addresses"]
+    expect(addresses[0] == "0.0.0.0:41820" and "0.0.0.0:443" in addresses, f"the server's addresses: {addresses}")
+    expect(f":{PORT}#" in server.link, f"the link names another port: {server.link}")
+    bob.join(alice.host_party(server.link))
+    expect_equal(bob.status()["server"]["state"], "connected", "the server as bob sees it")
+    wait_until(lambda: "UDP" in str((bob.peer("alice") or {}).get("why")), 10, "bob's status names UDP", 0.1)
+    expect((bob.peer("alice") or {})["state"] != "connected", "status claims a connection")
 
 
 @scenario("party")

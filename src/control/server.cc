@@ -335,9 +335,7 @@ class WholeServer final : public Server {
     UdpService::Options udp;
     const bool everywhere = options_.listen.empty();
     udp.port = everywhere ? party::kServerPort : options_.listen.front().port;
-    for (const Endpoint& endpoint : options_.listen) {
-      if (!endpoint.address.is_unspecified()) udp.addresses.push_back(endpoint.address);
-    }
+    for (const Endpoint& endpoint : options_.listen) udp.addresses.push_back(endpoint.address);
     if (options_.relay) {
       udp.relay.emplace();
       udp.relay->key = identity_.private_key();

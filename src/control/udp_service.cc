@@ -2,8 +2,10 @@
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <iterator>
 #include <mutex>
 #include <thread>
 
@@ -20,47 +22,116 @@ namespace {
 
 constexpr std::size_t kSlots = 32;
 constexpr std::size_t kSlotBytes = 65536;
-constexpr std::uint64_t kTagV4 = 4;
-constexpr std::uint64_t kTagV6 = 6;
-constexpr std::uint64_t kTagSecondV4 = 24;
-constexpr std::uint64_t kTagSecondV6 = 26;
+constexpr std::uint64_t kTagFirst = 1000;   // and the socket's place among those of the port
+constexpr std::uint64_t kTagSecond = 2000;  // likewise
+constexpr int kFreePortAttempts = 16;
+
+// One port at some addresses of this machine.
+class Sockets {
+ public:
+  // No addresses: all of those families that the machine has. Port 0: one that is free at all of them.
+  static Result<Sockets> open(const std::vector<IpAddress>& addresses, std::uint16_t port) {
+    Sockets out;
+    if (addresses.empty()) {
+      net::UdpOptions udp;
+      udp.bind.port = port;
+      LR_ASSIGN(net::UdpPair pair, net::UdpPair::open(udp));
+      if (pair.v4()) out.sockets_.push_back(std::move(*pair.v4()));
+      if (pair.v6()) out.sockets_.push_back(std::move(*pair.v6()));
+      return out;
+    }
+    Result<void> bound = out.bind(addresses, port);
+    for (int i = 1; !bound && port == 0 && bound.error().os_errno == EADDRINUSE && i < kFreePortAttempts; ++i)
+      bound = out.bind(addresses, port);
+    LR_TRY(std::move(bound));
+    return out;
+  }
+
+  Result<void> watch(net::Poller& poller, std::uint64_t tag) {
+    for (net::UdpSocket& socket : sockets_) LR_TRY(poller.add(socket.fd(), tag++));
+    return {};
+  }
+  net::UdpSocket* at(std::uint64_t place) { return place < sockets_.size() ? &sockets_[place] : nullptr; }
+  std::uint16_t port() const { return sockets_.front().local().port; }
+
+  // The one that sends this; none: the family is not spoken here.
+  net::UdpSocket* sender_of(const net::SendItem& item) {
+    net::UdpSocket* any = nullptr;
+    for (net::UdpSocket& socket : sockets_) {
+      const IpAddress& local = socket.local().address;
+      if (local.is_v4() != item.destination.address.is_v4()) continue;
+      if (local == item.source) return &socket;
+      if (any == nullptr || local.is_unspecified()) any = &socket;
+    }
+    return any;
+  }
+  void send(std::span<const net::SendItem> items) {
+    while (!items.empty()) {
+      net::UdpSocket* socket = sender_of(items.front());
+      std::size_t run = 1;
+      while (run < items.size() && sender_of(items[run]) == socket) ++run;
+      if (socket) socket->send(items.first(run));
+      items = items.subspan(run);
+    }
+  }
+  void send(const net::SendItem& item) { send(std::span(&item, 1)); }
+
+ private:
+  Result<void> bind(const std::vector<IpAddress>& addresses, std::uint16_t port) {
+    sockets_.clear();
+    std::vector<IpAddress> bound;
+    for (const IpAddress& address : addresses) {
+      if (std::find(bound.begin(), bound.end(), address) != bound.end()) continue;
+      bound.push_back(address);
+      net::UdpOptions udp;
+      udp.bind = {address, sockets_.empty() ? port : this->port()};
+      LR_ASSIGN(net::UdpSocket socket, net::UdpSocket::open(udp));
+      sockets_.push_back(std::move(socket));
+    }
+    return {};
+  }
+
+  std::vector<net::UdpSocket> sockets_;
+};
 
 // Datagrams to send, those that lie one behind the other and go to one place joined into runs.
 class Outbox {
  public:
-  explicit Outbox(net::UdpPair& sockets) : sockets_(sockets) {}
+  explicit Outbox(Sockets& sockets) : sockets_(sockets) {}
 
-  void add(const Endpoint& to, ByteView datagram) {
-    if (!items_.empty() && joins(items_.back(), to, datagram)) {
+  void add(const net::SendItem& item) {
+    if (!items_.empty() && joins(items_.back(), item)) {
       net::SendItem& last = items_.back();
       if (last.segment_size == 0) last.segment_size = static_cast<std::uint16_t>(last.bytes.size());
-      last.bytes = {last.bytes.data(), last.bytes.size() + datagram.size()};
+      last.bytes = {last.bytes.data(), last.bytes.size() + item.bytes.size()};
       return;
     }
-    items_.push_back({.destination = to, .bytes = datagram});
+    items_.push_back(item);
   }
   void flush() {
     if (!items_.empty()) sockets_.send(items_);
     items_.clear();
   }
-  void send_now(const Endpoint& to, ByteView datagram) { sockets_.send({.destination = to, .bytes = datagram}); }
+  void send_now(const net::SendItem& item) { sockets_.send(item); }
 
  private:
-  bool joins(const net::SendItem& last, const Endpoint& to, ByteView datagram) {
-    net::UdpSocket* socket = to.address.is_v4() ? sockets_.v4() : sockets_.v6();
+  bool joins(const net::SendItem& last, const net::SendItem& item) {
+    const ByteView datagram = item.bytes;
+    net::UdpSocket* socket = sockets_.sender_of(item);
     const std::size_t segment = last.segment_size != 0 ? last.segment_size : last.bytes.size();
-    return socket && last.destination == to && last.bytes.data() + last.bytes.size() == datagram.data() &&
-           last.bytes.size() % segment == 0 && datagram.size() <= segment && !datagram.empty() &&
+    return socket && last.destination == item.destination && last.source == item.source &&
+           last.bytes.data() + last.bytes.size() == datagram.data() && last.bytes.size() % segment == 0 &&
+           datagram.size() <= segment && !datagram.empty() &&
            last.bytes.size() + datagram.size() <= net::kSegmentedBytesMax &&
            last.bytes.size() / segment < socket->segments_max(segment);
   }
-  net::UdpPair& sockets_;
+  Sockets& sockets_;
   std::vector<net::SendItem> items_;
 };
 
 class Service final : public UdpService {
  public:
-  Service(net::UdpPair sockets, std::optional<net::UdpPair> second, net::Poller poller, relay::StunServer::Options stun,
+  Service(Sockets sockets, std::optional<Sockets> second, net::Poller poller, relay::StunServer::Options stun,
           std::optional<relay::ServerOptions> relay)
       : sockets_(std::move(sockets)),
         second_(std::move(second)),
@@ -96,10 +167,11 @@ class Service final : public UdpService {
     while (!stop_.load()) {
       const auto due = relay_ ? relay_->next_timeout() : std::nullopt;
       for (const net::Ready& ready : poller_.wait(net::now().time, due.value_or(kNever))) {
-        if (ready.tag == kTagV4) drain(*sockets_.v4(), outbox);
-        if (ready.tag == kTagV6) drain(*sockets_.v6(), outbox);
-        if (ready.tag == kTagSecondV4) drain_second(*second_->v4());
-        if (ready.tag == kTagSecondV6) drain_second(*second_->v6());
+        if (ready.tag >= kTagSecond) {
+          if (net::UdpSocket* socket = second_->at(ready.tag - kTagSecond)) drain_second(*socket);
+        } else if (ready.tag >= kTagFirst) {
+          if (net::UdpSocket* socket = sockets_.at(ready.tag - kTagFirst)) drain(*socket, outbox);
+        }
       }
       if (relay_) relay_->handle_timeout(net::now());
       const std::lock_guard lock(mutex_);
@@ -120,7 +192,7 @@ class Service final : public UdpService {
         if (wire::protocol_of(datagram) == wire::Protocol::kStun) {
           answer_stun(now, slot, sockets_.port(), datagram);
         } else if (relay_) {
-          relay(now, slot.source, datagram, outbox);
+          relay(now, slot, datagram, outbox);
         }
       });
     }
@@ -141,26 +213,27 @@ class Service final : public UdpService {
     std::array<std::uint8_t, wire::kStunResponseBytesMax> out;
     const auto answer = stun_.answer(now.time, slot.source, {slot.destination, port}, question, out);
     if (!answer) return;
-    net::UdpPair& sockets = answer->from.port == sockets_.port() ? sockets_ : *second_;
+    Sockets& sockets = answer->from.port == sockets_.port() ? sockets_ : *second_;
     sockets.send(
         {.destination = slot.source, .bytes = ByteView(out).first(answer->size), .source = answer->from.address});
   }
 
-  void relay(const Now& now, const Endpoint& source, MutableBytes datagram, Outbox& outbox) {
-    const auto transmit = relay_->handle_packet(now, source, datagram);
+  void relay(const Now& now, const net::ReceiveSlot& slot, MutableBytes datagram, Outbox& outbox) {
+    const auto transmit = relay_->handle_packet(now, slot.source, datagram, slot.destination);
     if (!transmit) return;
+    const net::SendItem item{.destination = transmit->to, .bytes = transmit->datagram, .source = transmit->from};
     // Only what lies in the received buffer stays as it is until the batch is sent.
     const bool in_place =
         transmit->datagram.data() >= memory_.data() && transmit->datagram.data() < memory_.data() + memory_.size();
     if (in_place) {
-      outbox.add(transmit->to, transmit->datagram);
+      outbox.add(item);
     } else {
-      outbox.send_now(transmit->to, transmit->datagram);
+      outbox.send_now(item);
     }
   }
 
-  net::UdpPair sockets_;
-  std::optional<net::UdpPair> second_;
+  Sockets sockets_;
+  std::optional<Sockets> second_;
   relay::StunServer stun_;
   net::Poller poller_;
   Bytes memory_;
@@ -177,27 +250,23 @@ class Service final : public UdpService {
 }  // namespace
 
 Result<std::unique_ptr<UdpService>> UdpService::start(Options options, const Logger& log) {
-  net::UdpOptions udp;
-  udp.bind.port = options.port;
-  auto sockets = net::UdpPair::open(udp);
+  auto sockets = Sockets::open(options.addresses, options.port);
   if (!sockets && sockets.error().os_errno == EADDRINUSE)
     return Error{Code::kConflict, format("port {} (UDP) is in use", options.port),
                  "stop what uses it, or choose another", EADDRINUSE};
   if (!sockets) return std::move(sockets).error();
   LR_ASSIGN(net::Poller poller, net::Poller::create());
-  if (sockets->v4()) LR_TRY(poller.add(sockets->v4()->fd(), kTagV4));
-  if (sockets->v6()) LR_TRY(poller.add(sockets->v6()->fd(), kTagV6));
-  relay::StunServer::Options stun{sockets->port(), 0, std::move(options.addresses)};
+  LR_TRY(sockets->watch(poller, kTagFirst));
+  relay::StunServer::Options stun{sockets->port(), 0, {}};
+  std::copy_if(options.addresses.begin(), options.addresses.end(), std::back_inserter(stun.addresses),
+               [](const IpAddress& address) { return !address.is_unspecified(); });
   // The next port, which is easy to open in a firewall.
-  udp.bind.port = static_cast<std::uint16_t>(stun.port + 1);
-  auto next = net::UdpPair::open(udp);
-  udp.bind.port = 0;
-  auto second = next ? std::move(next) : net::UdpPair::open(udp);
-  std::optional<net::UdpPair> pair;
+  auto next = Sockets::open(options.addresses, static_cast<std::uint16_t>(stun.port + 1));
+  auto second = next ? std::move(next) : Sockets::open(options.addresses, 0);
+  std::optional<Sockets> pair;
   if (second) {
     stun.second_port = second->port();
-    if (second->v4()) LR_TRY(poller.add(second->v4()->fd(), kTagSecondV4));
-    if (second->v6()) LR_TRY(poller.add(second->v6()->fd(), kTagSecondV6));
+    LR_TRY(second->watch(poller, kTagSecond));
     pair.emplace(std::move(*second));
   } else {
     log.info("no second UDP port: players learn less about their routers", {{"problem", second.error().message}});

@@ -16,8 +16,8 @@ namespace lanrage::control {
 class UdpService {
  public:
   struct Options {
-    std::uint16_t port = 0;                       // of both families; 0: one that is free in both
-    std::vector<IpAddress> addresses{};           // of this machine, that STUN may be answered from
+    std::uint16_t port = 0;                       // of all addresses; 0: one that is free in all
+    std::vector<IpAddress> addresses{};           // of this machine, to be reached at; empty: all of both families
     std::optional<relay::ServerOptions> relay{};  // none: STUN alone
   };
   struct Stats {

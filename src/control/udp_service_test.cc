@@ -16,8 +16,9 @@ namespace {
 class Asker {
  public:
   explicit Asker(std::uint16_t port, bool v6 = false)
-      : fd_(::socket(v6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)) {
-    const Endpoint server{v6 ? *IpAddress::parse("::1") : IpAddress::v4(127, 0, 0, 1), port};
+      : Asker(Endpoint{v6 ? *IpAddress::parse("::1") : IpAddress::v4(127, 0, 0, 1), port}) {}
+  explicit Asker(const Endpoint& server)
+      : fd_(::socket(server.address.is_v6() ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)) {
     sockaddr_storage address{};
     const socklen_t size = net::to_sockaddr(server, address);
     connected_ = ::connect(fd_.get(), reinterpret_cast<sockaddr*>(&address), size) == 0;
@@ -124,6 +125,43 @@ TEST(UdpService, RelaysBetweenTwoMembersOfAParty) {
   store_le<std::uint32_t>(data.data() + 4, 8);
   for (int i = 0; i < 10; ++i) a.send(data);
   for (int i = 0; i < 10; ++i) EXPECT_EQ(b.receive(), data);
+}
+
+// Connected sockets hear only the address that they asked.
+void relay_between(const std::vector<IpAddress>& listen) {
+  crypto::SystemRng rng;
+  const auto grants = crypto::SigningKey::generate(rng);
+  relay::ServerOptions options;
+  options.key = crypto::PrivateKey::generate(rng);
+  const crypto::PublicKey relay = crypto::public_key(options.key);
+  options.grant_keys = {crypto::verify_key(grants)};
+  const auto service = UdpService::start({.port = 0, .addresses = listen, .relay = options}, silent_logger());
+  ASSERT_TRUE(service) << service.error().message;
+  Asker a({IpAddress::v4(127, 0, 0, 2), (*service)->port()}), b({IpAddress::v4(127, 0, 0, 3), (*service)->port()});
+  const Member alice, bob;
+  Bytes held;
+  ASSERT_TRUE(enter(a, alice, relay, grants, 7, held));
+  ASSERT_TRUE(enter(b, bob, relay, grants, 8, held));
+  Bytes data(200, 0xaa);
+  store_le<std::uint32_t>(data.data(), 4);
+  store_le<std::uint32_t>(data.data() + 4, 8);
+  for (int i = 0; i < 10; ++i) a.send(data);
+  for (int i = 0; i < 10; ++i) EXPECT_EQ(b.receive(), data);
+}
+
+TEST(UdpService, AnswersAndForwardsFromTheAddressThatWasAsked) {
+  relay_between({});
+  relay_between({IpAddress::v4(127, 0, 0, 2), IpAddress::v4(127, 0, 0, 3)});
+}
+
+TEST(UdpService, IsBoundToTheAddressesThatAreNamedAlone) {
+  const auto first = UdpService::start({.addresses = {IpAddress::v4(127, 0, 0, 2)}}, silent_logger());
+  ASSERT_TRUE(first) << first.error().message;
+  const std::uint16_t port = (*first)->port();
+  EXPECT_TRUE(UdpService::start({.port = port, .addresses = {IpAddress::v4(127, 0, 0, 3)}}, silent_logger()));
+  const auto same = UdpService::start({.port = port, .addresses = {IpAddress::v4(127, 0, 0, 2)}}, silent_logger());
+  ASSERT_FALSE(same);
+  EXPECT_EQ(same.error().code, Code::kConflict);
 }
 
 }  // namespace

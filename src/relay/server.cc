@@ -57,7 +57,9 @@ void Server::set_grant_keys(std::vector<crypto::VerifyKey> keys) {
   for (const crypto::VerifyKey& key : options_.grant_keys) grant_key_ids_.push_back(wire::grant_key_id(key));
 }
 
-std::optional<Server::Transmit> Server::handle_packet(const Now& now, const Endpoint& source, MutableBytes datagram) {
+std::optional<Server::Transmit> Server::handle_packet(const Now& now, const Endpoint& source, MutableBytes datagram,
+                                                      const IpAddress& local) {
+  local_ = local;
   switch (wire::protocol_of(datagram)) {
     case wire::Protocol::kWireGuard:
       return handle_wireguard(now.time, source, datagram);
@@ -141,6 +143,7 @@ std::optional<Server::Transmit> Server::handle_register(const Now& now, const En
     session.transaction = message->transaction;
     ++stats_.registrations;
   }
+  session.local = local_;
   session.expires = now.time + kSessionLifetime;
   session.grant_expires_unix = grant->expires_unix;
   return answer_registered(source, message->transaction, *slot, add_indices(*slot, message->indices));
@@ -217,37 +220,43 @@ std::optional<Server::Transmit> Server::handle_send(Time now, const Endpoint& so
   ++stats_.frames_forwarded;
   stats_.bytes_forwarded += datagram.size();
   wire::make_relay_deliver(datagram, wire::relay_peer(session.peer));
-  return Transmit{slots_[to->second].endpoint, datagram};
+  const Session& receiver = slots_[to->second];
+  return Transmit{receiver.endpoint, datagram, receiver.local};
 }
 
-std::optional<Endpoint> Server::route(Time now, const Endpoint& source, ByteView datagram) {
+const Server::Session* Server::receiver_of(Time now, const Endpoint& source, ByteView datagram) {
   const auto index_at = receiver_index_at(datagram);
   if (!index_at) {
     ++stats_.dropped_malformed;
-    return std::nullopt;
+    return nullptr;
   }
   const auto from = by_endpoint_.find(source);
   if (from == by_endpoint_.end()) {
     ++stats_.dropped_unknown_source;
-    return std::nullopt;
+    return nullptr;
   }
   Session& session = slots_[from->second];
-  if (!charge(now, session, datagram.size())) return std::nullopt;
+  if (!charge(now, session, datagram.size())) return nullptr;
   const auto to = by_index_.find(index_key(session.party, load_le<std::uint32_t>(datagram.data() + *index_at)));
   if (to == by_index_.end() || to->second == from->second) {
     ++stats_.dropped_unknown_index;
-    return std::nullopt;
+    return nullptr;
   }
   if (*index_at == kResponseReceiverAt) {
     learn_index(from->second, load_le<std::uint32_t>(datagram.data() + kIndexAt));
   }
   ++stats_.packets_forwarded;
   stats_.bytes_forwarded += datagram.size();
-  return slots_[to->second].endpoint;
+  return &slots_[to->second];
+}
+
+std::optional<Endpoint> Server::route(Time now, const Endpoint& source, ByteView datagram) {
+  const Session* receiver = receiver_of(now, source, datagram);
+  return receiver ? std::optional(receiver->endpoint) : std::nullopt;
 }
 
 std::optional<Server::Transmit> Server::handle_wireguard(Time now, const Endpoint& source, ByteView datagram) {
-  if (const auto to = route(now, source, datagram)) return Transmit{*to, datagram};
+  if (const Session* to = receiver_of(now, source, datagram)) return Transmit{to->endpoint, datagram, to->local};
   const bool is_stranger = receiver_index_at(datagram) && !by_endpoint_.contains(source);
   return is_stranger ? hint(now, source) : std::nullopt;
 }
@@ -256,7 +265,7 @@ std::optional<Server::Transmit> Server::handle_wireguard(Time now, const Endpoin
 
 std::optional<Server::Transmit> Server::answer(const Endpoint& to, Bytes datagram) {
   out_ = std::move(datagram);
-  return Transmit{to, out_};
+  return Transmit{to, out_, local_};
 }
 
 std::optional<Server::Transmit> Server::refuse(const Endpoint& to, std::uint64_t transaction,

@@ -47,6 +47,7 @@ class Server {
   struct Transmit {
     Endpoint to;
     ByteView datagram;  // the input, changed in place, or the server's own buffer; valid until the next call
+    IpAddress from{};   // of ours: what the question came to, or the receiver registered at
   };
   struct Stats {
     std::uint64_t challenges = 0, registrations = 0, refreshes = 0, leaves = 0, hints = 0;
@@ -62,8 +63,10 @@ class Server {
 
   Server(ServerOptions options, Rng& rng);
 
-  // Any datagram that came to the relay's port. It may be changed in place.
-  std::optional<Transmit> handle_packet(const Now& now, const Endpoint& source, MutableBytes datagram);
+  // Any datagram that came to the relay's port, and to which address of this machine where it has several. It may be
+  // changed in place.
+  std::optional<Transmit> handle_packet(const Now& now, const Endpoint& source, MutableBytes datagram,
+                                        const IpAddress& local = {});
 
   // The fast road for WireGuard types 2 to 4 alone: where these bytes go as they are, counted and charged to the
   // sender. Nothing when they are dropped; handle_packet on such a datagram does the same and may answer a stranger.
@@ -91,6 +94,7 @@ class Server {
     bool live = false;
     std::uint32_t nonce = 0;  // upper half of the session's name
     Endpoint endpoint;
+    IpAddress local;  // ours, that it registered at: its router lets nothing else in
     crypto::PublicKey peer;
     wire::PartyIdBytes party_id{};
     std::uint32_t party = 0;        // its number in parties_
@@ -122,6 +126,7 @@ class Server {
   std::optional<Transmit> handle_refresh(const Now& now, const Endpoint& source, ByteView datagram);
   void handle_leave(const Endpoint& source, ByteView datagram);
   std::optional<Transmit> handle_send(Time now, const Endpoint& source, MutableBytes datagram);
+  const Session* receiver_of(Time now, const Endpoint& source, ByteView datagram);
   std::optional<Transmit> handle_wireguard(Time now, const Endpoint& source, ByteView datagram);
   std::optional<Transmit> refuse(const Endpoint& to, std::uint64_t transaction, wire::RelayRefusal reason);
   std::optional<Transmit> hint(Time now, const Endpoint& source);
@@ -157,6 +162,7 @@ class Server {
   std::unordered_map<wire::PartyIdBytes, Party, PartyHash> parties_;
   std::uint32_t next_party_ = 1;
   Bytes out_;
+  IpAddress local_;  // that the packet under way came to
   Stats stats_;
 };
 

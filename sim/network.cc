@@ -107,7 +107,18 @@ void Network::move_host(HostId host, DomainId domain, std::vector<IpAddress> add
 void Network::set_up(HostId host, bool up) { hosts_[host].up = up; }
 void Network::forget_mappings(DomainId domain) { domains_[domain].mappings.clear(); }
 
+void Network::set_broken(const IpAddress& from, const IpAddress& to, bool broken) {
+  if (broken)
+    broken_.insert({from, to});
+  else
+    broken_.erase({from, to});
+}
+
 void Network::route(DomainId domain, Packet packet, bool from_outside) {
+  if (domain == kInternet && broken_.contains({packet.source.address, packet.destination.address})) {
+    ++dropped_;
+    return;
+  }
   if (const auto host = host_at_.find({domain, packet.destination.address}); host != host_at_.end())
     return deliver(host->second, std::move(packet));
   if (const auto gateway = gateway_at_.find({domain, packet.destination.address}); gateway != gateway_at_.end())
@@ -194,12 +205,19 @@ std::uint16_t Network::choose_port(Domain& domain, std::uint16_t wanted) {
   }
 }
 
+bool Network::is_lost(const Link& link) {
+  if (link.burst <= 1) return rng_.unit() < link.loss;
+  const double begin = link.loss / (1 - link.loss) / link.burst;
+  link.losing = rng_.unit() < (link.losing ? 1 - 1 / link.burst : begin);
+  return link.losing;
+}
+
 void Network::deliver(HostId host, Packet packet) {
   packet.crossed.push_back(&hosts_[host].access);
   int copies = 1;
   Duration delay{};
   for (const Link* link : packet.crossed) {
-    if (rng_.unit() < link->loss) {
+    if (is_lost(*link)) {
       ++dropped_;
       return;
     }

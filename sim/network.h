@@ -45,8 +45,10 @@ struct Link {
   Duration delay{};   // one way
   Duration jitter{};  // uniform in [0, jitter), added
   double loss = 0;    // share of packets, 0..1
+  double burst = 0;   // mean number of lost ones in a row (Gilbert's model); 0: each by itself
   double duplicate = 0;
-  double reorder = 0;  // share of packets that are held back by another `delay`
+  double reorder = 0;           // share of packets that are held back by another `delay`
+  mutable bool losing = false;  // in such a row, while packets cross
 };
 
 // RFC 4787 sections 4.1 and 5: on what a mapping, or what it lets in, depends.
@@ -89,6 +91,9 @@ class Network {
   void move_host(HostId host, DomainId domain, std::vector<IpAddress> addresses);  // roaming
   void set_up(HostId host, bool up);      // a host that is down neither sends nor receives
   void forget_mappings(DomainId domain);  // the router restarts
+  void set_uplink(DomainId domain, const Link& uplink) { domains_[domain].uplink = uplink; }
+  // What crosses the internet from one of these addresses to the other is lost, or not any more.
+  void set_broken(const IpAddress& from, const IpAddress& to, bool broken);
   const std::vector<IpAddress>& addresses(HostId host) const { return hosts_[host].addresses; }
   std::uint64_t trace_hash() const { return trace_hash_; }
   std::uint64_t delivered() const { return delivered_; }
@@ -140,6 +145,7 @@ class Network {
   void enter(DomainId inner, Packet packet);   // through the gateway of `inner`, from outside
   bool leave(DomainId inner, Packet& packet);  // the other way; false: dropped
   void deliver(HostId host, Packet packet);
+  bool is_lost(const Link& link);
   void arrive(HostId host, const Packet& packet);
   std::uint16_t choose_port(Domain& domain, std::uint16_t wanted);
   bool same_target(Dependence dependence, const Endpoint& a, const Endpoint& b) const;
@@ -151,6 +157,7 @@ class Network {
   std::unordered_map<Place, HostId, PlaceHash> host_at_;
   std::unordered_map<Place, DomainId, PlaceHash> gateway_at_;         // by the domain outside
   std::unordered_map<DomainId, std::vector<DomainId>> firewalls_in_;  // likewise
+  std::set<std::pair<IpAddress, IpAddress>> broken_;
   std::uint64_t trace_hash_ = 0xcbf29ce484222325;
   std::uint64_t delivered_ = 0;
   std::uint64_t dropped_ = 0;

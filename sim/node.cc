@@ -12,6 +12,7 @@ namespace lanrage::sim {
 namespace {
 
 constexpr int kWakesMax = 100;
+constexpr std::size_t kBacklogMax = 200;
 constexpr int kCard = 2;
 
 LogLevels levels() {
@@ -131,6 +132,22 @@ void SimNode::plug() {
   link_->retry_now();
 }
 
+void SimNode::suspend() {
+  suspended_ = true;
+  link_->set_reachable(false);
+}
+void SimNode::resume() {
+  suspended_ = false;
+  for (const auto& late : std::exchange(backlog_, {})) late();
+  link_->set_reachable(true);
+  link_->retry_now();
+  if (wake_ <= scheduler_.now()) {
+    wake_ = kNever;
+    node_->handle_timeout(now());
+  }
+  drive();
+}
+
 std::optional<IpAddress> SimNode::address() const {
   const auto config = node_->adapter();
   if (config.addresses.empty()) return std::nullopt;
@@ -148,6 +165,11 @@ std::optional<node::PeerStatus> SimNode::peer(const SimNode& other) const {
 
 void SimNode::receive(const Endpoint& source, std::uint16_t port, const Bytes& datagram) {
   if (!node_) return;
+  if (suspended_) {
+    if (backlog_.size() < kBacklogMax)
+      backlog_.push_back([this, source, port, datagram] { receive(source, port, datagram); });
+    return;
+  }
   using Socket = paths::NatDiscovery::Socket;
   if (discovery_port_ != 0 && (port == discovery_port_ || port == discovery_port_ + 1)) {
     const Socket socket = port == discovery_port_ ? Socket::kFirst : Socket::kSecond;
@@ -187,6 +209,10 @@ void SimNode::handle_data(const Endpoint& source, Bytes datagram) {
 }
 
 void SimNode::send_packet(ByteView sent) {
+  if (suspended_) {
+    if (backlog_.size() < kBacklogMax) backlog_.push_back([this, packet = to_bytes(sent)] { send_packet(packet); });
+    return;
+  }
   using Action = node::OutboundVerdict::Action;
   const auto forwarding = forwarding_;
   Bytes packet = to_bytes(sent);
@@ -202,6 +228,7 @@ void SimNode::send_packet(ByteView sent) {
   if (verdict.action == Action::kNeedsSession)
     node_->handle_waiting(now(), forwarding->peer(verdict.slot)->key, packet);
   if (verdict.action == Action::kSeal) seal(verdict.slot, *forwarding->peer(verdict.slot), packet);
+  if (outbound_.take_begun()) node_->handle_counters(now());
   drive();
 }
 
@@ -300,7 +327,7 @@ void SimNode::wake_at(Time at) {
   if (at >= wake_) return;
   wake_ = at;
   scheduler_.post(at, [this, at, life = life_] {
-    if (life != life_ || wake_ != at || !node_) return;
+    if (life != life_ || wake_ != at || !node_ || suspended_) return;
     wake_ = kNever;
     ++wakeups_;
     wakes_here_ = at == last_wake_ ? wakes_here_ + 1 : 0;

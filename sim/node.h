@@ -58,8 +58,10 @@ class SimNode {
   void kill();  // the process ends without a word
   bool running() const { return node_ != nullptr; }
   void roam(Network::DomainId domain, std::vector<IpPrefix> addresses);
-  void cut();   // the machine loses every network, without a word
-  void plug();  // and gets it back
+  void cut();      // the machine loses every network, without a word
+  void plug();     // and gets it back
+  void suspend();  // the process stops (SIGSTOP, or the machine sleeps); its sockets fill up meanwhile
+  void resume();
   void set_control_reachable(bool reachable) { link_->set_reachable(reachable); }
 
   node::Node& node() { return *node_; }
@@ -128,7 +130,9 @@ class SimNode {
   std::uint16_t discovery_port_ = 0;  // the first of two; 0: none are open
   std::uint16_t discoveries_ = 0;
   bool driving_ = false;
-  std::uint64_t life_ = 0;  // counts starts: earlier timers are not ours
+  bool suspended_ = false;
+  std::vector<std::function<void()>> backlog_;  // what came meanwhile
+  std::uint64_t life_ = 0;                      // counts starts: earlier timers are not ours
   Time wake_ = kNever;
   Time last_wake_{};
   int wakes_here_ = 0;  // at last_wake_: a node that wakes for ever at one moment is broken

@@ -156,7 +156,7 @@ struct Member {
     store_le(data.data(), 4u);
     store_le(data.data() + 4, peer->index);
     send_to(*selector->selected(), data);
-    selector->handle_sent(now());
+    selector->handle_traffic(now());
     drive();
   }
 
@@ -181,7 +181,8 @@ struct Member {
       case wire::Protocol::kWireGuard:
         last_data_path = Path{source, relays.is_relay(source)};
         data_received.push_back(now());
-        selector->handle_received(now(), *last_data_path);
+        selector->handle_received(now(), *last_data_path, now());
+        selector->handle_traffic(now());
         break;
       default:
         break;

@@ -38,6 +38,7 @@ void DataPlane::TxThread::run() {
     }
     if (adapter_ready) drain_adapter();
     flush();
+    if (outbound_.take_begun()) plane_.queues_->attention.signal();
     store_stats();
   }
 }

@@ -60,7 +60,8 @@ struct PeerState {
   PeerCounters counters;
   struct Tx {
     std::uint16_t fragment_id = 0;
-  } tx;  // TX's alone
+    Time last_packet{};  // sealed
+  } tx;                  // TX's alone
   struct Rx {
     Time newest_key{};               // created() of the youngest key that opened a packet
     std::uint32_t newest_index = 0;  // and its local_index()

@@ -173,14 +173,19 @@ void Node::handle_waiting(Now now, const crypto::PublicKey& peer, ByteView packe
   pump(now);
 }
 
+void Node::note_activity(Now now, Link& link) {
+  const tunnel::Activity activity = link.state->counters.read();
+  tunnel_.handle_activity(now, link.key, activity);
+  if (activity.last_received > link.seen.last_received && activity.source)
+    link.selector->handle_received(now.time, *activity.source, activity.last_received);
+  if (activity.last_data_sent > link.seen.last_data_sent || activity.last_data_received > link.seen.last_data_received)
+    link.selector->handle_traffic(now.time);
+  link.seen = activity;
+}
+
 void Node::handle_counters(Now now) {
   for (auto& [key, link] : links_) {
-    const tunnel::Activity activity = link->state->counters.read();
-    tunnel_.handle_activity(now, key, activity);
-    if (activity.last_data_sent > link->seen.last_data_sent) link->selector->handle_sent(now.time);
-    if (activity.last_received > link->seen.last_received && activity.source)
-      link->selector->handle_received(now.time, *activity.source);
-    link->seen = activity;
+    note_activity(now, *link);
     // The side that should begin may hold a session that we lost by a restart which it did not notice.
     if (!link->met && link->selector->is_valid()) tunnel_.handle_outbound(now, key);
   }
@@ -254,7 +259,10 @@ void Node::handle_timeout(Now now) {
   relays_.handle_timeout(now.time);
   if (lan_) lan_->handle_timeout(now.time);
   for (auto& [key, link] : links_) {
-    link->selector->handle_timeout(now.time);
+    if (link->selector->next_timeout() <= now.time) {
+      note_activity(now, *link);
+      link->selector->handle_timeout(now.time);
+    }
     while (!link->waiting.empty() && link->waiting.front().until <= now.time) link->waiting.pop_front();
   }
   for (auto it = pings_.begin(); it != pings_.end();) {

@@ -259,6 +259,7 @@ class Node {
   bool pump_tunnel(Now now);
   bool pump_links(Now now);
   bool pump_relays(Now now);
+  void note_activity(Now now, Link& link);
   void time_path(Time now, Link& link, const Path& path);
   void finished(Time now, Operation operation, std::optional<Begun>& begun);
   void pump_stun(Now now);

@@ -89,7 +89,9 @@ void Outbound::translate(const Forwarding& forwarding, MutableBytes packet) {
 std::size_t Outbound::seal(const Peer& peer, Time now, ByteView plain, MutableBytes out) {
   if (!peer.send || !peer.send->usable(now)) return 0;
   const std::size_t size = peer.send->seal(plain, out, peer.path_mtu);
-  if (size != 0) peer.state->counters.note_sent(now, size, peer.send->counter(), plain.empty());
+  if (size == 0) return 0;
+  peer.state->counters.note_sent(now, size, peer.send->counter(), plain.empty());
+  if (!plain.empty() && now - std::exchange(peer.state->tx.last_packet, now) > kQuiet) begun_ = true;
   return size;
 }
 

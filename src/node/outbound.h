@@ -7,6 +7,7 @@
 
 #include <array>
 #include <cstdint>
+#include <utility>
 
 #include "node/forwarding.h"
 
@@ -61,6 +62,10 @@ class Outbound {
   static bool needs_cut(const Peer& peer, ByteView packet) { return peer.lanrage && packet.size() > peer.path_mtu; }
   std::array<std::size_t, 2> seal_cut(const Peer& peer, Time now, ByteView packet, std::array<MutableBytes, 2> out);
 
+  // A packet went to a peer that had none for kQuiet: control should look at the counters at once. Once for each.
+  static constexpr Duration kQuiet = std::chrono::seconds{1};
+  bool take_begun() { return std::exchange(begun_, false); }
+
   void note_drop(OutboundDrop reason) { ++dropped_[static_cast<std::size_t>(reason)]; }
   const std::array<std::uint64_t, static_cast<std::size_t>(OutboundDrop::kCount)>& dropped() const { return dropped_; }
 
@@ -69,6 +74,7 @@ class Outbound {
 
   std::array<std::uint64_t, static_cast<std::size_t>(OutboundDrop::kCount)> dropped_{};
   std::array<std::uint8_t, wire::Reassembler::kPacketBytesMax> half_{};
+  bool begun_ = false;
 };
 
 }  // namespace lanrage::node

@@ -25,6 +25,7 @@ class Quality {
   std::optional<Duration> jitter() const { return jitter_; }  // from the second answer on
   std::optional<double> loss_percent() const;                 // from the first probe on
   std::size_t probes() const { return count_; }               // in the window
+  std::size_t lost() const { return lost_.count(); }          // of these
 
  private:
   void record_outcome(bool lost);

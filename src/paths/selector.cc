@@ -1,6 +1,7 @@
 #include "paths/selector.h"
 
 #include <algorithm>
+#include <tuple>
 
 #include "base/check.h"
 #include "base/format.h"
@@ -74,7 +75,10 @@ void Selector::start(Time now) {
   pursue(now);
 }
 
-void Selector::restart(Time now) { start(now); }
+void Selector::restart(Time now) {
+  for (Entry& entry : entries_) entry.hold = {};
+  start(now);
+}
 
 void Selector::set_relays(Time now, const std::vector<Path>& relays) {
   const auto is_named = [&](const Path& path) { return std::find(relays.begin(), relays.end(), path) != relays.end(); };
@@ -176,6 +180,7 @@ void Selector::handle_ping(Time now, const Path& path, const wire::Probe& probe,
   entry->followed = probe.selected;
   entry->peer_rtt_us = probe.rtt_us;
   entry->peer_loss_percent = probe.loss_percent;
+  if (probe.deaf && selected_ == path) doubt(now, *entry);
   // A ping could be a recording: only the answer to a ping of ours proves the path, or that the peer restarted.
   const bool is_restart = peer_instance_ && *peer_instance_ != probe.instance;
   if ((!entry->valid || is_restart) && now - entry->pinged >= kTriggerGap) ping(now, *entry);
@@ -197,6 +202,7 @@ void Selector::handle_pong(Time now, const Path& path, const wire::Probe& probe)
   *answered = {};
   const bool was_valid = entry->valid;
   entry->valid = true;
+  if (!was_valid) entry->healed = now;
   entry->absent = false;
   entry->misses = 0;
   entry->burst_left = 0;
@@ -214,29 +220,42 @@ void Selector::handle_pong(Time now, const Path& path, const wire::Probe& probe)
   pursue(now);
 }
 
-void Selector::handle_received(Time now, const Path& path) {
+void Selector::handle_received(Time now, const Path& path, Time at) {
   Entry* entry = find(path);
   const bool is_new = entry == nullptr;
   if (is_new && !path.relayed && is_probeable(path.endpoint, options_.allow_loopback)) {
     entry = add(now, path, CandidateKind::kPeerReflexive);
   }
   if (entry != nullptr) {
-    entry->heard = now;
+    entry->heard = std::max(entry->heard, at);
     entry->absent = false;
+    Entry* current = chosen();
+    if (current != nullptr && current != entry && current->valid && at > current->heard + kWatch) doubt(now, *current);
     if (!entry->valid) {
       entry->followed = true;
       if (is_new) burst(now, *entry, kFollowedBurst);
       if (!is_new && now - entry->pinged >= kBurstAgain) ping(now, *entry);
     }
   }
-  handle_sent(now);
 }
 
-void Selector::handle_sent(Time now) {
+void Selector::handle_traffic(Time now) {
+  const bool was_active = is_active(now);
   active_until_ = now + kActiveFor;
-  if (Entry* entry = chosen(); entry != nullptr && entry->valid && entry->burst_left == 0) {
-    entry->next_ping = std::min(entry->next_ping, entry->pinged + kActiveProbe);
+  if (was_active) return;
+  for (Entry& entry : entries_) {
+    if (entry.burst_left > 0) continue;
+    if (entry.valid)
+      schedule_watch(now, entry);
+    else if (entry.next_ping != kNever)
+      entry.next_ping = std::min(entry.next_ping, entry.pinged + kHealProbe);
   }
+}
+
+// Its word could be a recording: it only makes us look.
+void Selector::doubt(Time now, Entry& entry) {
+  entry.doubted = now;
+  if (entry.valid && now - entry.pinged >= kTriggerGap) ping(now, entry);
 }
 
 void Selector::handle_relay_absent(Time now, const Path& relay) {
@@ -253,6 +272,9 @@ void Selector::handle_timeout(Time now) {
   for (Entry& entry : entries_) expire_pings(now, entry);
   for (Entry& entry : entries_) {
     if (entry.next_ping > now) continue;
+    const bool is_watched = selected_ == entry.path && entry.valid && entry.burst_left == 0 && is_active(now);
+    if (is_watched) schedule_watch(now, entry);  // it may have been heard since
+    if (entry.next_ping > now) continue;
     ping(now, entry);
     if (entry.burst_left > 0 && --entry.burst_left > 0) {
       entry.next_ping = now + entry.burst_gap;
@@ -260,7 +282,8 @@ void Selector::handle_timeout(Time now) {
     } else if (entry.valid) {
       schedule_watch(now, entry);
     } else {
-      entry.next_ping = entry.lost != Time{} && now < entry.lost + kLostFor ? now + spread(kLostProbe) : kNever;
+      const Duration gap = is_active(now) ? kHealProbe : kLostProbe;
+      entry.next_ping = entry.lost != Time{} && now < entry.lost + kLostFor ? now + spread(gap) : kNever;
     }
   }
   if (signal_at_ <= now) signal(now, signal_call_me_now_, true);
@@ -321,6 +344,8 @@ void Selector::send_ping(Time now, Entry& entry, std::size_t key, bool counts) {
                     .transaction = transaction,
                     .instance = options_.instance,
                     .selected = selected_ == entry.path};
+  const Duration turn = std::max(kWatchAgain, entry.quality.rtt_ema().value_or(kPongWaitMax));
+  probe.deaf = probe.selected && is_active(now) && now - entry.heard >= kWatch + turn;
   if (const auto rtt = entry.quality.rtt_ema()) {
     const auto us = std::chrono::duration_cast<std::chrono::microseconds>(*rtt).count();
     probe.rtt_us = static_cast<std::uint32_t>(std::clamp<std::int64_t>(us, 1, UINT32_MAX));
@@ -389,18 +414,26 @@ void Selector::handle_miss(Time now, Entry& entry) {
   entry.quality.record_loss();
   if (!entry.valid) return;
   ++entry.misses;
-  entry.next_ping = now;
+  if (selected_ == entry.path && is_active(now))
+    schedule_watch(now, entry);
+  else
+    entry.next_ping = now;
   if (selected_ == entry.path && entry.misses == 1) {
     // Distress: know by the next miss who could take over.
     for (Entry& other : entries_) {
       if (&other != &entry && (other.valid || other.path.relayed)) ping(now, other);
     }
   }
-  const bool other_lives = std::any_of(entries_.begin(), entries_.end(), [&](const Entry& other) {
-    return &other != &entry && other.valid && other.heard > entry.missed_since;
-  });
-  const bool is_silent = entry.heard <= entry.missed_since;
-  if (entry.misses >= kMissesMax || (entry.misses == kMissesMax - 1 && is_silent && other_lives)) lose(now, entry);
+  if (entry.misses >= misses_allowed(now, entry)) lose(now, entry);
+}
+
+// How many pings in a row may be missed: so many that the line's own losses are no likely cause.
+int Selector::misses_allowed(Time now, const Entry& entry) const {
+  if (selected_ != entry.path) return kMissesMax;
+  if (entry.doubted != Time{} && now - entry.doubted < kDoubt) return kMissesDoubted;
+  if (entry.heard > entry.missed_since) return kMissesHeard;
+  const int lost_before = static_cast<int>(entry.quality.lost()) - entry.misses;  // of the last kLossWindow
+  return kMissesMax + (lost_before > 2 ? 1 : 0) + (lost_before > 7 ? 1 : 0);
 }
 
 // The peer restarted, maybe with another port: what led to it before is tried anew.
@@ -409,16 +442,20 @@ void Selector::forget_proofs(const Entry& answered) {
     if (&entry == &answered) continue;
     entry.valid = entry.followed = false;
     entry.misses = 0;
+    entry.hold = {};
   }
 }
 
 void Selector::lose(Time now, Entry& entry) {
+  const bool is_flapping =
+      entry.hold != Duration{} && entry.healed - entry.lost < kBrief && now - selected_since_ < kSteady;
   entry.valid = false;
   entry.lost = now;
   entry.misses = 0;
   entry.followed = false;
   if (selected_ != entry.path) return;
   ++stats_.losses;
+  entry.hold = is_flapping ? std::min(kHoldMax, entry.hold * 4) : kHold;
   probing_since_ = now;
   retry_gap_ = kRetryFirst;
   choose(now);
@@ -427,8 +464,19 @@ void Selector::lose(Time now, Entry& entry) {
 }
 
 void Selector::schedule_watch(Time now, Entry& entry) {
-  const bool is_active = selected_ == entry.path && now < active_until_;
-  entry.next_ping = entry.pinged + (is_active ? kActiveProbe : spread(kIdleProbe));
+  Duration gap = spread(kIdleProbe);
+  if (is_active(now)) {
+    if (selected_ == entry.path) {
+      const bool is_doubtful = entry.misses > 0 || (entry.doubted != Time{} && now - entry.doubted < kDoubt);
+      const Duration silence = is_doubtful ? kWatchAgain : std::max(entry.heard + kWatch - entry.pinged, kWatchAgain);
+      gap = std::min(kActiveProbe, silence);
+    } else if (is_held(entry, now)) {
+      gap = kHoldProbe;
+    } else if (&entry == best(now, chosen())) {
+      gap = kStandbyProbe;
+    }
+  }
+  entry.next_ping = entry.pinged + gap;
 }
 
 Duration Selector::pong_wait(const Entry& entry) const {
@@ -495,27 +543,29 @@ bool Selector::is_better(const Entry& candidate, const Entry& current, Time now)
   return now - selected_since_ >= kStay && offered + std::max(kMarginMin, held / 5) < held;
 }
 
+// The best proven path, `but` excepted; one that healed a moment ago only when there is no other.
+const Selector::Entry* Selector::best(Time now, const Entry* but) const {
+  const auto rank = [&](const Entry& e) {
+    return std::tuple(is_held(e, now), e.path.relayed, cost(e.path, e.kind, e.quality));
+  };
+  const Entry* found = nullptr;
+  for (const Entry& entry : entries_) {
+    if (entry.valid && &entry != but && (found == nullptr || rank(entry) < rank(*found))) found = &entry;
+  }
+  return found;
+}
+
 // `moved_to`: a path just proven from which the peer sends.
 void Selector::choose(Time now, const Entry* moved_to) {
   const Entry* current = chosen();
-  const Entry* best = nullptr;
-  for (const Entry& entry : entries_) {
-    if (!entry.valid) continue;
-    if (best == nullptr ||
-        (entry.path.relayed != best->path.relayed
-             ? best->path.relayed
-             : cost(entry.path, entry.kind, entry.quality) < cost(best->path, best->kind, best->quality))) {
-      best = &entry;
-    }
-  }
-  if (best != nullptr) {
+  if (const Entry* best = this->best(now, nullptr)) {
     const bool followed = moved_to != nullptr && current != nullptr && moved_to != current && !moved_to->path.relayed &&
                           current->heard < moved_to->found;
     if (current == nullptr || !current->valid) {
       select(now, best->path);
     } else if (followed) {
       select(now, moved_to->path);
-    } else if (best != current && is_better(*best, *current, now)) {
+    } else if (best != current && (is_better(*best, *current, now) && !is_held(*best, now))) {
       select(now, best->path);
     }
     return;

@@ -11,10 +11,14 @@
 // direct before relayed; among direct ones the smaller round trip after a bias (LAN +0, others +5 ms), among relayed
 // ones the smaller round trip; a change between equals needs a margin (a fifth and 2 ms) and a minimum stay.
 //
-// Watching: the chosen path is pinged every second while packets flow and every 25 s when idle. A ping unanswered after
-// a few round trips is repeated quickly and the other paths are pinged too (*distress*); three in a row mean that the
-// path is lost: the best other one is chosen, the relay at once and unproven if need be, and punching starts again.
-// What was proven once is pinged every 4 s for ten minutes more: it may heal. While relayed, bursts are repeated after
+// Watching: while packets flow, any authentic packet shows that the chosen path lives; after 200 ms without one it is
+// pinged, and again every 150 ms. Three pings missed in silence mean that it is lost (more on a path that loses packets
+// anyway, or when the peer is still heard; two when the peer, too, says that it hears nothing): the best other one is
+// chosen, the relay at once and unproven if need be, and punching starts again. The second path is pinged every 2 s
+// meanwhile, so that it is known and open when it is needed. Idle paths are pinged every 25 s.
+// What was proven once is pinged every second under traffic, else every 4 s, for ten minutes more: it may heal. It is
+// used again after two seconds of answers; when it fails for moments, again and again, after ever longer ones, so that
+// nothing flaps. While relayed, bursts are repeated after
 // 5, 10, 20 ... 300 s. A peer that moved is followed: authenticated packets from a new place are pinged back, and its
 // pong moves us there when the old path has been silent since. A peer that restarted may have another port: only paths
 // that answered since are valid.
@@ -45,7 +49,7 @@ using ProbeKey = crypto::Secret<struct ProbeKeyTag>;
 inline constexpr std::size_t kPathsMax = 40;         // candidates, peer-reflexive ones and relays of one peer
 inline constexpr std::size_t kPeerReflexiveMax = 8;  // of these; the oldest unproven one makes room
 inline constexpr std::size_t kProbeKeysMax = 3;      // epochs held at a time
-inline constexpr std::size_t kPingsInFlightMax = 6;  // per path; the oldest makes room
+inline constexpr std::size_t kPingsInFlightMax = 8;  // per path; the oldest makes room
 inline constexpr std::size_t kTransmitsMax = 128;    // waiting to be polled
 // A burst: at once, after 100 ms, then 1.5 times longer each up to 2 s. Ten pings in about seven seconds.
 inline constexpr Duration kBurstFirstGap = std::chrono::milliseconds(100);
@@ -54,20 +58,32 @@ inline constexpr int kBurstPings = 10;
 inline constexpr Duration kBurstAgain = std::chrono::milliseconds(500);  // younger bursts are not begun anew
 inline constexpr Duration kTriggerGap = std::chrono::milliseconds(50);   // between pings that the peer's pings trigger
 // Watching a proven path.
-inline constexpr Duration kActiveProbe = std::chrono::seconds(1);         // the chosen one, packets flowing
+inline constexpr Duration kActiveProbe = std::chrono::seconds(1);         // the chosen one, packets arriving
+inline constexpr Duration kWatch = std::chrono::milliseconds(200);        // of silence while packets flow: pinged
+inline constexpr Duration kWatchAgain = std::chrono::milliseconds(150);   // and after so long again
+inline constexpr Duration kStandbyProbe = std::chrono::seconds(2);        // the second path, packets flowing
 inline constexpr Duration kIdleProbe = std::chrono::seconds(25);          // else: below the shortest common NAT timeout
-inline constexpr Duration kActiveFor = std::chrono::seconds(10);          // after the last packet
+inline constexpr Duration kActiveFor = std::chrono::seconds(3);           // after the last packet
 inline constexpr Duration kPongWaitMin = std::chrono::milliseconds(200);  // three round trips, within these two, but
 inline constexpr Duration kPongWaitMax = std::chrono::seconds(1);         // never less than one and its jitter
 inline constexpr Duration kPongMemory = std::chrono::seconds(5);          // later pongs prove nothing
-inline constexpr int kMissesMax = 3;                                      // in a row: the path is lost
+inline constexpr int kMissesMax = 3;                                      // in a row and in silence: the path is lost
+inline constexpr int kMissesDoubted = 2;                                  // the peer hears nothing or left the path
+inline constexpr int kMissesHeard = 6;                                    // the peer is heard
+inline constexpr Duration kDoubt = std::chrono::seconds(1);               // how long the peer's word counts
 // Changing it.
 inline constexpr Duration kStay = std::chrono::seconds(5);                // before a mere improvement moves us
 inline constexpr Duration kMarginMin = std::chrono::milliseconds(2);      // an improvement is this and a fifth
 inline constexpr Duration kReflexiveBias = std::chrono::milliseconds(5);  // in favour of the LAN
 inline constexpr Duration kRetryFirst = std::chrono::seconds(5);          // punching again while not direct; doubles
-inline constexpr Duration kLostProbe = std::chrono::seconds(4);           // a path that was proven once may heal:
-inline constexpr Duration kLostFor = std::chrono::minutes(10);            // for so long
+inline constexpr Duration kHold = std::chrono::seconds(2);      // a healed path answers so long before it is used
+inline constexpr Duration kHoldMax = std::chrono::seconds(60);  // four times longer each time it is lost within
+inline constexpr Duration kSteady = std::chrono::seconds(60);   // of use, and was so
+inline constexpr Duration kBrief = std::chrono::seconds(3);     // for less than this the time before
+inline constexpr Duration kHoldProbe = std::chrono::milliseconds(500);  // meanwhile
+inline constexpr Duration kHealProbe = std::chrono::seconds(1);         // a lost path, packets flowing
+inline constexpr Duration kLostProbe = std::chrono::seconds(4);         // a path that was proven once may heal:
+inline constexpr Duration kLostFor = std::chrono::minutes(10);          // for so long
 inline constexpr Duration kRetryMax = std::chrono::minutes(5);
 inline constexpr Duration kConnectTime = std::chrono::seconds(5);  // without an answer: unreachable
 inline constexpr Duration kSignalGap = std::chrono::seconds(1);    // between two signals to one peer
@@ -150,9 +166,10 @@ class Selector {
   void handle_signal(Time now, const wire::PeerSignal& signal);
   // A probe that came on `path` (relayed: out of a Deliver frame of the relay there).
   void handle_packet(Time now, const Path& path, ByteView datagram);
-  // Data of the peer that WireGuard authenticated, newer than all before, came on `path`; or data was sent to it.
-  void handle_received(Time now, const Path& path);
-  void handle_sent(Time now);
+  // What WireGuard authenticated, the newest of the peer so far, came on `path` at `at`.
+  void handle_received(Time now, const Path& path, Time at);
+  // Packets of programs went to the peer or came from it since the last call.
+  void handle_traffic(Time now);
   // The relay says that the peer is not registered there, or the relay itself stopped answering.
   void handle_relay_absent(Time now, const Path& relay);
 
@@ -191,6 +208,9 @@ class Selector {
     Time burst_began{};
     Time found{};         // first seen
     Time lost{};          // last time that it stopped being valid
+    Time healed{};        // last time that it became so
+    Duration hold{};      // before it is used again, from then on; 0: never lost in use
+    Time doubted{};       // the peer said that it hears nothing here, or sent from elsewhere; 0: never
     Time heard{};         // last authenticated packet from here
     Time missed_since{};  // when the first of `misses` was sent
     Time pinged{};
@@ -227,6 +247,11 @@ class Selector {
   bool is_better(const Entry& candidate, const Entry& current, Time now) const;
   Duration spread(Duration d);  // d, 10 % more or less, so that peers do not act in step
   Duration pong_wait(const Entry& entry) const;
+  int misses_allowed(Time now, const Entry& entry) const;
+  static bool is_held(const Entry& entry, Time now) { return now < entry.healed + entry.hold; }
+  bool is_active(Time now) const { return now < active_until_; }
+  void doubt(Time now, Entry& entry);
+  const Entry* best(Time now, const Entry* but) const;
   bool is_direct() const;
   std::string why_not_direct() const;
   std::string why_unreachable() const;

@@ -65,9 +65,9 @@ struct Script {
         now += std::chrono::milliseconds(which * which);
         return selector.handle_timeout(now);
       case 4:
-        return selector.handle_received(now, path(which));
+        return selector.handle_received(now, path(which), now);
       case 5:
-        return selector.handle_sent(now);
+        return selector.handle_traffic(now);
       case 6:
         return selector.set_relays(now, {Path{path(0).endpoint, true}, Path{path(which).endpoint, true}});
       case 7:

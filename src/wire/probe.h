@@ -5,7 +5,8 @@
 //  12  u64     transaction: random in a ping, repeated in its pong
 //  20  u32     instance: random, drawn when the sender's node started; another one means that it restarted
 //  24  u32     round trip the sender measures on this path, microseconds; 0 unknown
-//  28  u8      flags: 1 = the sender has chosen this path for its packets to the receiver; others 0
+//  28  u8      flags: 1 = the sender has chosen this path for its packets to the receiver; 2 = packets flow, and it has
+//              heard nothing on this path for a while, not even the answer to a ping; others 0
 //  29  u8      percent of its last probes on this path that the sender saw lost; 255 unknown
 //  30  u8[19]  endpoint (wire/endpoint.h): in a direct pong, where the ping came from; else none
 //  49  u8[3]   0
@@ -38,6 +39,7 @@ struct Probe {
   std::uint32_t instance = 0;
   std::uint32_t rtt_us = 0;
   bool selected = false;
+  bool deaf = false;
   std::uint8_t loss_percent = kLossUnknown;
   std::optional<Endpoint> observed{};  // pongs only
   friend bool operator==(const Probe&, const Probe&) = default;

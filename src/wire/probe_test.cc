@@ -19,7 +19,8 @@ Key key_of(std::uint8_t fill) {
 const Key kKey = key_of(7);
 
 Probe ping() {
-  return {.tag = 1, .transaction = 2, .instance = 3, .rtt_us = 40000, .selected = true, .loss_percent = 12};
+  return {
+      .tag = 1, .transaction = 2, .instance = 3, .rtt_us = 40000, .selected = true, .deaf = true, .loss_percent = 12};
 }
 Probe pong() {
   Probe probe = ping();

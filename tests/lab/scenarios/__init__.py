@@ -3,8 +3,14 @@ from scenarios import nat_kinds, link_figures  # noqa: F401
 from scenarios import wire_pages, wireguard_baseline, wireguard_attacks, wireguard_interop, wireguard_roaming  # noqa: F401
 from scenarios import party_pairs, parties, lan_games  # noqa: F401
 from scenarios import games_search  # noqa: F401
+<<<<<<< HEAD
 from scenarios import cli, names  # noqa: F401
 from scenarios import netcheck, ports, relays, safety  # noqa: F401
+=======
+from scenarios import cli  # noqa: F401
+from scenarios import failover  # noqa: F401
+from scenarios import netcheck, ports, safety  # noqa: F401
+>>>>>>> 16528ef (paths: watch the path in use every 200 ms, leave a dead one within a second)
 
 # What ctest runs (test `lab`), in this order.
 DEFAULT = [
@@ -17,6 +23,7 @@ DEFAULT = [
     "party_pair_fw_fw", "party_pair_easy_fw", "party_eight",
     "party_node_killed", "party_disk_full", "party_udpblock", "party_tcp443",
     "party_wrong_invites", "party_lan_direct", "party_server_restart", "party_network_changed", "party_without_server",
+    "failover_direct_path", "failover_nat_forgets", "failover_sleep",
     "lan_broadcast", "lan_answer", "lan_bound_elsewhere", "lan_java_group", "lan_no_default_route",
     "games_party_openttd", "games_party_freeciv", "games_party_teeworlds",
     "cli_usage", "cli_node", "cli_party", "cli_invites", "cli_log_context", "cli_machine", "cli_server_status",

@@ -3,14 +3,9 @@ from scenarios import nat_kinds, link_figures  # noqa: F401
 from scenarios import wire_pages, wireguard_baseline, wireguard_attacks, wireguard_interop, wireguard_roaming  # noqa: F401
 from scenarios import party_pairs, parties, lan_games  # noqa: F401
 from scenarios import games_search  # noqa: F401
-<<<<<<< HEAD
 from scenarios import cli, names  # noqa: F401
-from scenarios import netcheck, ports, relays, safety  # noqa: F401
-=======
-from scenarios import cli  # noqa: F401
 from scenarios import failover  # noqa: F401
-from scenarios import netcheck, ports, safety  # noqa: F401
->>>>>>> 16528ef (paths: watch the path in use every 200 ms, leave a dead one within a second)
+from scenarios import netcheck, ports, relays, safety  # noqa: F401
 
 # What ctest runs (test `lab`), in this order.
 DEFAULT = [

@@ -128,7 +128,7 @@ std::string find_program(const std::string& name) {
   const char* path = std::getenv("PATH");
   std::istringstream folders(std::string(path == nullptr ? "" : path) + ":/usr/sbin:/usr/bin:/sbin:/bin:/usr/games");
   for (std::string folder; std::getline(folders, folder, ':');) {
-    const std::string candidate = folder + "/" + name;
+    std::string candidate = folder + "/" + name;
     if (!folder.empty() && ::access(candidate.c_str(), X_OK) == 0) return candidate;
   }
   return {};
@@ -169,6 +169,11 @@ Result<void> Network::make_router(const std::string& player, int number) {
   const std::string machine = name_of(player);
   const std::string internet = name_of("internet");
   const std::string inside = format("192.168.{}.1", number);
+  const std::string rules =
+      "table ip nat { chain out { type nat hook postrouting priority 100; oifname \"out\" masquerade; }; }; "
+      "table ip filter { chain forward { type filter hook forward priority 0; policy drop; iifname \"in\" accept; "
+      "ct state established,related accept; }; "
+      "chain input { type filter hook input priority 0; iifname \"out\" ct state new drop; }; }";
   const std::vector<std::vector<std::string>> commands = {
       {"ip", "-n", router, "link", "add", "out", "type", "veth", "peer", "name", player, "netns", internet},
       {"ip", "-n", internet, "link", "set", player, "master", "wires", "up"},
@@ -184,11 +189,7 @@ Result<void> Network::make_router(const std::string& player, int number) {
       {"ip", "netns", "exec", machine, "nft",
        "table ip names { chain out { type filter hook output priority 0; udp dport 53 reject; }; }"},
       {"ip", "netns", "exec", router, "sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward"},
-      {"ip", "netns", "exec", router, "nft",
-       "table ip nat { chain out { type nat hook postrouting priority 100; oifname \"out\" masquerade; }; }; "
-       "table ip filter { chain forward { type filter hook forward priority 0; policy drop; iifname \"in\" accept; "
-       "ct state established,related accept; }; "
-       "chain input { type filter hook input priority 0; iifname \"out\" ct state new drop; }; }"},
+      {"ip", "netns", "exec", router, "nft", rules},
   };
   for (const auto& command : commands) LR_TRY(run(command, kCommandLimit));
   return {};

@@ -49,7 +49,7 @@ Result<void> wireguard(const Options& options) {
     if (!child) return {};
   }
   LR_ASSIGN(const auto log, Log::open(log_options));
-  const auto served = serve(options, *log, readiness);
+  auto served = serve(options, *log, readiness);
   if (!served) readiness.failed(served.error());
   return served;
 }

@@ -81,8 +81,8 @@ class Core : public std::enable_shared_from_this<Core> {
 // One client's connection, until it ends or becomes a WebSocket. Held by its pending operation.
 class Connection : public std::enable_shared_from_this<Connection> {
  public:
-  Connection(std::shared_ptr<Core> core, Stream stream, HttpPeer peer)
-      : core_(std::move(core)), stream_(std::move(stream)), peer_(std::move(peer)), deadline_(core_->io) {}
+  Connection(std::shared_ptr<Core> core, Stream stream, const HttpPeer& peer)
+      : core_(std::move(core)), stream_(std::move(stream)), peer_(peer), deadline_(core_->io) {}
   ~Connection() {
     if (counted_) core_->release(peer_.remote.address);
     core_->connections.erase(peer_.connection);

@@ -1,6 +1,7 @@
 #include "paths/selector.h"
 
 #include <algorithm>
+#include <cmath>
 #include <tuple>
 
 #include "base/check.h"
@@ -350,7 +351,8 @@ void Selector::send_ping(Time now, Entry& entry, std::size_t key, bool counts) {
     const auto us = std::chrono::duration_cast<std::chrono::microseconds>(*rtt).count();
     probe.rtt_us = static_cast<std::uint32_t>(std::clamp<std::int64_t>(us, 1, UINT32_MAX));
   }
-  if (const auto loss = entry.quality.loss_percent()) probe.loss_percent = static_cast<std::uint8_t>(*loss + 0.5);
+  if (const auto loss = entry.quality.loss_percent())
+    probe.loss_percent = static_cast<std::uint8_t>(std::lround(*loss));
   push(entry.path, wire::write_probe(probe, keys_[key].bytes()));
   ++stats_.pings_sent;
 }
@@ -664,7 +666,7 @@ std::vector<Selector::PathInfo> Selector::paths() const {
     info.quality = entry.quality;
     if (entry.peer_rtt_us != 0) info.peer_rtt = std::chrono::microseconds(entry.peer_rtt_us);
     if (entry.peer_loss_percent != wire::kLossUnknown) info.peer_loss_percent = entry.peer_loss_percent;
-    all.push_back(std::move(info));
+    all.push_back(info);
   }
   return all;
 }

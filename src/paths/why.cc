@@ -64,7 +64,7 @@ Reason why_not_direct(const NetworkEnd& here, const NetworkEnd& there) {
 }
 
 std::string explain(Reason reason, const NetworkEnd& here, const NetworkEnd& there, std::uint16_t port) {
-  const std::string why = cause(reason);
+  std::string why = cause(reason);
   switch (reason) {
     case Reason::kBlockedHere:
     case Reason::kBlockedThere:

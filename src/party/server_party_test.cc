@@ -210,6 +210,23 @@ TEST(ServerParty, IsFullAtItsLimit) {
   EXPECT_EQ(answer.error().message, "the party is full (250 members)");
 }
 
+// Who left keeps the address for the party's life: a busy party runs out of them before it is full.
+TEST(ServerParty, GivesTheLastAddressAndThenSaysThatThereIsNone) {
+  World w;
+  Player alice = w.host("alice");
+  const Invite invite = w.invite(alice, 1000);
+  for (int number = 2; number <= 254; ++number) {
+    Player guest = w.joined("guest" + std::to_string(number), invite);
+    ASSERT_EQ(guest.roster->self().ipv4, IpAddress::v4(10, 66, 7, static_cast<std::uint8_t>(number)));
+    Effects effects;
+    ASSERT_TRUE(w.server->put_record(guest.key(), guest.roster->make_farewell(), effects));
+  }
+  const auto answer = w.ask_to_join(w.player("late"), invite);
+  EXPECT_EQ(code(answer), Code::kExhausted);
+  EXPECT_EQ(answer.error().message, "the party has no address left");
+  EXPECT_EQ(exit_code(answer.error().code), 5);
+}
+
 TEST(ServerParty, WhoJoinsAndNeverSaysAnythingGivesItsAddressBack) {
   World w;
   Player alice = w.host("alice");

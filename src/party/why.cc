@@ -39,7 +39,7 @@ Texts texts(Why why) {
     case Why::kOutOfChain:
       return {"out_of_chain", "does not follow the statements that are known"};
     case Why::kGap:
-      return {"gap", "statements before it are missing"};
+      return {"gap", "follows statements that are missing here"};
     case Why::kForgedEpoch:
       return {"forged_epoch", "not the member list or secret that the owner signed"};
     case Why::kOldSnapshot:

@@ -40,6 +40,9 @@ struct Database {
   ~Database() { sqlite3_close_v2(handle); }
 
   Error error(const char* what) const {
+    const int code = sqlite3_errcode(handle);
+    if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB)
+      return {Code::kIo, format("the database is damaged: {}", sqlite3_errmsg(handle)), "restore it from a backup"};
     return {Code::kIo, format("the database cannot {}: {}", what, sqlite3_errmsg(handle)),
             "check the disk's free space and its permissions"};
   }

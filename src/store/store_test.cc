@@ -8,6 +8,7 @@
 
 #include <csignal>
 #include <filesystem>
+#include <fstream>
 #include <future>
 
 #include "party/roster.h"
@@ -177,6 +178,16 @@ TEST(SqliteStore, RefusesADatabaseOfANewerVersionAndAFolderThatIsNotThere) {
             0);
   EXPECT_EQ(SqliteStore::open(folder + "/test.db", silent_logger()).error().code, Code::kInvalid);
   EXPECT_EQ(SqliteStore::open(folder + "/none/test.db", silent_logger()).error().code, Code::kIo);
+  std::filesystem::remove_all(folder);
+}
+
+TEST(SqliteStore, SaysOfADamagedDatabaseThatItIs) {
+  const std::string folder = fresh_folder();
+  std::ofstream(folder + "/test.db") << std::string(4096, 'x');
+  const auto opened = SqliteStore::open(folder + "/test.db", silent_logger());
+  ASSERT_FALSE(opened);
+  EXPECT_NE(opened.error().message.find("damaged"), std::string::npos) << opened.error().message;
+  EXPECT_EQ(opened.error().hint, "restore it from a backup");
   std::filesystem::remove_all(folder);
 }
 

@@ -250,6 +250,22 @@ def command_lines(lab: Lab) -> bytes:
     return found
 
 
+def bearer_tokens(node: Node) -> set[bytes]:
+    """The session tokens that a node holds, found in its memory: they are nowhere else."""
+    found: set[bytes] = set()
+    for pid in daemon_pids(node):
+        with open(f"/proc/{pid}/mem", "rb") as memory:
+            for line in pathlib.Path(f"/proc/{pid}/maps").read_text().splitlines():
+                bounds, rights, *_ = line.split()
+                if not rights.startswith("rw"):
+                    continue
+                start, end = (int(bound, 16) for bound in bounds.split("-"))
+                with contextlib.suppress(OSError):
+                    memory.seek(start)
+                    found |= set(re.findall(rb"Bearer ([A-Za-z0-9_-]{43})(?![A-Za-z0-9_-])", memory.read(end - start)))
+    return {base64.urlsafe_b64decode(token + b"=") for token in found}
+
+
 @scenario("safety")
 def safety_secrets(lab: Lab) -> None:
     """After host, join, kick and rekey no secret is in a log, an argument, the API's answers or the server's data."""
@@ -265,8 +281,11 @@ def safety_secrets(lab: Lab) -> None:
     epochs += party_secrets((alice.folder / "party").read_bytes())
     expect(len(set(epochs)) >= 3, "kick and rekey made no new secrets")
     cookie = Browser(alice, answer["dashboard"]).open()["Cookie"].partition("=")[2]
+    tokens = bearer_tokens(alice)
+    expect(tokens, "no session's token was found")
 
     secrets = {"alice's seed": (alice.folder / "identity").read_bytes(), "bob's seed": bob_seed}
+    secrets |= {f"session token {number}": token for number, token in enumerate(tokens)}
     secrets |= {f"party secret {number}": secret for number, secret in enumerate(set(epochs))}
     for name, text in (("first", answer["invite"]), ("second", extra)):
         secrets |= {f"{name} {what}": secret for what, secret in invite_secrets(text).items()}

@@ -10,7 +10,6 @@
 namespace lanrage::net {
 namespace {
 
-namespace http = beast::http;
 namespace websocket = beast::websocket;
 
 using Socket = websocket::stream<Stream, false>;  // no compression: it would leak lengths of what is secret

@@ -77,6 +77,20 @@ TEST(Folders, FollowTheEnvironment) {
   EXPECT_EQ(Folders::of(environment({}), true).state, "/var/lib/lanrage");
   EXPECT_EQ(Folders::of(environment({{"HOME", "/home/p"}, {"XDG_RUNTIME_DIR", "/run/user/5"}}), false).run,
             "/run/user/5/lanrage");
+  EXPECT_EQ(Folders::of(environment({{"HOME", "/"}}), false).state, "/.local/state/lanrage");
+  EXPECT_EQ(Folders::of(environment({{"HOME", "/home/p"}, {"XDG_STATE_HOME", ""}, {"XDG_RUNTIME_DIR", ""}}), false).run,
+            "/home/p/.local/state/lanrage");
+}
+
+TEST(Folders, WithoutHomeAreTheAccounts) {
+  const auto home = config::environment("HOME");
+  ::unsetenv("HOME");
+  const auto without = config::environment("HOME");
+  ::setenv("HOME", "", 1);
+  EXPECT_EQ(config::environment("HOME"), without);
+  if (home) ::setenv("HOME", home->c_str(), 1);
+  ASSERT_TRUE(without);
+  EXPECT_EQ(without->front(), '/');
 }
 
 TEST(Files, AreReplacedAtomicallyForTheirOwnerOnly) {

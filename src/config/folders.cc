@@ -1,6 +1,7 @@
 #include "config/folders.h"
 
 #include <fcntl.h>
+#include <pwd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -26,10 +27,13 @@ struct File {
 Folders Folders::of(const Environment& environment, bool root) {
   if (auto folder = environment("LANRAGE_DIR"); folder && !folder->empty()) return {*folder, *folder};
   if (root) return {"/var/lib/lanrage", "/run/lanrage"};
-  const std::string home = environment("HOME").value_or("/");
-  const std::string state = environment("XDG_STATE_HOME").value_or(home + "/.local/state") + "/lanrage";
-  const auto runtime = environment("XDG_RUNTIME_DIR");
-  return {state, runtime ? *runtime + "/lanrage" : state};
+  const auto path = [&environment](const char* name) {
+    return std::filesystem::path(environment(name).value_or(""));  // empty is unset
+  };
+  std::filesystem::path state = path("XDG_STATE_HOME");
+  if (state.empty()) state = (path("HOME").empty() ? "/" : path("HOME")) / ".local/state";
+  const std::filesystem::path runtime = path("XDG_RUNTIME_DIR");
+  return {state / "lanrage", (runtime.empty() ? state : runtime) / "lanrage"};
 }
 
 Result<void> Folders::create() const {
@@ -47,6 +51,9 @@ Result<void> Folders::create() const {
 
 std::optional<std::string> environment(const std::string& name) {
   const char* value = std::getenv(name.c_str());
+  if (name == "HOME" && (value == nullptr || *value == '\0')) {
+    if (const passwd* user = ::getpwuid(::geteuid())) value = user->pw_dir;
+  }
   return value == nullptr ? std::nullopt : std::optional<std::string>(value);
 }
 

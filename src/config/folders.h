@@ -22,7 +22,7 @@ struct Folders {
   Result<void> create() const;
 };
 
-// The process's own environment.
+// The process's own environment. Without a HOME it is the one of this user's account. Not while other threads run.
 std::optional<std::string> environment(const std::string& name);
 
 // The whole file, or nothing when it does not exist. kIo when it does and cannot be read.

@@ -96,11 +96,11 @@ Result<std::string> read_invite() {
 void print_party(const Json& status) {
   const Json& party = member_of(status, "party");
   const Json& self = member_of(status, "self");
-  std::printf("You are in \"%s\" as %s", safe(text_of(party, "name")).c_str(), safe(text_of(self, "name")).c_str());
+  std::string text = format("You are in \"{}\" as {}", safe(text_of(party, "name")), safe(text_of(self, "name")));
   if (const auto& addresses = items_of(self, "addresses"); !addresses.empty() && addresses[0].if_string() != nullptr) {
-    std::printf(", %s on %s", addresses[0].if_string()->c_str(), text_of(self, "interface").c_str());
+    text += format(", {} on {}", *addresses[0].if_string(), text_of(self, "interface"));
   }
-  std::printf(". Start the game; `lanrage status` shows who is here.\n");
+  print_wrapped("", text + ". Start the game; `lanrage status` shows who is here.");
 }
 
 Result<void> join(Cli& cli, std::string invite, const std::string& nick) {

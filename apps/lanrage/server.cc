@@ -8,6 +8,7 @@
 #include "base/format.h"
 #include "cli.h"
 #include "daemon/server_daemon.h"
+#include "terminal.h"
 
 namespace lanrage::cli {
 namespace {
@@ -97,9 +98,11 @@ Result<void> show_status(Cli& cli) {
   const std::chrono::seconds uptime{static_cast<std::int64_t>(number(status, "uptime_s"))};
   std::printf("lanrage %s, up for %s\n%s\n", text_of(status, "version").c_str(), duration_text(uptime).c_str(),
               text_of(status, "link").c_str());
+  std::string places;
   for (const Json& address : items_of(status, "addresses")) {
-    if (address.if_string() != nullptr) std::printf("listening on %s\n", address.if_string()->c_str());
+    if (address.if_string() != nullptr) places += (places.empty() ? "listening on " : ", ") + *address.if_string();
   }
+  print_wrapped("", places);
   std::printf("%.0f parties with %.0f members; %.0f of them connected, %.0f tokens\n", number(status, "parties"),
               number(status, "members"), number(status, "clients"), number(status, "tokens"));
   const Json& requests = member_of(status, "requests");

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstdio>
 #include <memory>
@@ -34,13 +35,23 @@ std::string first_address(const Json& object) {
 }
 
 void print_peers(const Json& status) {
+  using Row = std::array<std::string, 5>;  // name, address, path, round trip, loss
+  const auto row_of = [](const Json& peer) {
+    const bool connected = text_of(peer, "state") == "connected";
+    return Row{safe(text_of(peer, "name")), first_address(peer), path_text(peer), number_text(peer, "rtt_ms", 1, "ms"),
+               connected ? number_text(peer, "loss_percent", 0, "%") : ""};
+  };
   const auto& peers = items_of(status, "peers");
-  std::size_t widest = 6;
-  for (const Json& peer : peers) widest = std::max(widest, display_width(safe(text_of(peer, "name"))));
+  std::array<std::size_t, 5> widths{6, 11, 6, 7, 3};
   for (const Json& peer : peers) {
-    std::printf("  %s  %-15s  %-11s %9s %6s\n", padded(safe(text_of(peer, "name")), widest).c_str(),
-                first_address(peer).c_str(), path_text(peer).c_str(), number_text(peer, "rtt_ms", 1, "ms").c_str(),
-                text_of(peer, "state") == "connected" ? number_text(peer, "loss_percent", 0, "%").c_str() : "");
+    const Row row = row_of(peer);
+    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], display_width(row[i]));
+  }
+  for (const Json& peer : peers) {
+    const Row row = row_of(peer);
+    std::printf("  %s  %s  %s  %*s  %*s\n", padded(row[0], widths[0]).c_str(), padded(row[1], widths[1]).c_str(),
+                padded(row[2], widths[2]).c_str(), static_cast<int>(widths[3]), row[3].c_str(),
+                static_cast<int>(widths[4]), row[4].c_str());
     if (const std::string why = text_of(peer, "why"); !why.empty()) print_wrapped("    ", safe(why));
   }
 }
@@ -55,9 +66,9 @@ void print_status(const Json& status, const std::string& page) {
                             ? "Joining a party. `lanrage leave` gives up."
                             : "Not in a party. `lanrage host` starts one, `lanrage join INVITE` joins one.");
   } else {
-    std::printf("%s in \"%s\" (%s), %s on %s: %s\n", safe(text_of(self, "name")).c_str(),
-                safe(text_of(party, "name")).c_str(), text_of(party, "role").c_str(), first_address(self).c_str(),
-                text_of(self, "interface").c_str(), state == "in_party" ? "connected" : state.c_str());
+    print_wrapped("", format("{} in \"{}\" ({}), {} on {}: {}", safe(text_of(self, "name")),
+                             safe(text_of(party, "name")), text_of(party, "role"), first_address(self),
+                             text_of(self, "interface"), state == "in_party" ? "connected" : state));
     print_peers(status);
     if (items_of(status, "peers").empty()) std::printf("  nobody else is here yet\n");
   }

@@ -82,6 +82,15 @@ Result<LoadedConfig> load_config(const Cli& cli, const config::Folders& folders)
 
 namespace {
 
+// One's own node; where there is none, the machine's, if its group lets us in.
+std::string node_socket() {
+  const std::string own = folders().socket();
+  const std::string machine = config::Folders::of([](const std::string&) { return std::nullopt; }, true).socket();
+  const bool chosen = !config::environment("LANRAGE_DIR").value_or("").empty();
+  const bool shared = !chosen && ::access(own.c_str(), F_OK) != 0 && ::access(machine.c_str(), W_OK) == 0;
+  return shared ? machine : own;
+}
+
 // One request to who serves `socket`; `nobody` when nobody does.
 Result<wire::Json> call(const std::string& socket, Error nobody, std::string method, std::string path,
                         const wire::Json& body, Duration timeout) {
@@ -118,7 +127,7 @@ Result<wire::Json> call(const std::string& socket, Error nobody, std::string met
 
 Result<wire::Json> call_node(std::string method, std::string path, const wire::Json& body, Duration timeout) {
   return call(
-      folders().socket(),
+      node_socket(),
       {Code::kUnavailable, "no node is running", "start one with `lanrage up`, or `lanrage host` or `lanrage join`"},
       std::move(method), std::move(path), body, timeout);
 }

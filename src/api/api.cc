@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <charconv>
 #include <mutex>
 #include <set>
 
@@ -42,6 +43,102 @@ std::string_view cookie_value(std::string_view header, std::string_view name) {
     }
   }
   return {};
+}
+
+const char* schema_type(Field::Type type) {
+  switch (type) {
+    case Field::kText:
+      return "string";
+    case Field::kInteger:
+      return "integer";
+    case Field::kFlag:
+      return "boolean";
+  }
+  return "string";
+}
+
+bool in_query(const Route& route) { return route.method == "GET"; }
+
+wire::Json schema_of(const Field& field) {
+  return wire::Json::object({{"type", schema_type(field.type)}, {"description", field.help}});
+}
+
+bool is_type(const wire::Json& value, Field::Type type) {
+  switch (type) {
+    case Field::kText:
+      return value.if_string() != nullptr;
+    case Field::kInteger:
+      return value.if_integer() != nullptr;
+    case Field::kFlag:
+      return value.if_bool() != nullptr;
+  }
+  return false;
+}
+
+bool is_count(const std::string& text) {
+  std::int64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return error == std::errc() && end == text.data() + text.size() && value >= 0;
+}
+
+// Takes what the route is given and checks it. Names what is wrong.
+Result<void> take_fields(const Route& route, const net::HttpRequest& request, Request& call) {
+  for (const Field& field : route.takes) {
+    const Error wrong{Code::kInvalid, format("\"{}\" must be of type {}", field.name, schema_type(field.type)),
+                      "GET /api/openapi.json describes it"};
+    bool given = false;
+    if (in_query(route)) {
+      const std::string value = request.query(field.name);
+      given = !value.empty();
+      if (given && field.type == Field::kInteger && !is_count(value)) return wrong;
+      if (given) call.parameters.emplace(field.name, value);
+    } else if (const wire::Json* value = call.body.find(field.name); value != nullptr && !value->is_null()) {
+      given = true;
+      if (!is_type(*value, field.type)) return wrong;
+    }
+    if (field.required && !given)
+      return Error{Code::kInvalid, format("\"{}\" is missing", field.name), "GET /api/openapi.json describes it"};
+  }
+  return {};
+}
+
+wire::Json parameters_of(const Route& route) {
+  wire::Json out = wire::Json::array();
+  auto add = [&out](std::string_view name, const char* where, bool required, wire::Json schema) {
+    out.push(
+        wire::Json::object({{"name", name}, {"in", where}, {"required", required}, {"schema", std::move(schema)}}));
+  };
+  std::string_view rest = route.path;
+  for (std::size_t at; (at = rest.find('{')) != std::string_view::npos; rest.remove_prefix(at))
+    add(rest.substr(at + 1, rest.find('}', at) - at - 1), "path", true, wire::Json::object({{"type", "string"}})), ++at;
+  if (in_query(route))
+    for (const Field& field : route.takes) add(field.name, "query", field.required, schema_of(field));
+  return out;
+}
+
+wire::Json body_of(const Route& route) {
+  wire::Json properties = wire::Json::object(), required = wire::Json::array();
+  for (const Field& field : route.takes) {
+    properties.set(field.name, schema_of(field));
+    if (field.required) required.push(field.name);
+  }
+  const bool needed = !required.if_array()->empty();
+  const wire::Json schema =
+      wire::Json::object({{"type", "object"}, {"properties", properties}, {"required", required}});
+  return wire::Json::object(
+      {{"required", needed},
+       {"content", wire::Json::object({{"application/json", wire::Json::object({{"schema", schema}})}})}});
+}
+
+wire::Json operation_of(const Route& route) {
+  const wire::Json answers = wire::Json::object(
+      {{"200", wire::Json::object({{"description", "the answer, a JSON object"}})},
+       {"default", wire::Json::object({{"description", "{\"error\": {\"code\", \"message\", \"hint\"}}"}})}});
+  wire::Json out = wire::Json::object({{"summary", route.help}});
+  if (route.secret) out.set("description", "Over the Unix socket only.");
+  if (auto parameters = parameters_of(route); !parameters.if_array()->empty()) out.set("parameters", parameters);
+  if (!in_query(route) && !route.takes.empty()) out.set("requestBody", body_of(route));
+  return out.set("responses", answers);
 }
 
 }  // namespace
@@ -85,7 +182,7 @@ wire::Json describe(const std::vector<Route>& routes) {
     std::string method = route.method;
     std::transform(method.begin(), method.end(), method.begin(),
                    [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-    by_path[route.path].set(method, wire::Json::object({{"summary", route.help}}));
+    by_path[route.path].set(method, operation_of(route));
   }
   for (auto& [path, operations] : by_path) paths.set(path, operations);
   return wire::Json::object({{"openapi", "3.1.0"},
@@ -177,9 +274,11 @@ class Api::Server : public std::enable_shared_from_this<Api::Server> {
   // Nothing when the caller may go on.
   std::optional<Error> refuse_caller(const net::HttpRequest& request) {
     if (request.peer.credentials) {
-      const uid_t uid = request.peer.credentials->uid;
-      // With a group the kernel has checked the membership already, by the socket's mode.
-      if (uid == 0 || uid == ::geteuid() || options_.group) return std::nullopt;
+      const net::PeerCredentials& who = *request.peer.credentials;
+      const auto& groups = who.groups;
+      const bool member = options_.group && (who.gid == *options_.group ||
+                                             std::find(groups.begin(), groups.end(), *options_.group) != groups.end());
+      if (who.uid == 0 || who.uid == ::geteuid() || member) return std::nullopt;
       return Error{Code::kRefused, "this node belongs to another user", "run the command as root or as that user"};
     }
     if (auto foreign = refuse_host(request)) return foreign;
@@ -231,6 +330,12 @@ class Api::Server : public std::enable_shared_from_this<Api::Server> {
       return respond({200, {{"Content-Type", "text/javascript"}}, std::string(kPageScript)});
     if (request.method == "GET" && request.path() == "/page.css")
       return respond({200, {{"Content-Type", "text/css"}}, std::string(kPageStyle)});
+    if (request.path() == "/api/events") {
+      net::HttpResponse response = json_response(
+          426, error_json({Code::kInvalid, "events come over a WebSocket", "ask with Upgrade: websocket"}));
+      response.headers.emplace_back("Upgrade", "websocket");
+      return respond(std::move(response));
+    }
     if (request.method == "GET" && request.path() == "/api/openapi.json")
       return respond(json_response(200, description_));
     if (request.method == "GET" && request.path() == "/metrics" && options_.metrics) {
@@ -258,9 +363,7 @@ class Api::Server : public std::enable_shared_from_this<Api::Server> {
           return respond(error_response({Code::kInvalid, "the body must be a JSON object", {}}));
         call.body = std::move(*body);
       }
-      for (const char* name : {"lines", "uses"}) {
-        if (std::string value = request.query(name); !value.empty()) call.parameters.emplace(name, std::move(value));
-      }
+      if (const auto taken = take_fields(route, request, call); !taken) return respond(error_response(taken.error()));
       const std::string correlation(request.header("x-correlation-id"));
       const ContextScope scope("correlation_id",
                                correlation.empty() ? random_id() : correlation.substr(0, kCorrelationBytesMax));

@@ -4,7 +4,7 @@
 // No domain logic: whoever makes it passes a table of routes. Each handler is called through `post`, so on the node's
 // control thread, and answers once, at once or later, from any thread.
 //
-// Who may call: on the Unix socket root, the node's own user and members of its group, told by SO_PEERCRED. On TCP a
+// Who may call: on the Unix socket root, the node's own user and members of `group`, told by SO_PEERCRED. On TCP a
 // browser that was opened with a one-time code and holds the cookie it got for it; Host and Origin must be this
 // server's own, so no other site reaches it and no other name resolves to it. Routes marked `secret` never answer on
 // TCP.
@@ -28,11 +28,20 @@ namespace lanrage::api {
 
 struct Request {
   wire::Json body;                                              // an object; empty when none was sent
-  std::map<std::string, std::string> parameters;                // from the path's {names} and the query
+  std::map<std::string, std::string> parameters;                // from the path's {names} and the query's fields
   const std::string& parameter(const std::string& name) const;  // empty when absent
 };
 
 using Respond = std::function<void(Result<wire::Json>)>;
+
+// A value that a route takes: of the query where the method is GET, else a member of the body. Null is absent.
+struct Field {
+  enum Type { kText, kInteger, kFlag };
+  std::string name;
+  Type type = kText;
+  bool required = false;
+  std::string help;
+};
 
 struct Route {
   std::string method;
@@ -40,11 +49,12 @@ struct Route {
   std::string help;
   bool secret = false;
   std::function<void(Request, Respond)> handler;
+  std::vector<Field> takes{};  // is so when the handler is called; whoever sends something else gets kInvalid
 };
 
 struct Options {
   std::string socket;          // path of the Unix socket
-  std::optional<gid_t> group;  // may use it too
+  std::optional<gid_t> group;  // its members may use it too; this process must be allowed to give it files
   bool with_page = true;
   std::optional<Endpoint> page;  // loopback TCP; nothing: the first free port from 127.0.0.1:8666
   std::function<void(std::function<void()>)> post;

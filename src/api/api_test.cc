@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <gmock/gmock.h>
+#include <grp.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -58,7 +59,23 @@ class ApiTest : public testing::Test {
          [](Request, Respond respond) {
            respond(Json::object({{"state", "idle"}}));
          }},
+        {"GET",
+         "/api/log",
+         "lines",
+         false,
+         [](Request request, Respond respond) {
+           respond(Json::object({{"lines", request.parameter("lines")}}));
+         },
+         {{"lines", Field::kInteger, false, "how many"}}},
         {"POST", "/api/echo", "what was sent", false, [](Request request, Respond respond) { respond(request.body); }},
+        {"POST",
+         "/api/kick",
+         "remove a player",
+         false,
+         [](Request request, Respond respond) { respond(request.body); },
+         {{"name", Field::kText, true, "whom"},
+          {"days", Field::kInteger, false, "how long"},
+          {"loud", Field::kFlag, false, "or not"}}},
         {"POST", "/api/party/join", "join a party", true,
          [](Request, Respond respond) {
            respond(Json::object({{"joined", true}}));
@@ -68,9 +85,38 @@ class ApiTest : public testing::Test {
            respond(Error{Code::kNotFound, "there is no invite " + request.parameter("id"), "list them"});
          }},
     };
-    auto started = Api::start(options(), std::move(routes), rng_, log_);
+    routes_ = std::move(routes);
+    restart(std::nullopt);
+  }
+
+  void restart(std::optional<gid_t> group) {
+    api_.reset();
+    Options chosen = options();
+    chosen.group = group;
+    auto started = Api::start(std::move(chosen), routes_, rng_, log_);
     ASSERT_TRUE(started) << started.error().message;
     api_ = std::move(*started);
+  }
+
+  // What status answers to another user who is in these groups.
+  std::string as_nobody(std::vector<gid_t> groups) const {
+    int pipe_ends[2];
+    if (::pipe(pipe_ends) != 0) return "no pipe";
+    const pid_t child = ::fork();
+    if (child == 0) {
+      constexpr uid_t kNobody = 65534;
+      const bool became =
+          ::setgroups(groups.size(), groups.data()) == 0 && ::setgid(kNobody) == 0 && ::setuid(kNobody) == 0;
+      const std::string answer = became ? over_unix("GET", "/api/status") : "still root";
+      ::_exit(::write(pipe_ends[1], answer.data(), answer.size()) < 0 ? 1 : 0);
+    }
+    ::close(pipe_ends[1]);
+    std::string answer(4096, '\0');
+    const ssize_t count = ::read(pipe_ends[0], answer.data(), answer.size());
+    ::close(pipe_ends[0]);
+    ::waitpid(child, nullptr, 0);
+    answer.resize(static_cast<std::size_t>(std::max<ssize_t>(count, 0)));
+    return answer;
   }
 
   void TearDown() override {
@@ -120,6 +166,7 @@ class ApiTest : public testing::Test {
   }
 
   std::string folder_;
+  std::vector<Route> routes_;
   SeededRng rng_{7};
   Logger log_ = silent_logger();
   std::unique_ptr<Api> api_;
@@ -137,24 +184,23 @@ TEST_F(ApiTest, RefusesAnotherUserEvenWhenTheSocketsModeLetsHimConnect) {
   if (::geteuid() != 0) GTEST_SKIP() << "only root can become another user";
   ASSERT_EQ(::chmod(folder_.c_str(), 0711), 0);
   ASSERT_EQ(::chmod((folder_ + "/socket").c_str(), 0666), 0);
-  int pipe_ends[2];
-  ASSERT_EQ(::pipe(pipe_ends), 0);
-  const pid_t child = ::fork();
-  ASSERT_GE(child, 0);
-  if (child == 0) {
-    constexpr uid_t kNobody = 65534;
-    const std::string answer =
-        ::setgid(kNobody) == 0 && ::setuid(kNobody) == 0 ? over_unix("GET", "/api/status") : "still root";
-    ::_exit(::write(pipe_ends[1], answer.data(), answer.size()) < 0 ? 1 : 0);
-  }
-  ::close(pipe_ends[1]);
-  std::string answer(4096, '\0');
-  const ssize_t count = ::read(pipe_ends[0], answer.data(), answer.size());
-  ::close(pipe_ends[0]);
-  ::waitpid(child, nullptr, 0);
-  ASSERT_GT(count, 0);
-  answer.resize(static_cast<std::size_t>(count));
-  EXPECT_THAT(answer, testing::AllOf(StartsWith("HTTP/1.1 403"), HasSubstr("another user"), Not(HasSubstr("idle"))));
+  EXPECT_THAT(as_nobody({}),
+              testing::AllOf(StartsWith("HTTP/1.1 403"), HasSubstr("another user"), Not(HasSubstr("idle"))));
+}
+
+TEST_F(ApiTest, AnswersMembersOfTheGroupAndNobodyElse) {
+  if (::geteuid() != 0) GTEST_SKIP() << "only root can become another user";
+  constexpr gid_t kPlayers = 4242;
+  restart(kPlayers);
+  ASSERT_EQ(::chmod(folder_.c_str(), 0711), 0);
+  struct stat socket_file {};
+  ASSERT_EQ(::stat((folder_ + "/socket").c_str(), &socket_file), 0);
+  EXPECT_EQ(socket_file.st_mode & 0777, 0660u);
+  EXPECT_EQ(socket_file.st_gid, kPlayers);
+  EXPECT_THAT(as_nobody({kPlayers}), testing::AllOf(StartsWith("HTTP/1.1 200"), HasSubstr("idle")));
+  EXPECT_EQ(as_nobody({}), "not connected");
+  ASSERT_EQ(::chmod((folder_ + "/socket").c_str(), 0666), 0);
+  EXPECT_THAT(as_nobody({kPlayers + 1}), StartsWith("HTTP/1.1 403"));
 }
 
 TEST_F(ApiTest, RefusesATcpCallerWithoutTheCookie) {
@@ -220,6 +266,53 @@ TEST_F(ApiTest, DescribesEveryRoute) {
   const std::string answer = over_unix("GET", "/api/openapi.json");
   for (const char* path : {"/api/status", "/api/echo", "/api/party/join", "/api/invites/{id}"})
     EXPECT_THAT(answer, HasSubstr(path));
+}
+
+TEST_F(ApiTest, NamesTheFieldThatIsNotAsDescribed) {
+  const auto refused = [this](const char* method, const char* target, const char* body, const char* field) {
+    EXPECT_THAT(over_unix(method, target, body),
+                testing::AllOf(StartsWith("HTTP/1.1 400"), HasSubstr(format("\\\"{}\\\"", field))))
+        << target << " " << body;
+  };
+  for (const char* lines : {"abc", "-1", "5x", "1.5", "99999999999999999999"})
+    refused("GET", format("/api/log?lines={}", lines).c_str(), "", "lines");
+  EXPECT_THAT(over_unix("GET", "/api/log?lines=5"), HasSubstr("\"lines\":\"5\""));
+  EXPECT_THAT(over_unix("GET", "/api/log"), StartsWith("HTTP/1.1 200"));
+  refused("POST", "/api/kick", "", "name");
+  refused("POST", "/api/kick", R"({"name":null})", "name");
+  refused("POST", "/api/kick", R"({"name":7})", "name");
+  refused("POST", "/api/kick", R"({"name":"bob","days":"7"})", "days");
+  refused("POST", "/api/kick", R"({"name":"bob","days":1.5})", "days");
+  refused("POST", "/api/kick", R"({"name":"bob","loud":1})", "loud");
+  EXPECT_THAT(over_unix("POST", "/api/kick", R"({"name":"bob","days":null,"loud":true,"newer":[]})"),
+              StartsWith("HTTP/1.1 200"));
+}
+
+TEST_F(ApiTest, DescribesWhatEachRouteTakes) {
+  const Json whole = describe(routes_);
+  const auto at = [&whole](std::initializer_list<const char*> keys) -> std::string {
+    const Json* found = &whole;
+    for (const char* key : keys) {
+      found = found->find(key);
+      if (found == nullptr) return format("no {}", key);
+    }
+    return found->text();
+  };
+  EXPECT_EQ(at({"paths", "/api/invites/{id}", "delete", "parameters"}),
+            R"([{"name":"id","in":"path","required":true,"schema":{"type":"string"}}])");
+  EXPECT_EQ(at({"paths", "/api/log", "get", "parameters"}),
+            R"([{"name":"lines","in":"query","required":false,"schema":{"type":"integer","description":"how many"}}])");
+  EXPECT_EQ(at({"paths", "/api/kick", "post", "requestBody", "content", "application/json", "schema", "required"}),
+            R"(["name"])");
+  EXPECT_EQ(at({"paths", "/api/kick", "post", "requestBody", "content", "application/json", "schema", "properties",
+                "loud", "type"}),
+            R"("boolean")");
+  EXPECT_EQ(at({"paths", "/api/status", "get", "parameters"}), "no parameters");
+}
+
+TEST_F(ApiTest, AsksForAnUpgradeWhereEventsAre) {
+  EXPECT_THAT(over_unix("GET", "/api/events"),
+              testing::AllOf(StartsWith("HTTP/1.1 426"), HasSubstr("Upgrade: websocket")));
 }
 
 TEST_F(ApiTest, SendsEventsToWhoeverListens) {

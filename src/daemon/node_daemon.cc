@@ -1,5 +1,6 @@
 #include "daemon/node_daemon.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -84,10 +85,11 @@ Result<void> run_node(const config::Config& config, Duration config_took, const 
       LR_TRY(require_network_privileges());
     }
     permit_raised_priority();
+    const std::optional<gid_t> group = join_users_group();
     LR_TRY(keep_network_privileges());
     LR_TRY(raise_descriptor_limit());
     LR_ASSIGN(const auto stop, StopSignals::take());
-    LR_ASSIGN(const auto daemon, NodeDaemon::open(config.settings(), folders, logger));
+    LR_ASSIGN(const auto daemon, NodeDaemon::open(config.settings(), folders, group, logger));
     readiness.ready();
     logger.info("the node is up", {{"version", LANRAGE_VERSION}});
     daemon->run(stop.fd());
@@ -105,7 +107,7 @@ Result<void> run_node(const config::Config& config, Duration config_took, const 
 // --- construction --------------------------------------------------------------------------------------------------
 
 Result<std::unique_ptr<NodeDaemon>> NodeDaemon::open(const config::Settings& settings, const config::Folders& folders,
-                                                     const Logger& log) {
+                                                     std::optional<gid_t> group, const Logger& log) {
   const Timed timed(log, op::kNodeStart);
   LR_ASSIGN(FolderLock lock, FolderLock::take(folders.state));
   LR_ASSIGN(auto poller, net::Poller::create());
@@ -113,6 +115,7 @@ Result<std::unique_ptr<NodeDaemon>> NodeDaemon::open(const config::Settings& set
   LR_ASSIGN(auto watch, net::NetlinkWatch::open());
   std::unique_ptr<NodeDaemon> self(
       new NodeDaemon(settings, folders, log, std::move(lock), std::move(poller), std::move(netlink), std::move(watch)));
+  self->group_ = group;
   LR_TRY(self->open_parts());
   return self;
 }
@@ -236,6 +239,10 @@ Result<void> NodeDaemon::open_api() {
                    "use an address of this machine alone, like 127.0.0.1:8666"};
     }
   }
+  options.group = group_;
+  if (group_ && (::chown(folders_.run.c_str(), static_cast<uid_t>(-1), *group_) != 0 ||
+                 ::chmod(folders_.run.c_str(), 0710) != 0))  // through it to the socket; not to see what is there
+    return os_error(format("cannot open {} to the group lanrage", folders_.run), errno);
   options.post = [this](std::function<void()> task) { post(std::move(task)); };
   options.metrics = [this] { return metrics(); };
   LR_ASSIGN(api_, api::Api::start(std::move(options), node_routes(*this), rng_, log_));

@@ -42,7 +42,7 @@ Result<void> run_node(const config::Config& config, Duration config_took, const 
 class NodeDaemon {
  public:
   static Result<std::unique_ptr<NodeDaemon>> open(const config::Settings& settings, const config::Folders& folders,
-                                                  const Logger& log);
+                                                  std::optional<gid_t> group, const Logger& log);
   ~NodeDaemon();
   NodeDaemon(const NodeDaemon&) = delete;
   NodeDaemon& operator=(const NodeDaemon&) = delete;
@@ -140,6 +140,7 @@ class NodeDaemon {
 
   const config::Settings settings_;
   const config::Folders folders_;
+  std::optional<gid_t> group_;  // may use the API, too
   Logger log_;
   FolderLock lock_;
   crypto::SystemRng rng_;

@@ -6,6 +6,7 @@
 namespace lanrage::daemon {
 namespace {
 
+using api::Field;
 using api::Request;
 using api::Respond;
 using wire::Json;
@@ -137,7 +138,13 @@ void host(NodeDaemon& daemon, const Request& request, const Respond& respond) {
 void join(NodeDaemon& daemon, const Request& request, const Respond& respond) {
   auto invite = party::Invite::parse(text_of(request.body, "invite"));
   if (!invite) return respond(std::move(invite).error());
-  daemon.node().join(daemon.now(), *invite, daemon.player_name(text_of(request.body, "as")), done(daemon, respond));
+  const node::NodeStatus status = daemon.node().status(daemon.now());
+  const std::string as = text_of(request.body, "as");
+  if (status.party && !as.empty() && as != status.name) {
+    return respond(Error{Code::kConflict, format("this machine is in a party already, as {}", status.name),
+                         "`lanrage leave`, then join under the other name"});
+  }
+  daemon.node().join(daemon.now(), *invite, daemon.player_name(as), done(daemon, respond));
 }
 
 void invite(NodeDaemon& daemon, const Request& request, const Respond& respond) {
@@ -287,34 +294,66 @@ std::vector<api::Route> node_routes(NodeDaemon& daemon) {
        [d](Request, Respond respond) { d->netcheck([respond](Json answer) { respond(std::move(answer)); }); }},
       {"GET", "/api/lan", "LAN traffic of games", false,
        [d](Request, Respond respond) { respond(lan_json(d->node().lan_status())); }},
-      {"GET", "/api/log", "the last log lines", false,
+      {"GET",
+       "/api/log",
+       "the last log lines",
+       false,
        [d](Request request, Respond respond) {
          const std::string& lines = request.parameter("lines");
          auto found =
              d->log_lines(lines.empty() ? 100 : static_cast<std::size_t>(std::strtoul(lines.c_str(), nullptr, 10)));
          if (!found) return respond(std::move(found).error());
          respond(Json::object({{"lines", text_list(*found)}}));
-       }},
-      {"POST", "/api/ping", "one round trip to a player through the tunnel", false,
-       [d](Request request, Respond respond) { ping(*d, request, respond); }},
-      {"POST", "/api/party/host", "start a party", true,
-       [d](Request request, Respond respond) { host(*d, request, respond); }},
-      {"POST", "/api/party/join", "join a party", true,
-       [d](Request request, Respond respond) { join(*d, request, respond); }},
+       },
+       {{"lines", Field::kInteger, false, "how many; 100 without"}}},
+      {"POST",
+       "/api/ping",
+       "one round trip to a player through the tunnel",
+       false,
+       [d](Request request, Respond respond) { ping(*d, request, respond); },
+       {{"peer", Field::kText, true, "the player's name"},
+        {"timeout_ms", Field::kInteger, false, "1 to 60000; 2000 without"}}},
+      {"POST",
+       "/api/party/host",
+       "start a party",
+       true,
+       [d](Request request, Respond respond) { host(*d, request, respond); },
+       {{"name", Field::kText, false, "the party's name"},
+        {"as", Field::kText, false, "one's own name"},
+        {"server", Field::kText, false, "a server's link; without: this machine's own"}}},
+      {"POST",
+       "/api/party/join",
+       "join a party",
+       true,
+       [d](Request request, Respond respond) { join(*d, request, respond); },
+       {{"invite", Field::kText, true, "lanrage://…"}, {"as", Field::kText, false, "one's own name"}}},
       {"POST", "/api/party/leave", "leave the party", false,
        [d](Request, Respond respond) { d->node().leave(d->now(), done(*d, respond)); }},
-      {"POST", "/api/party/kick", "remove a player", false,
+      {"POST",
+       "/api/party/kick",
+       "remove a player",
+       false,
        [d](Request request, Respond respond) {
          d->node().kick(d->now(), text_of(request.body, "name"), done(*d, respond));
-       }},
+       },
+       {{"name", Field::kText, true, "the player's name"}}},
       {"POST", "/api/party/rekey", "a new secret for the party", false,
        [d](Request, Respond respond) { d->node().rekey(d->now(), done(*d, respond)); }},
-      {"POST", "/api/party/handover", "another owner", false,
+      {"POST",
+       "/api/party/handover",
+       "another owner",
+       false,
        [d](Request request, Respond respond) {
          d->node().handover(d->now(), text_of(request.body, "name"), done(*d, respond));
-       }},
-      {"POST", "/api/invites", "make an invite", true,
-       [d](Request request, Respond respond) { invite(*d, request, respond); }},
+       },
+       {{"name", Field::kText, true, "the player's name"}}},
+      {"POST",
+       "/api/invites",
+       "make an invite",
+       true,
+       [d](Request request, Respond respond) { invite(*d, request, respond); },
+       {{"expires_s", Field::kInteger, false, "seconds that it lives; a day without"},
+        {"uses", Field::kInteger, false, "how many may join with it; any number without"}}},
       {"GET", "/api/invites", "the valid invites", false,
        [d](Request, Respond respond) {
          d->node().list_invites(d->now(), [respond](Result<std::vector<node::InviteAnswer>> list) {
@@ -329,8 +368,14 @@ std::vector<api::Route> node_routes(NodeDaemon& daemon) {
        }},
       {"GET", "/api/rules", "what members may reach here", false,
        [d](Request, Respond respond) { respond(rules_json(*d)); }},
-      {"POST", "/api/rules", "allow or deny ports", false,
-       [d](Request request, Respond respond) { change_rules(*d, request, respond); }},
+      {"POST",
+       "/api/rules",
+       "allow or deny ports",
+       false,
+       [d](Request request, Respond respond) { change_rules(*d, request, respond); },
+       {{"action", Field::kText, true, "allow or deny"},
+        {"ports", Field::kText, true, "as in docs/filter.md"},
+        {"remove", Field::kFlag, false, "the rule goes instead of coming"}}},
       {"POST", "/api/page", "a link that opens the dashboard once", true,
        [d](Request, Respond respond) {
          respond(Json::object({{"dashboard", d->page_link()}}));

@@ -1,6 +1,7 @@
 #include "daemon/process.h"
 
 #include <fcntl.h>
+#include <grp.h>
 #include <linux/capability.h>
 #include <sys/file.h>
 #include <sys/prctl.h>
@@ -15,6 +16,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <utility>
+#include <vector>
 
 #include "base/format.h"
 
@@ -80,6 +82,17 @@ void harden_process() {
   ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
   ::signal(SIGPIPE, SIG_IGN);
   ::umask(0077);
+}
+
+std::optional<gid_t> join_users_group() {
+  const group* users = ::getgrnam("lanrage");
+  if (users == nullptr) return std::nullopt;
+  const gid_t gid = users->gr_gid;
+  std::vector<gid_t> groups(static_cast<std::size_t>(std::max(::getgroups(0, nullptr), 0)));
+  if (::getgroups(static_cast<int>(groups.size()), groups.data()) < 0) return std::nullopt;
+  if (::getegid() == gid || std::find(groups.begin(), groups.end(), gid) != groups.end()) return gid;
+  groups.push_back(gid);
+  return ::setgroups(groups.size(), groups.data()) == 0 ? std::optional(gid) : std::nullopt;
 }
 
 Result<void> raise_descriptor_limit() {

@@ -3,6 +3,9 @@
 // Called by main before any thread exists, unless said otherwise.
 #pragma once
 
+#include <sys/types.h>
+
+#include <optional>
 #include <string>
 
 #include "base/result.h"
@@ -15,6 +18,10 @@ void open_standard_streams();
 // Makes secrets unreadable to others (no core dumps, not traceable) and lets no child gain privileges. For every long-
 // running command, root or not. Turns SIGPIPE into an error of the write.
 void harden_process();
+
+// The group `lanrage`, whose members may use the node, where this machine has it. Joins it, so that files can be given
+// to it once privileges are given up: call this before. Nothing where there is none or this process may not join.
+std::optional<gid_t> join_users_group();
 
 // As many open files as this process may have: a server takes one for each connection. kFailed when that is too few to
 // work with.

@@ -34,11 +34,12 @@ using Headers = std::vector<std::pair<std::string, std::string>>;
 // The first value of a header, whatever the case of its name; empty when absent.
 std::string_view find_header(const Headers& headers, std::string_view name);
 
-// SO_PEERCRED of a Unix socket's other end.
+// SO_PEERCRED and SO_PEERGROUPS of a Unix socket's other end.
 struct PeerCredentials {
   pid_t pid = 0;
   uid_t uid = 0;
   gid_t gid = 0;
+  std::vector<gid_t> groups{};  // the supplementary ones
 };
 
 // Whom a request came from.

@@ -11,6 +11,8 @@
 namespace lanrage::net {
 namespace {
 
+constexpr std::size_t kGroupsMax = 1024;  // of one user; whoever has more is taken for a member of none
+
 template <class T>
 auto holding(std::shared_ptr<T> held, Stream::IoDone done) {
   return [held = std::move(held), done = std::move(done)](error_code error, std::size_t size) { done(error, size); };
@@ -92,7 +94,11 @@ std::optional<PeerCredentials> Stream::credentials() {
   if (::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &address_size) != 0 || address.ss_family != AF_UNIX ||
       ::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) != 0)
     return std::nullopt;
-  return PeerCredentials{credentials.pid, credentials.uid, credentials.gid};
+  std::vector<gid_t> groups(kGroupsMax);
+  socklen_t bytes = static_cast<socklen_t>(groups.size() * sizeof(gid_t));
+  const bool known = ::getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups.data(), &bytes) == 0;
+  groups.resize(known ? bytes / sizeof(gid_t) : 0);
+  return PeerCredentials{credentials.pid, credentials.uid, credentials.gid, std::move(groups)};
 }
 
 void Stream::shutdown_send() {

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -102,6 +103,7 @@ def cli_party(lab: Lab) -> None:
     bob.join(invite)
     other = alice.invite("--uses", "1")
     expect_equal(bob.ask("join", invite).code, OK, "join of the party one is in")
+    check(bob.ask("join", invite, "--as", "robert"), REFUSED, "as bob", "leave")
     check(alice.ask("ping", "nobody"), NOT_FOUND, "nobody")
     check(alice.ask("kick", "nobody"), NOT_FOUND, "nobody")
     check(alice.ask("kick", "alice"), REFUSED)
@@ -203,6 +205,37 @@ def cli_log_context(lab: Lab) -> None:
 
 
 @scenario("cli")
+def cli_timings(lab: Lab) -> None:
+    """Every timing in the log is one of the documented list, and an evening with friends feeds 25 and more of them."""
+    network = lab.network()
+    server = server_on(lab, network)
+    alice, bob = node_behind(lab, network, "easy", "alice"), node_behind(lab, network, "easy", "bob")
+    carol = node_behind(lab, network, "sym", "carol")
+    invite = alice.host_party(server.link)
+    bob.join(invite)
+    carol.join(invite)
+    bob.wait_path("alice", "direct", 5)
+    bob.ping("alice", 3)
+    alice.command("netcheck")
+    alice.command("revoke", str(alice.command("invite")["id"]))
+    alice.command("kick", "carol")
+    alice.command("rekey")
+    alice.command("handover", "bob")
+    bob.ping("alice", 3)
+    for node in (bob, alice):
+        node.command("leave")
+        node.command("down")
+    server.process.stop(signal.SIGTERM)
+    text = server.process.output() + "".join((node.folder / "lanrage.log").read_text() for node in (alice, bob, carol))
+    timed = set(re.findall(r"completed (\w+)", text))
+    page = (pathlib.Path(__file__).parents[3] / "docs" / "operations.md").read_text()
+    rows = re.findall(r"^\|([^|]+)\|", page.partition("## Timings")[2].partition("\n## ")[0], re.MULTILINE)
+    documented = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    expect_equal(timed - documented, set(), "timings that docs/operations.md does not name")
+    expect(len(timed) >= 25, f"{len(timed)} timings, without {sorted(documented - timed)}")
+
+
+@scenario("cli")
 def cli_machine(lab: Lab) -> None:
     """No root, no TUN, a full disk, a server's port in use: a line that says what to do, and nothing is left."""
     node = lone_node(lab)
@@ -227,6 +260,9 @@ def cli_machine(lab: Lab) -> None:
     code, _, err = plain(node, "unshare", "-m", "sh", "-c",
                          f"mount -t tmpfs -o ro none {node.folder} && exec {lab.binary} up")
     expect(code == FAILED and "Read-only" in err and err.count("\n") == 1, f"read-only folder: {code} {err}")
+    code, _, err = plain(node, "setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "env", "-u",
+                         "LANRAGE_DIR", "-u", "HOME", str(binary), "up")
+    expect(code != OK and "//" not in err and err.count("\n") == 1, f"no HOME: {code} {err}")
     (node.folder / "closed").mkdir(mode=0o700)
     code, _, err = plain(node, "setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "env",
                          f"LANRAGE_DIR={node.folder / 'closed'}", str(binary), "status")

@@ -21,10 +21,11 @@ import time
 import urllib.parse
 
 from namespace import LabError
-from party import Node, Server, check_all_pairs, daemon_pids, node_behind, server_on
+from party import Node, Server, check_all_pairs, daemon_pids, environment, node_behind, server_on
 from scenario import Lab, expect, expect_equal, scenario
 
 STRANGER = 65534  # nobody
+USERS = 61820  # the group lanrage, where there is one
 CAPABILITIES = 1 << 10 | 1 << 12 | 1 << 13  # CAP_NET_BIND_SERVICE, CAP_NET_ADMIN, CAP_NET_RAW
 RSS_MAX_KIB = 40 * 1024
 CPU_SHARE_MAX = 0.01
@@ -67,10 +68,10 @@ except OSError as error:
 """
 
 
-def as_stranger(node: Node) -> list[str]:
+def as_stranger(node: Node, groups: str = "--clear-groups") -> list[str]:
     """What another user gets of a node: files it could read, and the API's first line."""
     files = [str(path) for path in (node.folder, *node.folder.rglob("*"))]
-    done = node.host.run("setpriv", f"--reuid={STRANGER}", f"--regid={STRANGER}", "--clear-groups", sys.executable,
+    done = node.host.run("setpriv", f"--reuid={STRANGER}", f"--regid={STRANGER}", groups, sys.executable,
                          "-c", _AS_STRANGER, str(node.folder / "lanrage.sock"), *files)
     return done.stdout.splitlines()
 
@@ -93,6 +94,25 @@ def safety_other_user(lab: Lab) -> None:
     expect_equal([line for line in as_stranger(alice) if "toml" not in line], ["HTTP/1.1 403 Forbidden"],
                  "what another user gets through an open socket")
     check_all_pairs([alice, bob])
+
+
+@scenario("safety")
+def safety_group(lab: Lab) -> None:
+    """Members of the group lanrage use the node, and read none of its files; nobody else gets nearer."""
+    lab.state.parent.chmod(0o711)
+    lab.state.chmod(0o711)
+    node = Node(lab, lab.network().public("alice"), "alice")
+    groups = lab.state / "group"
+    groups.write_text(pathlib.Path("/etc/group").read_text() + f"lanrage:x:{USERS}:\n")
+    node.host.run("unshare", "-m", "sh", "-c", f"mount --bind {groups} /etc/group && exec {lab.binary} up",
+                  env=environment(str(node.folder)))
+    sock = (node.folder / "lanrage.sock").stat()
+    expect_equal((stat.S_IMODE(sock.st_mode), sock.st_gid), (0o660, USERS), "mode and group of the socket")
+    expect_equal(as_stranger(node, f"--groups={USERS}"), ["HTTP/1.1 200 OK"], "what a member gets")
+    expect_equal(as_stranger(node), ["no connection"], "what another user gets")
+    (node.folder / "lanrage.sock").chmod(0o666)
+    node.folder.chmod(0o711)
+    expect_equal(as_stranger(node), ["HTTP/1.1 403 Forbidden"], "what another user gets through an open socket")
 
 
 # --- web pages -----------------------------------------------------------------------------------------------------

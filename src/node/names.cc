@@ -8,7 +8,6 @@
 namespace lanrage::node {
 namespace {
 
-using wire::DnsAnswer;
 using wire::DnsCode;
 using wire::DnsMessage;
 using wire::DnsName;

@@ -118,6 +118,27 @@ Result<void> show_peers(Cli& cli) {
   return {};
 }
 
+Result<void> show_relays(Cli& cli) {
+  LR_ASSIGN(const Json answer, call_node("GET", "/api/relays"));
+  if (cli.json) {
+    print_json(answer);
+    return {};
+  }
+  if (items_of(answer, "relays").empty())
+    std::printf("No relay is known: outside of a party, or its server names none.\n");
+  for (const Json& relay : items_of(answer, "relays")) {
+    const auto rtt = number_of(relay, "rtt_ms");
+    const std::string region = text_of(relay, "region"), role = text_of(relay, "role");
+    std::printf("%s  %s%s%s%s%s", text_of(relay, "id").c_str(),
+                rtt ? format("{:.1f} ms", *rtt).c_str() : "does not answer", region.empty() ? "" : "  ",
+                safe(region).c_str(), role.empty() ? "" : "  ", role.c_str());
+    for (const Json& address : items_of(relay, "addresses"))
+      if (address.if_string() != nullptr) std::printf("  %s", safe(*address.if_string()).c_str());
+    std::printf("\n");
+  }
+  return {};
+}
+
 Result<void> ping(Cli& cli, const std::string& name, int count, double interval_s) {
   const InterruptWatch interrupts;
   std::vector<double> times;
@@ -200,6 +221,9 @@ void add_status(CLI::App& app, Cli& cli) {
 
   CLI::App* peers = app.add_subcommand("peers", "The other players");
   peers->callback([&cli] { cli.run = [&cli] { return show_peers(cli); }; });
+
+  CLI::App* relays = app.add_subcommand("relays", "The relays, and how far away each is");
+  relays->callback([&cli] { cli.run = [&cli] { return show_relays(cli); }; });
 
   CLI::App* ping_command = app.add_subcommand("ping", "Measure the way to a player through the tunnel");
   ping_command->add_option("NICK", options->nick, "the player")->required();

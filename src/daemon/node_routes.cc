@@ -201,6 +201,50 @@ Json lan_json(const lan::LanStatus& status) {
         })}});
 }
 
+const wire::RelayInfo* info_of(const std::vector<wire::RelayInfo>& infos, const crypto::PublicKey& key) {
+  const auto found = std::find_if(infos.begin(), infos.end(), [&](const wire::RelayInfo& i) { return i.key == key; });
+  return found == infos.end() ? nullptr : &*found;
+}
+
+// Quickest first; the tertiary one is the quickest of another region than the primary, where there is one.
+Json relays_json(const node::Node& node) {
+  std::vector<paths::RelayClient::Status> relays = node.relays();
+  const auto region = [&](const paths::RelayClient::Status& relay) {
+    const wire::RelayInfo* info = info_of(node.relay_infos(), relay.key);
+    return info == nullptr ? std::string() : info->region;
+  };
+  const auto usable = [](const paths::RelayClient::Status& relay) { return relay.path && relay.rtt_ema; };
+  std::stable_sort(relays.begin(), relays.end(), [&](const auto& a, const auto& b) {
+    return usable(a) != usable(b) ? usable(a) : usable(a) && *a.rtt_ema < *b.rtt_ema;
+  });
+  std::size_t tertiary = 2;
+  for (std::size_t i = 2; i < relays.size() && usable(relays[i]); ++i) {
+    if (region(relays[i]) == region(relays[0])) continue;
+    tertiary = i;
+    break;
+  }
+  Json::Array out;
+  for (std::size_t i = 0; i < relays.size(); ++i) {
+    const paths::RelayClient::Status& relay = relays[i];
+    const std::string where = region(relay);
+    const char* role = !usable(relay)  ? nullptr
+                       : i == 0        ? "primary"
+                       : i == 1        ? "secondary"
+                       : i == tertiary ? "tertiary"
+                                       : nullptr;
+    out.push_back(
+        Json::object({{"id", format("{:016x}", wire::relay_peer(relay.key))},
+                      {"region", where.empty() ? Json() : Json(where)},
+                      {"addresses", Json::list(relay.endpoints, [](const Endpoint& e) { return Json(e.text()); })},
+                      {"rtt_ms", usable(relay) ? Json(milliseconds(*relay.rtt_ema)) : Json()},
+                      {"health", nullptr},
+                      {"load", nullptr},
+                      {"score", nullptr},
+                      {"role", role == nullptr ? Json() : Json(role)}}));
+  }
+  return Json::object({{"relays", Json(std::move(out))}});
+}
+
 Json rules_json(NodeDaemon& daemon) {
   return Json::object(
       {{"rules", Json::list(daemon.node().filter_rules(),
@@ -292,6 +336,8 @@ std::vector<api::Route> node_routes(NodeDaemon& daemon) {
        }},
       {"GET", "/api/netcheck", "what this network lets through", false,
        [d](Request, Respond respond) { d->netcheck([respond](Json answer) { respond(std::move(answer)); }); }},
+      {"GET", "/api/relays", "the relays that the server names", false,
+       [d](Request, Respond respond) { respond(relays_json(d->node())); }},
       {"GET", "/api/lan", "LAN traffic of games", false,
        [d](Request, Respond respond) { respond(lan_json(d->node().lan_status())); }},
       {"GET",

@@ -17,6 +17,8 @@ namespace {
 
 constexpr Duration kAskAgain = std::chrono::seconds(5);     // after the server's no: the operator may just be at it
 constexpr Duration kGoodbyeTime = std::chrono::seconds(1);  // for the server to hear it
+constexpr Duration kDrainTime = std::chrono::seconds(3);    // then, for the members to leave
+constexpr Duration kDrainLook = std::chrono::milliseconds(50);
 
 class RelayDaemon {
  public:
@@ -70,7 +72,7 @@ class RelayDaemon {
     });
   }
 
-  // Members use others from then on.
+  // Members are told to use others, and served until they do.
   void goodbye() {
     client_->request(wire::WithdrawRelay{}, [this](const Result<wire::Response>&) {
       said_goodbye_ = true;
@@ -78,6 +80,10 @@ class RelayDaemon {
     });
     const Time until = net::now().time + kGoodbyeTime;
     while (!said_goodbye_ && net::now().time < until) poller_.wait(net::now().time, until);
+    if (!said_goodbye_) return;
+    const Time last = net::now().time + kDrainTime;
+    for (Time now = net::now().time; now < last && udp_->stats().sessions > 0; now = net::now().time)
+      poller_.wait(now, std::min(last, now + kDrainLook));
   }
 
   void handle_event(const wire::Event& event) {
@@ -124,6 +130,7 @@ Result<void> run_relay(const RelayOptions& options, const LogOptions& log_option
   LR_ASSIGN(const party::Identity identity, control::load_seed(options.folder + "/relay.seed", rng));
   control::UdpService::Options udp;
   udp.port = options.listen.empty() ? party::kServerPort : options.listen.front().port;
+  for (const Endpoint& endpoint : options.listen) udp.addresses.push_back(endpoint.address);
   udp.relay.emplace();
   udp.relay->key = identity.private_key();
   LR_ASSIGN(auto service, control::UdpService::start(std::move(udp), logger));

@@ -14,8 +14,7 @@ namespace lanrage::daemon {
 struct RelayOptions {
   std::string folder;  // must exist; holds `relay.seed`, its identity
   party::ServerInfo server;
-  // UDP: all of it on the first one's port, on every address. Empty: party::kServerPort.
-  std::vector<Endpoint> listen;
+  std::vector<Endpoint> listen;            // UDP, all on the first one's port; empty: every address, party::kServerPort
   std::vector<Endpoint> public_addresses;  // what members are told; empty: of `listen`, or found on this machine
   std::string region;                      // wire::is_region
 };

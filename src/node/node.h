@@ -206,6 +206,8 @@ class Node {
   bool is_discovering() const { return discovering_; }
   bool has_discovered() const { return has_discovered_; }  // in this run of ours
   std::vector<paths::RelayClient::Status> relays() const { return relays_.status(); }
+  // As the server names them.
+  const std::vector<wire::RelayInfo>& relay_infos() const { return relay_infos_; }
   const party::Identity& identity() const { return identity_; }
   const tunnel::Stats& tunnel_stats() const { return tunnel_.stats(); }
 

@@ -40,18 +40,34 @@ std::unique_ptr<Adapter> open_in(const TestNamespace& place, const AdapterOption
   return out;
 }
 
-void add_address(const TestNamespace& place, const Adapter& adapter, const char* prefix) {
-  place.run([&] {
-    auto netlink = net::Netlink::open();
-    ASSERT_TRUE(netlink);
-    const auto added = netlink->add_address(adapter.info().index, *IpPrefix::parse(prefix));
-    ASSERT_TRUE(added) << added.error().message;
-  });
-}
-
 bool wait_readable(int fd, int milliseconds) {
   pollfd ready{fd, POLLIN, 0};
   return ::poll(&ready, 1, milliseconds) == 1;
+}
+
+// The kernel answers for an IPv6 address before its route to itself is there (a work queue adds it): packets to it get
+// lost until then. So ask until the address hears itself.
+void await_own_route(const IpAddress& address) {
+  const Fd socket(::socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  sockaddr_storage name{};
+  const socklen_t length = net::to_sockaddr({address, 4710}, name);
+  ASSERT_EQ(::bind(socket.get(), reinterpret_cast<sockaddr*>(&name), length), 0) << errno;
+  for (int tries = 0; tries < 200; ++tries) {
+    ::sendto(socket.get(), "?", 1, 0, reinterpret_cast<sockaddr*>(&name), length);
+    if (wait_readable(socket.get(), 20)) return;
+  }
+  FAIL() << address.text() << " does not hear itself";
+}
+
+void add_address(const TestNamespace& place, const Adapter& adapter, const char* text) {
+  place.run([&] {
+    auto netlink = net::Netlink::open();
+    ASSERT_TRUE(netlink);
+    const IpPrefix prefix = *IpPrefix::parse(text);
+    const auto added = netlink->add_address(adapter.info().index, prefix);
+    ASSERT_TRUE(added) << added.error().message;
+    if (prefix.address.is_v6()) await_own_route(prefix.address);
+  });
 }
 
 // Two kernels whose cards are joined by what the data plane will do: read, cut, merge, write.

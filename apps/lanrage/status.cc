@@ -35,23 +35,27 @@ std::string first_address(const Json& object) {
 }
 
 void print_peers(const Json& status) {
-  using Row = std::array<std::string, 5>;  // name, address, path, round trip, loss
+  using Row = std::array<std::string, 6>;  // name, address, path, round trip, loss, grade
   const auto row_of = [](const Json& peer) {
     const bool connected = text_of(peer, "state") == "connected";
-    return Row{safe(text_of(peer, "name")), first_address(peer), path_text(peer), number_text(peer, "rtt_ms", 1, "ms"),
-               connected ? number_text(peer, "loss_percent", 0, "%") : ""};
+    return Row{safe(text_of(peer, "name")),
+               first_address(peer),
+               path_text(peer),
+               number_text(peer, "rtt_ms", 1, "ms"),
+               connected ? number_text(peer, "loss_percent", 0, "%") : "",
+               connected ? text_of(member_of(peer, "quality"), "grade") : ""};
   };
   const auto& peers = items_of(status, "peers");
-  std::array<std::size_t, 5> widths{6, 11, 6, 7, 3};
+  std::array<std::size_t, 6> widths{6, 11, 6, 7, 3, 1};
   for (const Json& peer : peers) {
     const Row row = row_of(peer);
     for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], display_width(row[i]));
   }
   for (const Json& peer : peers) {
     const Row row = row_of(peer);
-    std::printf("  %s  %s  %s  %*s  %*s\n", padded(row[0], widths[0]).c_str(), padded(row[1], widths[1]).c_str(),
+    std::printf("  %s  %s  %s  %*s  %*s  %s\n", padded(row[0], widths[0]).c_str(), padded(row[1], widths[1]).c_str(),
                 padded(row[2], widths[2]).c_str(), static_cast<int>(widths[3]), row[3].c_str(),
-                static_cast<int>(widths[4]), row[4].c_str());
+                static_cast<int>(widths[4]), row[4].c_str(), row[5].c_str());
     if (const std::string why = text_of(peer, "why"); !why.empty()) print_wrapped("    ", safe(why));
   }
 }

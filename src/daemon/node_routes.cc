@@ -80,7 +80,9 @@ Json peer_json(const node::PeerStatus& peer) {
                        {"jitter_ms", peer.jitter_ms},
                        {"loss_percent", peer.loss_percent},
                        {"bandwidth_mbps", nullptr},
-                       {"quality", Json::object({{"score", nullptr}, {"grade", nullptr}, {"trend", nullptr}})},
+                       {"quality", Json::object({{"score", peer.score},
+                                                 {"grade", peer.grade ? Json(std::string(1, *peer.grade)) : Json()},
+                                                 {"trend", peer.trend}})},
                        {"rx_bytes", peer.rx_bytes},
                        {"tx_bytes", peer.tx_bytes},
                        {"last_handshake_s", peer.last_handshake_s}});

@@ -73,6 +73,14 @@ NodeStatus Node::status(Now now) const {
       peer.rtt_ema_ms = in_ms(quality->rtt_ema());
       peer.jitter_ms = in_ms(quality->jitter());
       peer.loss_percent = quality->loss_percent();
+      peer.score = quality->score();
+      peer.grade = quality->grade();
+      if (const auto trend = quality->trend()) peer.trend = paths::trend_name(*trend);
+    }
+    if (peer.state == Reach::kUnreachable) {
+      peer.score = 0;
+      peer.grade = 'F';
+      peer.trend.reset();
     }
     const tunnel::Activity activity = link->state->counters.read();
     peer.rx_bytes = activity.received_bytes;

@@ -34,6 +34,9 @@ struct PeerStatus {
   std::optional<double> rtt_ema_ms;
   std::optional<double> jitter_ms;
   std::optional<double> loss_percent;
+  std::optional<double> score;  // paths::Quality; an unreachable peer has 0, F and no trend
+  std::optional<char> grade;
+  std::optional<std::string> trend;
   std::uint64_t rx_bytes = 0;
   std::uint64_t tx_bytes = 0;
   std::optional<double> last_handshake_s;

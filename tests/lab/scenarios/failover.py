@@ -15,15 +15,15 @@ import time
 from typing import Iterator
 
 from flow import Flow, flowing
+from link import Shape
 from namespace import wait_until
-from party import Node, daemon_pids, node_behind, server_on
+from party import ROUND_TRIP_MS, Node, daemon_pids, node_behind, server_on
 from scenario import Lab, expect, scenario
-from topology import Router
+from topology import Network, Router
 
 
-def pair(lab: Lab) -> tuple[Node, Node]:
+def pair(lab: Lab, network: Network) -> tuple[Node, Node]:
     """alice and bob, connected directly."""
-    network = lab.network()
     server = server_on(lab, network)
     alice, bob = node_behind(lab, network, "easy", "alice"), node_behind(lab, network, "easy", "bob")
     bob.join(alice.host_party(server.link))
@@ -70,7 +70,7 @@ def break_and_heal(alice: Node, bob: Node, flow: Flow, *ways: tuple[Node, Node])
 @scenario("failover", limit_s=120)
 def failover_direct_path(lab: Lab) -> None:
     """A direct path that dies silently, both ways or one, is left within a second and taken again within five."""
-    alice, bob = pair(lab)
+    alice, bob = pair(lab, lab.network())
     with flowing(alice.host, alice.address(), bob.host, bob.address()) as flow:
         time.sleep(2)
         for ways in (((alice, bob), (bob, alice)), ((alice, bob),), ((bob, alice),)):
@@ -81,10 +81,35 @@ def failover_direct_path(lab: Lab) -> None:
             time.sleep(1)
 
 
+def points(value: float, best: float, worst: float) -> float:
+    return 100 * min(1, max(0, (worst - value) / (worst - best)))
+
+
+@scenario("failover")
+def failover_quality(lab: Lab) -> None:
+    """Round trip, jitter, score, grade and trend of `status` are those of the link, and follow when it changes."""
+    network = lab.network()
+    alice, bob = pair(lab, network)
+    for delay_ms, jitter_ms, grades in ((32.5, 0.0, "AB"), (92.5, 20.0, "BC")):
+        network.links["alice-router"].set(Shape(delay_ms=delay_ms, jitter_ms=jitter_ms))
+        with flowing(alice.host, alice.address(), bob.host, bob.address()):
+            time.sleep(25)
+            peer = alice.peer("bob") or {}
+        score, truth = peer["quality"]["score"], 2 * (delay_ms + ROUND_TRIP_MS / 4)
+        print(f"truth {truth:.0f} ms: {peer['rtt_ema_ms']:.1f} ms, jitter {peer['jitter_ms']:.1f}, loss {peer['loss_percent']:.0f} %, "
+              f"{peer['quality']}")
+        expect(abs(peer["rtt_ema_ms"] - truth) <= 0.05 * truth + jitter_ms, f"{peer['rtt_ema_ms']} ms instead of {truth}")
+        wanted = (0.35 * points(peer["rtt_ema_ms"], 20, 300) + 0.25 * points(peer["jitter_ms"], 2, 50)
+                  + 0.4 * points(peer["loss_percent"], 0, 5))
+        expect(abs(score - wanted) <= 0.1, f"score {score}, {wanted} by its parts")
+        expect(peer["quality"]["grade"] in grades, f"grade {peer['quality']['grade']}")
+        expect(peer["quality"]["trend"] in ("stable", "improving", "degrading"), "no trend")
+
+
 @scenario("failover")
 def failover_nat_forgets(lab: Lab) -> None:
     """Only the far side sends, and the router forgets: packets again within three seconds."""
-    alice, bob = pair(lab)
+    alice, bob = pair(lab, lab.network())
     with flowing(alice.host, alice.address(), bob.host, bob.address(), a_sends=False) as flow:
         for _ in range(3):
             time.sleep(3)
@@ -101,7 +126,7 @@ def failover_nat_forgets(lab: Lab) -> None:
 @scenario("failover")
 def failover_sleep(lab: Lab) -> None:
     """A node stopped for ten seconds plays on within a second of waking."""
-    alice, bob = pair(lab)
+    alice, bob = pair(lab, lab.network())
     with flowing(alice.host, alice.address(), bob.host, bob.address()) as flow:
         time.sleep(1)
         for pid in daemon_pids(bob):

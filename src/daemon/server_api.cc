@@ -80,8 +80,12 @@ Result<std::unique_ptr<api::Api>> open_server_api(control::Server& server, const
         [&server](api::Request, const api::Respond& respond) {
           respond(Json::object({{"relays", relays_of(server)}}));
         }},
-       {"POST", "/api/relays", "allow or remove a relay", false,
-        [&server](api::Request request, const api::Respond& respond) { change_relays(server, request, respond); }}},
+       {"POST",
+        "/api/relays",
+        "allow or remove a relay",
+        false,
+        [&server](api::Request request, const api::Respond& respond) { change_relays(server, request, respond); },
+        {{"key", api::Field::kText, true, "the relay's"}, {"action", api::Field::kText, true, "allow or remove"}}}},
       rng, log);
 }
 

@@ -21,7 +21,7 @@
 namespace lanrage::control {
 
 struct ServerOptions {
-  std::string folder;            // must exist
+  std::string folder;  // must exist
   // TCP; empty: all addresses of both families at party::kServerPort, and at party::kHttpsPort where it may
   std::vector<Endpoint> listen;
   // What links, invites and the relay directory name. Empty: the addresses that this machine reaches others from.

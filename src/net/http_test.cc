@@ -31,14 +31,14 @@ HttpResponse echo(const HttpRequest& request) {
 }
 
 struct TestServer {
-  TestMailbox<HttpPeer> peers;
+  TestMailbox<std::shared_ptr<const HttpPeer>> peers;
   std::unique_ptr<HttpServer> server;
   Endpoint endpoint;
 
   explicit TestServer(bool tls = true, HttpLimits limits = {}, HttpServer::Handlers handlers = {}) {
     if (!handlers.on_request)
       handlers.on_request = [this](HttpRequest request, HttpResponder respond) {
-        peers.put(request.peer);
+        peers.put(std::make_shared<const HttpPeer>(request.peer));
         respond(echo(request));
       };
     server = HttpServer::create({.limits = limits, .tls = identity(), .loop = nullptr}, handlers, silent_logger());
@@ -103,12 +103,12 @@ TEST(Http, AnswersOverTlsOnOneConnectionThatBothEndsNameAlike) {
   const auto second = client->call(post("/d", ""), kTestPatience);
   ASSERT_TRUE(second);
   EXPECT_EQ(first->connection, second->connection);
-  const HttpPeer peer = *server.peers.take();
+  const HttpPeer peer = **server.peers.take();
   EXPECT_TRUE(peer.tls);
   EXPECT_EQ(peer.exporter, first->exporter);
   EXPECT_NE(peer.exporter, TlsExporter{});
   EXPECT_TRUE(peer.remote.address.is_loopback());
-  EXPECT_EQ(peer.connection, server.peers.take()->connection);
+  EXPECT_EQ(peer.connection, (*server.peers.take())->connection);
 }
 
 TEST(Http, ExportersDifferBetweenConnections) {
@@ -181,7 +181,7 @@ TEST(Http, UnixSocketsTellWhoCalls) {
   ASSERT_EQ(::stat(path.c_str(), &status), 0);
   EXPECT_EQ(status.st_mode & 0777u, 0660u);
   EXPECT_EQ(client_of(UnixTarget{path})->call(post("/", "x"), kTestPatience)->body, "x");
-  const HttpPeer peer = *server.peers.take();
+  const HttpPeer peer = **server.peers.take();
   ASSERT_TRUE(peer.credentials);
   EXPECT_EQ(peer.credentials->uid, ::getuid());
   EXPECT_EQ(peer.credentials->pid, ::getpid());

@@ -529,7 +529,9 @@ bool Node::pump_links(Now now) {
 void Node::pump_stun(Now now) {
   while (auto report = stun_.poll_event()) {
     const ContextScope scope(discovering_since_ ? discovering_since_->context : Context::current());
-    finished(now.time, op::kDiscoverNat, discovering_since_);
+    // A report without either is the one that restarts begin with.
+    if (!report->public_endpoints.empty() || report->udp_blocked)
+      finished(now.time, op::kDiscoverNat, discovering_since_);
     paths_log_.debug("this network",
                      {{"mapping", wire::mapping_name(report->mapping)}, {"udp_blocked", report->udp_blocked}});
     // Behind another public address there may be another router.

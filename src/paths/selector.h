@@ -27,7 +27,6 @@
 // candidates, seals it and gives it to the control link.
 #pragma once
 
-#include <array>
 #include <deque>
 #include <optional>
 #include <string>
@@ -39,8 +38,7 @@
 #include "crypto/keys.h"
 #include "paths/candidates.h"
 #include "paths/nat_report.h"
-#include "paths/quality.h"
-#include "wire/probe.h"
+#include "paths/watched_path.h"
 
 namespace lanrage::paths {
 
@@ -49,37 +47,23 @@ using ProbeKey = crypto::Secret<struct ProbeKeyTag>;
 inline constexpr std::size_t kPathsMax = 40;         // candidates, peer-reflexive ones and relays of one peer
 inline constexpr std::size_t kPeerReflexiveMax = 8;  // of these; the oldest unproven one makes room
 inline constexpr std::size_t kProbeKeysMax = 3;      // epochs held at a time
-inline constexpr std::size_t kPingsInFlightMax = 8;  // per path; the oldest makes room
 inline constexpr std::size_t kTransmitsMax = 128;    // waiting to be polled
-// A burst: at once, after 100 ms, then 1.5 times longer each up to 2 s. Ten pings in about seven seconds.
-inline constexpr Duration kBurstFirstGap = std::chrono::milliseconds(100);
-inline constexpr Duration kBurstGapMax = std::chrono::seconds(2);
-inline constexpr int kBurstPings = 10;
-inline constexpr Duration kBurstAgain = std::chrono::milliseconds(500);  // younger bursts are not begun anew
-inline constexpr Duration kTriggerGap = std::chrono::milliseconds(50);   // between pings that the peer's pings trigger
+inline constexpr Duration kTriggerGap = std::chrono::milliseconds(50);  // between pings that the peer's pings trigger
 // Watching a proven path.
-inline constexpr Duration kActiveProbe = std::chrono::seconds(1);         // the chosen one, packets arriving
-inline constexpr Duration kWatch = std::chrono::milliseconds(200);        // of silence while packets flow: pinged
-inline constexpr Duration kWatchAgain = std::chrono::milliseconds(150);   // and after so long again
-inline constexpr Duration kStandbyProbe = std::chrono::seconds(2);        // the second path, packets flowing
-inline constexpr Duration kIdleProbe = std::chrono::seconds(25);          // else: below the shortest common NAT timeout
-inline constexpr Duration kActiveFor = std::chrono::seconds(3);           // after the last packet
-inline constexpr Duration kPongWaitMin = std::chrono::milliseconds(200);  // three round trips, within these two, but
-inline constexpr Duration kPongWaitMax = std::chrono::seconds(1);         // never less than one and its jitter
-inline constexpr Duration kPongMemory = std::chrono::seconds(5);          // later pongs prove nothing
-inline constexpr int kMissesMax = 3;                                      // in a row and in silence: the path is lost
-inline constexpr int kMissesDoubted = 2;                                  // the peer hears nothing or left the path
-inline constexpr int kMissesHeard = 6;                                    // the peer is heard
-inline constexpr Duration kDoubt = std::chrono::seconds(1);               // how long the peer's word counts
+inline constexpr Duration kActiveProbe = std::chrono::seconds(1);        // the chosen one, packets arriving
+inline constexpr Duration kWatch = std::chrono::milliseconds(200);       // of silence while packets flow: pinged
+inline constexpr Duration kWatchAgain = std::chrono::milliseconds(150);  // and after so long again
+inline constexpr Duration kStandbyProbe = std::chrono::seconds(2);       // the second path, packets flowing
+inline constexpr Duration kIdleProbe = std::chrono::seconds(25);         // else: below the shortest common NAT timeout
+inline constexpr Duration kActiveFor = std::chrono::seconds(3);          // after the last packet
 // Changing it.
-inline constexpr Duration kStay = std::chrono::seconds(5);                // before a mere improvement moves us
-inline constexpr Duration kMarginMin = std::chrono::milliseconds(2);      // an improvement is this and a fifth
-inline constexpr Duration kReflexiveBias = std::chrono::milliseconds(5);  // in favour of the LAN
-inline constexpr Duration kRetryFirst = std::chrono::seconds(5);          // punching again while not direct; doubles
-inline constexpr Duration kHold = std::chrono::seconds(2);      // a healed path answers so long before it is used
-inline constexpr Duration kHoldMax = std::chrono::seconds(60);  // four times longer each time it is lost within
-inline constexpr Duration kSteady = std::chrono::seconds(60);   // of use, and was so
-inline constexpr Duration kBrief = std::chrono::seconds(3);     // for less than this the time before
+inline constexpr Duration kStay = std::chrono::seconds(5);            // before a mere improvement moves us
+inline constexpr Duration kMarginMin = std::chrono::milliseconds(2);  // an improvement is this and a fifth
+inline constexpr Duration kRetryFirst = std::chrono::seconds(5);      // punching again while not direct; doubles
+inline constexpr Duration kHold = std::chrono::seconds(2);            // a healed path answers so long before it is used
+inline constexpr Duration kHoldMax = std::chrono::seconds(60);        // four times longer each time it is lost within
+inline constexpr Duration kSteady = std::chrono::seconds(60);         // of use, and was so
+inline constexpr Duration kBrief = std::chrono::seconds(3);           // for less than this the time before
 inline constexpr Duration kHoldProbe = std::chrono::milliseconds(500);  // meanwhile
 inline constexpr Duration kHealProbe = std::chrono::seconds(1);         // a lost path, packets flowing
 inline constexpr Duration kLostProbe = std::chrono::seconds(4);         // a path that was proven once may heal:
@@ -189,69 +173,33 @@ class Selector {
   bool is_consistent() const;
 
  private:
-  struct Ping {
-    std::uint64_t transaction = 0;  // 0: free
-    Time sent{};
-    Time deadline{};      // then it is a miss
-    bool counts = false;  // as a miss; pings of a burst and under an unconfirmed key do not
-  };
-  struct Entry {
-    Path path;
-    CandidateKind kind = CandidateKind::kHost;  // of direct ones
-    bool valid = false;                         // set by a pong, cleared by kMissesMax misses
-    bool signalled = false;  // in the peer's newest signal, or a relay of ours: not forgotten when it fails
-    bool followed = false;   // the peer sends from here: it may have moved
-    bool absent = false;     // relay: it says that the peer is not there
-    int misses = 0;          // in a row
-    int burst_left = 0;      // pings of the current burst still to send
-    Duration burst_gap{};    // until the next of them
-    Time burst_began{};
-    Time found{};         // first seen
-    Time lost{};          // last time that it stopped being valid
-    Time healed{};        // last time that it became so
-    Duration hold{};      // before it is used again, from then on; 0: never lost in use
-    Time doubted{};       // the peer said that it hears nothing here, or sent from elsewhere; 0: never
-    Time heard{};         // last authenticated packet from here
-    Time missed_since{};  // when the first of `misses` was sent
-    Time pinged{};
-    Time next_ping = kNever;
-    std::array<Ping, kPingsInFlightMax> in_flight{};
-    Quality quality;
-    std::uint32_t peer_rtt_us = 0;
-    std::uint8_t peer_loss_percent = wire::kLossUnknown;
-  };
-
-  Entry* find(const Path& path);
-  const Entry* chosen() const;
-  Entry* chosen();
-  Entry* add(Time now, const Path& path, CandidateKind kind);
+  WatchedPath* find(const Path& path);
+  const WatchedPath* chosen() const;
+  WatchedPath* chosen();
+  WatchedPath* add(Time now, const Path& path, CandidateKind kind);
   void handle_ping(Time now, const Path& path, const wire::Probe& probe, std::size_t key);
   void handle_pong(Time now, const Path& path, const wire::Probe& probe);
-  void send_ping(Time now, Entry& entry, std::size_t key, bool counts);
-  void ping(Time now, Entry& entry);
+  void send_ping(Time now, WatchedPath& entry, std::size_t key, bool counts);
+  void ping(Time now, WatchedPath& entry);
   void push(const Path& path, const wire::ProbeBytes& datagram);
-  void burst(Time now, Entry& entry, int pings);
   void burst_all(Time now);
-  void expire_pings(Time now, Entry& entry);
-  void handle_miss(Time now, Entry& entry);
-  void lose(Time now, Entry& entry);
-  void forget_proofs(const Entry& answered);
+  void expire_pings(Time now, WatchedPath& entry);
+  void handle_miss(Time now, WatchedPath& entry);
+  void lose(Time now, WatchedPath& entry);
+  void forget_proofs(const WatchedPath& answered);
   void pursue(Time now);
   void forget_stale();
-  void choose(Time now, const Entry* moved_to = nullptr);
+  void choose(Time now, const WatchedPath* moved_to = nullptr);
   void select(Time now, const std::optional<Path>& path);
-  void schedule_watch(Time now, Entry& entry);
+  void schedule_watch(Time now, WatchedPath& entry);
   void signal(Time now, bool call_me_now, bool at_once);
   void emit(Event::Kind kind);
   void update_state(Time now);
-  bool is_better(const Entry& candidate, const Entry& current, Time now) const;
+  bool is_better(const WatchedPath& candidate, const WatchedPath& current, Time now) const;
   Duration spread(Duration d);  // d, 10 % more or less, so that peers do not act in step
-  Duration pong_wait(const Entry& entry) const;
-  int misses_allowed(Time now, const Entry& entry) const;
-  static bool is_held(const Entry& entry, Time now) { return now < entry.healed + entry.hold; }
   bool is_active(Time now) const { return now < active_until_; }
-  void doubt(Time now, Entry& entry);
-  const Entry* best(Time now, const Entry* but) const;
+  void doubt(Time now, WatchedPath& entry);
+  const WatchedPath* best(Time now, const WatchedPath* but) const;
   bool is_direct() const;
   std::string why_not_direct() const;
   std::string why_unreachable() const;
@@ -264,7 +212,7 @@ class Selector {
   std::optional<std::size_t> confirmed_key_;  // newest one under which the peer was heard
   std::uint64_t key_turn_ = 0;                // alternates keys while the newest is unconfirmed
 
-  std::vector<Entry> entries_;  // reserved for kPathsMax: pointers stay until something is erased
+  std::vector<WatchedPath> entries_;  // reserved for kPathsMax: pointers stay until something is erased
   std::optional<Path> selected_;
   Time selected_since_{};
   Time active_until_{};

@@ -1,0 +1,172 @@
+// Which paths are kept, which one is chosen, and what the node is told of it.
+#include <algorithm>
+#include <tuple>
+
+#include "paths/selector.h"
+
+namespace lanrage::paths {
+
+WatchedPath* Selector::find(const Path& path) {
+  const auto found =
+      std::find_if(entries_.begin(), entries_.end(), [&](const WatchedPath& entry) { return entry.path == path; });
+  return found == entries_.end() ? nullptr : &*found;
+}
+
+const WatchedPath* Selector::chosen() const {
+  return selected_ ? const_cast<Selector*>(this)->find(*selected_) : nullptr;
+}
+WatchedPath* Selector::chosen() { return selected_ ? find(*selected_) : nullptr; }
+
+WatchedPath* Selector::add(Time now, const Path& path, CandidateKind kind) {
+  const auto is_reflexive = [](const WatchedPath& e) {
+    return !e.path.relayed && e.kind == CandidateKind::kPeerReflexive;
+  };
+  const bool crowded =
+      kind == CandidateKind::kPeerReflexive &&
+      static_cast<std::size_t>(std::count_if(entries_.begin(), entries_.end(), is_reflexive)) >= kPeerReflexiveMax;
+  if (crowded || entries_.size() == kPathsMax) {
+    auto oldest = entries_.end();
+    for (auto it = entries_.begin(); it != entries_.end(); ++it) {
+      if (!is_reflexive(*it) || it->valid || selected_ == it->path) continue;
+      if (oldest == entries_.end() || it->heard < oldest->heard) oldest = it;
+    }
+    if (oldest == entries_.end()) {
+      ++stats_.dropped_full;
+      return nullptr;
+    }
+    entries_.erase(oldest);
+  }
+  WatchedPath& entry = entries_.emplace_back();
+  entry.path = path;
+  entry.kind = kind;
+  entry.found = now;
+  return &entry;
+}
+
+// Endpoints that the peer no longer names and that prove nothing.
+void Selector::forget_stale() {
+  entries_.erase(std::remove_if(entries_.begin(), entries_.end(),
+                                [&](const WatchedPath& entry) {
+                                  return !entry.signalled && !entry.valid && selected_ != entry.path &&
+                                         entry.kind != CandidateKind::kPeerReflexive;
+                                }),
+                 entries_.end());
+}
+
+bool Selector::is_better(const WatchedPath& candidate, const WatchedPath& current, Time now) const {
+  if (candidate.path.relayed != current.path.relayed) return !candidate.path.relayed;
+  const Duration offered = candidate.cost();
+  const Duration held = current.cost();
+  if (candidate.path_class() < current.path_class()) return offered <= held;
+  return now - selected_since_ >= kStay && offered + std::max(kMarginMin, held / 5) < held;
+}
+
+// The best proven path, `but` excepted; one that healed a moment ago only when there is no other.
+const WatchedPath* Selector::best(Time now, const WatchedPath* but) const {
+  const auto rank = [&](const WatchedPath& e) { return std::tuple(e.is_held(now), e.path.relayed, e.cost()); };
+  const WatchedPath* found = nullptr;
+  for (const WatchedPath& entry : entries_) {
+    if (entry.valid && &entry != but && (found == nullptr || rank(entry) < rank(*found))) found = &entry;
+  }
+  return found;
+}
+
+// `moved_to`: a path just proven from which the peer sends.
+void Selector::choose(Time now, const WatchedPath* moved_to) {
+  const WatchedPath* current = chosen();
+  if (const WatchedPath* best = this->best(now, nullptr)) {
+    const bool followed = moved_to != nullptr && current != nullptr && moved_to != current && !moved_to->path.relayed &&
+                          current->heard < moved_to->found;
+    if (current == nullptr || !current->valid) {
+      select(now, best->path);
+    } else if (followed) {
+      select(now, moved_to->path);
+    } else if (best != current && (is_better(*best, *current, now) && !best->is_held(now))) {
+      select(now, best->path);
+    }
+    return;
+  }
+  // Nothing is proven: the first relay that does not deny knowing the peer, else where it was last.
+  if (current != nullptr && current->path.relayed && !current->absent) return;
+  const auto usable = [](bool even_absent) {
+    return [even_absent](const WatchedPath& entry) { return entry.path.relayed && (even_absent || !entry.absent); };
+  };
+  auto relay = std::find_if(entries_.begin(), entries_.end(), usable(false));
+  if (relay == entries_.end() && current == nullptr)
+    relay = std::find_if(entries_.begin(), entries_.end(), usable(true));
+  if (relay != entries_.end()) {
+    select(now, relay->path);
+  } else if (current == nullptr) {
+    select(now, std::nullopt);
+  }
+}
+
+void Selector::select(Time now, const std::optional<Path>& path) {
+  if (selected_ == path) return;
+  selected_ = path;
+  selected_since_ = now;
+  WatchedPath* entry = chosen();
+  if (entry == nullptr) {
+    selected_.reset();
+    emit(Event::Kind::kLost);
+    return;
+  }
+  ++stats_.promotions;
+  events_.push_back({Event::Kind::kSelected, entry->path, entry->valid});
+  if (entry->valid && entry->burst_left == 0) schedule_watch(now, *entry);
+  if (is_direct()) {
+    retry_at_ = kNever;
+    retry_gap_ = kRetryFirst;
+  } else if (retry_at_ == kNever) {
+    retry_at_ = now + spread(retry_gap_);
+  }
+}
+
+// ---- What the node is told
+
+void Selector::emit(Event::Kind kind) {
+  Event event;
+  event.kind = kind;
+  events_.push_back(event);
+}
+
+void Selector::signal(Time now, bool call_me_now, bool at_once) {
+  signal_call_me_now_ = signal_call_me_now_ || call_me_now;
+  if (!at_once && signalled_ && now - *signalled_ < kSignalGap) {
+    signal_at_ = *signalled_ + kSignalGap;
+    return;
+  }
+  events_.push_back({Event::Kind::kSignal, {}, false, signal_call_me_now_});
+  signalled_ = now;
+  signal_at_ = kNever;
+  signal_call_me_now_ = false;
+}
+
+void Selector::update_state(Time now) {
+  const WatchedPath* entry = chosen();
+  const PeerState next = entry != nullptr && entry->valid                             ? PeerState::kConnected
+                         : local_.udp_blocked || now - probing_since_ >= kConnectTime ? PeerState::kUnreachable
+                                                                                      : PeerState::kConnecting;
+  if (next == state_) return;
+  state_ = next;
+  emit(Event::Kind::kStateChanged);
+}
+
+std::optional<Path> Selector::selected() const { return selected_; }
+
+bool Selector::is_valid() const {
+  const WatchedPath* entry = chosen();
+  return entry != nullptr && entry->valid;
+}
+
+bool Selector::is_direct() const {
+  const WatchedPath* entry = chosen();
+  return entry != nullptr && entry->valid && !entry->path.relayed;
+}
+
+const Quality* Selector::quality() const {
+  const WatchedPath* entry = chosen();
+  return entry == nullptr ? nullptr : &entry->quality;
+}
+
+}  // namespace lanrage::paths

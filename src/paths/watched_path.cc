@@ -1,0 +1,75 @@
+#include "paths/watched_path.h"
+
+#include <algorithm>
+
+namespace lanrage::paths {
+
+void WatchedPath::begin_burst(Time now, int pings) {
+  if (burst_left > 0 && now - burst_began < kBurstAgain) return;
+  burst_left = pings;
+  burst_gap = kBurstFirstGap;
+  burst_began = now;
+  next_ping = now;
+}
+
+bool WatchedPath::continue_burst(Time now) {
+  if (burst_left == 0 || --burst_left == 0) return false;
+  next_ping = now + burst_gap;
+  burst_gap = std::min(kBurstGapMax, burst_gap * 3 / 2);
+  return true;
+}
+
+void WatchedPath::note_ping(Time now, std::uint64_t transaction, bool counts) {
+  const auto slot = std::min_element(in_flight.begin(), in_flight.end(), [](const Ping& a, const Ping& b) {
+    return a.transaction == 0 || b.transaction == 0 ? a.transaction == 0 && b.transaction != 0 : a.sent < b.sent;
+  });
+  *slot = {transaction, now, now + (counts ? pong_wait() : kPongMemory), counts};
+}
+
+bool WatchedPath::take_answer(Time now, std::uint64_t transaction) {
+  const auto answered = std::find_if(in_flight.begin(), in_flight.end(),
+                                     [&](const Ping& ping) { return ping.transaction == transaction; });
+  if (transaction == 0 || answered == in_flight.end()) return false;
+  quality.record_answer(now - answered->sent);
+  *answered = {};
+  return true;
+}
+
+std::optional<Time> WatchedPath::take_missed(Time now) {
+  for (Ping& flying : in_flight) {
+    if (flying.transaction == 0 || flying.deadline > now) continue;
+    if (flying.counts) {
+      flying.counts = false;
+      flying.deadline = flying.sent + kPongMemory;
+      return flying.sent;
+    }
+    flying = {};
+  }
+  return std::nullopt;
+}
+
+Duration WatchedPath::pong_wait() const {
+  const auto rtt = quality.rtt_ema();
+  if (!rtt) return kPongWaitMax;
+  const Duration least = *rtt + quality.jitter().value_or(Duration::zero()) * 4;
+  return std::max(std::clamp(*rtt * 3, kPongWaitMin, kPongWaitMax), std::min(least, kPongMemory));
+}
+
+int WatchedPath::misses_allowed(Time now) const {
+  if (is_doubted(now)) return kMissesDoubted;
+  if (heard > missed_since) return kMissesHeard;
+  const int lost_before = static_cast<int>(quality.lost()) - misses;  // of the last kLossWindow
+  return kMissesMax + (lost_before > 2 ? 1 : 0) + (lost_before > 7 ? 1 : 0);
+}
+
+int WatchedPath::path_class() const {
+  if (path.relayed) return 2;
+  return kind == CandidateKind::kHost ? 0 : 1;
+}
+
+Duration WatchedPath::cost() const {
+  const Duration rtt = quality.rtt_ema().value_or(kPongMemory);
+  return path_class() == 1 ? rtt + kReflexiveBias : rtt;
+}
+
+}  // namespace lanrage::paths

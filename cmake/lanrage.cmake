@@ -13,6 +13,7 @@ endif()
 if(LANRAGE_SANITIZE)
   target_compile_options(lanrage_options INTERFACE -fsanitize=${LANRAGE_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   target_link_options(lanrage_options INTERFACE -fsanitize=${LANRAGE_SANITIZE})
+  target_compile_definitions(lanrage_options INTERFACE LANRAGE_SANITIZED)  # for the length of simulations
 endif()
 if(LANRAGE_FUZZ)
   target_compile_options(lanrage_options INTERFACE -fsanitize=fuzzer-no-link)

@@ -61,6 +61,23 @@ std::string bytes_text(double bytes) {
   return format("{:.{}f} {}", bytes, bytes < 10 && *unit != 'B' ? 1 : 0, unit);
 }
 
+// How a relay is, as it said last.
+void print_report(const Json& report) {
+  if (report.is_null()) return;
+  const auto number = [&](std::string_view key) { return number_of(report, key).value_or(0); };
+  std::printf("  health %.0f of 100, load %.0f %%: %.0f sessions of %.0f parties\n", number("health"), number("load"),
+              number("sessions"), number("parties"));
+  std::printf("  relayed %.0f packets, %s; machine at %.0f %% of its CPU, %.0f %% of its memory, %s for the relay\n",
+              number("packets_out"), bytes_text(number("bytes_out")).c_str(), number("cpu_percent"),
+              number("memory_percent"), bytes_text(number("memory_bytes")).c_str());
+  std::string dropped;
+  if (const Json::Object* reasons = member_of(report, "dropped").if_object()) {
+    for (const auto& [reason, count] : *reasons)
+      dropped += format("{}{} {}", dropped.empty() ? "" : ", ", count.if_number().value_or(0), safe(reason));
+  }
+  if (!dropped.empty()) print_wrapped("  ", "dropped: " + dropped);
+}
+
 void print_relays(const Json& answer) {
   for (const Json& relay : items_of(answer, "relays")) {
     const std::string region = text_of(relay, "region");
@@ -69,6 +86,7 @@ void print_relays(const Json& answer) {
     for (const Json& address : items_of(relay, "addresses"))
       if (address.if_string() != nullptr) std::printf(" %s", address.if_string()->c_str());
     std::printf("\n");
+    print_report(member_of(relay, "report"));
   }
 }
 
@@ -114,6 +132,7 @@ Result<void> show_status(Cli& cli) {
   } else {
     std::printf("relay: %.0f sessions, %.0f packets, %s\n", number(relay, "sessions"), number(relay, "packets"),
                 bytes_text(number(relay, "bytes")).c_str());
+    print_report(member_of(relay, "report"));
   }
   print_relays(status);
   const Json& store = member_of(status, "store");

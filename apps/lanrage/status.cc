@@ -132,9 +132,11 @@ Result<void> show_relays(Cli& cli) {
     std::printf("No relay is known: outside of a party, or its server names none.\n");
   for (const Json& relay : items_of(answer, "relays")) {
     const auto rtt = number_of(relay, "rtt_ms");
+    const auto health = number_of(relay, "health");
     const std::string region = text_of(relay, "region"), role = text_of(relay, "role");
-    std::printf("%s  %s%s%s%s%s", text_of(relay, "id").c_str(),
-                rtt ? format("{:.1f} ms", *rtt).c_str() : "does not answer", region.empty() ? "" : "  ",
+    std::printf("%s  %s%s%s%s%s%s", text_of(relay, "id").c_str(),
+                rtt ? format("{:.1f} ms", *rtt).c_str() : "does not answer",
+                health ? format("  health {:.0f}", *health).c_str() : "", region.empty() ? "" : "  ",
                 safe(region).c_str(), role.empty() ? "" : "  ", role.c_str());
     for (const Json& address : items_of(relay, "addresses"))
       if (address.if_string() != nullptr) std::printf("  %s", safe(*address.if_string()).c_str());

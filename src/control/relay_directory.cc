@@ -81,18 +81,29 @@ Result<bool> RelayDirectory::offer(const crypto::PublicKey& key, const wire::Off
                  format("run there: lanrage server relays allow {}", key.base64())};
   const wire::RelayInfo info{key, offer.region, offer.addresses};
   const bool changed = relay->info != info;
-  *relay = {info, true, std::nullopt};
+  *relay = {info, true, std::nullopt, relay->report};
   return changed;
 }
 
+Result<void> RelayDirectory::report(const crypto::PublicKey& key, const wire::ReportRelay& report) {
+  Relay* relay = find(key);
+  if (relay == nullptr || !relay->connected) return Error{Code::kRefused, "no relay of that key is connected", {}};
+  relay->report = report;
+  return {};
+}
+
 void RelayDirectory::lose(const crypto::PublicKey& key) {
-  if (Relay* relay = find(key); relay != nullptr) relay->connected = false;
+  if (Relay* relay = find(key); relay != nullptr) {
+    relay->connected = false;
+    relay->report.reset();
+  }
 }
 
 bool RelayDirectory::withdraw(const crypto::PublicKey& key) {
   Relay* relay = find(key);
   if (relay == nullptr || relay->info.addresses.empty()) return false;
   relay->info.addresses.clear();
+  relay->report.reset();
   return true;
 }
 
@@ -110,6 +121,14 @@ std::vector<wire::RelayInfo> RelayDirectory::named() const {
   std::vector<wire::RelayInfo> out;
   for (const Relay& relay : relays_) {
     if (!relay.info.addresses.empty()) out.push_back(relay.info);
+  }
+  return out;
+}
+
+std::vector<wire::RelayHealth> RelayDirectory::health() const {
+  std::vector<wire::RelayHealth> out;
+  for (const Relay& relay : relays_) {
+    if (relay.report) out.push_back({relay.info.key, relay.report->health, relay.report->load});
   }
   return out;
 }

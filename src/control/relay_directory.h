@@ -3,7 +3,8 @@
 // Only the server's operator puts a key in. Who proves that key may say where the relay is, for this key alone; so
 // nobody else can name a relay, or move one. One that is not heard any more stays named for kRelayGrace: what broke may
 // be its way to the server alone, and clients notice by themselves whether it relays. One that says goodbye is gone at
-// once. Pure; owned by the service's thread, which saves text() whenever it says so.
+// once. Pure; owned by the service's thread, which saves text() whenever it says so. How a relay is, as it reports, is
+// known only while it is connected.
 #pragma once
 
 #include <optional>
@@ -25,6 +26,7 @@ class RelayDirectory {
     wire::RelayInfo info;  // no addresses: not offered
     bool connected = false;
     std::optional<Time> lost;  // since expire() first saw it not connected
+    std::optional<wire::ReportRelay> report;
   };
 
   // What text() gave before this server was restarted: relays are named as if they had just been lost. kInvalid.
@@ -35,11 +37,13 @@ class RelayDirectory {
   Result<void> remove(const crypto::PublicKey& key);  // kNotFound
   // Whether what members are told changed. kRefused: nobody allowed that key.
   Result<bool> offer(const crypto::PublicKey& key, const wire::OfferRelay& offer);
+  Result<void> report(const crypto::PublicKey& key, const wire::ReportRelay& report);  // kRefused: not connected
   void lose(const crypto::PublicKey& key);
   bool withdraw(const crypto::PublicKey& key);
   bool expire(Time now);  // to be called every second or so
 
   std::vector<wire::RelayInfo> named() const;
+  std::vector<wire::RelayHealth> health() const;  // of those who said
   const std::vector<Relay>& all() const { return relays_; }
 
  private:

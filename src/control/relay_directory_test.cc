@@ -78,6 +78,25 @@ TEST_F(RelayDirectoryTest, ARestartedServerNamesThemAsIfJustLost) {
   EXPECT_THAT(again->named(), ElementsAre(wire::RelayInfo{key(2), "", {kMoved}}));
 }
 
+TEST_F(RelayDirectoryTest, KnowsARelaysHealthWhileItIsConnected) {
+  wire::ReportRelay report;
+  report.health = 90;
+  report.load = 10;
+  EXPECT_THAT(directory.health(), IsEmpty());
+  EXPECT_EQ(directory.report(key(2), report).error().code, Code::kRefused);
+  ASSERT_TRUE(directory.report(key(1), report));
+  EXPECT_THAT(directory.health(), ElementsAre(wire::RelayHealth{key(1), 90, 10}));
+  EXPECT_TRUE(directory.offer(key(1), {"eu", {kMoved}}));  // a newer stream of the same
+  EXPECT_THAT(directory.health(), ElementsAre(wire::RelayHealth{key(1), 90, 10}));
+  directory.lose(key(1));
+  EXPECT_THAT(directory.health(), IsEmpty());
+  EXPECT_EQ(directory.report(key(1), report).error().code, Code::kRefused);
+  EXPECT_TRUE(directory.offer(key(1), {"eu", {kMoved}}));
+  ASSERT_TRUE(directory.report(key(1), report));
+  EXPECT_TRUE(directory.withdraw(key(1)));
+  EXPECT_THAT(directory.health(), IsEmpty());
+}
+
 TEST_F(RelayDirectoryTest, HasAMaximumAndRefusesADamagedFile) {
   for (std::size_t i = 1; i < kRelaysAllowedMax; ++i)
     EXPECT_TRUE(directory.allow(key(static_cast<std::uint8_t>(100 + i))));

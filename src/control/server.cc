@@ -7,6 +7,7 @@
 
 #include "base/format.h"
 #include "config/folders.h"
+#include "control/relay_meter.h"
 #include "control/this_host.h"
 #include "crypto/random.h"
 #include "net/clock.h"
@@ -254,11 +255,11 @@ class WholeServer final : public Server {
   ~WholeServer() override {
     if (linked_) ::unlink(link_path().c_str());
     http_.reset();  // while the service still answers what is under way
-    udp_.reset();
     loop_->run([this] {
       timer_.reset();
       service_.reset();
     });
+    udp_.reset();
     store_.reset();  // its last completions find no service
   }
 
@@ -276,7 +277,11 @@ class WholeServer final : public Server {
     link_ = party::ServerLink{own_.front(), info_.key}.text();
     if (options_.write_link) LR_TRY(config::write_file(link_path(), link() + "\n"));
     linked_ = options_.write_link;
-    loop_->run([this] { tick(); });
+    loop_->run([this] {
+      meter_.emplace(*udp_, net::now().time);
+      next_look_ = net::now().time + kTick;
+      tick();
+    });
     log_.info("serving", {{"port", listening_.front().port}, {"relay", options_.relay}});
     return {};
   }
@@ -315,6 +320,7 @@ class WholeServer final : public Server {
     out.udp = udp_->stats();
     out.store_kind = store_->kind();
     loop_->run([&] {
+      if (options_.relay) out.report = report_;
       out.service = service_->stats();
       if (const auto size = store_->size()) out.store = *size;
     });
@@ -393,7 +399,13 @@ class WholeServer final : public Server {
   }
 
   void tick() {
-    service_->handle_timeout(net::now());
+    const Now now = net::now();
+    if (options_.relay && now.time >= next_look_) {
+      next_look_ = now.time + kRelayReportInterval;
+      report_ = meter_->look(now.time);
+      service_->set_own_health({identity_.public_key(), report_.health, report_.load});
+    }
+    service_->handle_timeout(now);
     timer_ = loop_->after(kTick, [this] { tick(); });
   }
 
@@ -408,6 +420,9 @@ class WholeServer final : public Server {
   std::unique_ptr<Front> front_;
   std::unique_ptr<net::LoopTimer> timer_;
   std::unique_ptr<UdpService> udp_;
+  std::optional<RelayMeter> meter_;  // of udp_; the service's thread, as the next two
+  wire::ReportRelay report_;
+  Time next_look_{};
   std::unique_ptr<net::HttpServer> http_;
   std::vector<Endpoint> listening_;
   std::vector<Endpoint> named_;  // of those, whose ports links name

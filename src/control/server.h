@@ -55,6 +55,7 @@ class Server {
     net::HttpServer::Stats http;
     Service::Stats service;
     UdpService::Stats udp;
+    std::optional<wire::ReportRelay> report;  // of its own relay, a few seconds old
     store::StoreSize store;
     const char* store_kind = "";
   };

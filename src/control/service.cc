@@ -1,6 +1,7 @@
 #include "control/service.h"
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "control/proof.h"
 #include "wire/relay.h"
@@ -340,6 +341,10 @@ void Service::serve(Now, const crypto::PublicKey& by, const wire::WithdrawRelay&
   }
   respond(wire::Response(wire::Done{}));
 }
+void Service::serve(Now, const crypto::PublicKey& by, const wire::ReportRelay& request, Respond respond) {
+  if (auto taken = options_.others.report(by, request); !taken) return respond(std::move(taken).error());
+  respond(wire::Response(wire::Done{}));
+}
 
 // --- streams -------------------------------------------------------------------------------------------------------
 
@@ -394,6 +399,7 @@ void Service::begin_stream(Now now, const crypto::PublicKey& by, const wire::Fol
   const Stream& placed = streams_[stream_id].stream;
   placed.send(wire::Online{online(id)});
   placed.send(named_relays());
+  if (!told_health_.relays.empty()) placed.send(told_health_);
   placed.send(grant(now, id, by));
 }
 
@@ -476,6 +482,21 @@ void Service::tell_relays() {
   for (const auto& [id, stream] : streams_) stream.stream.send(relays);
 }
 
+void Service::tell_health(Now now) {
+  if (now.time < next_health_) return;
+  std::vector<wire::RelayHealth> health = options_.others.health();
+  if (own_health_) health.push_back(*own_health_);
+  const auto is_known = [](const wire::RelayHealth& is, const wire::RelayHealth& was) {
+    return is.key == was.key && std::abs(is.health - was.health) < kHealthNews &&
+           std::abs(is.load - was.load) < kHealthNews;
+  };
+  const auto& told = told_health_.relays;
+  if (std::equal(health.begin(), health.end(), told.begin(), told.end(), is_known)) return;
+  next_health_ = now.time + kHealthInterval;
+  told_health_.relays = std::move(health);
+  for (const auto& [id, stream] : streams_) stream.stream.send(told_health_);
+}
+
 Result<void> Service::keep_relays(RelayDirectory changed) {
   if (options_.save_relays) LR_TRY(options_.save_relays(changed.text()));
   options_.others = std::move(changed);
@@ -556,6 +577,7 @@ void Service::handle_timeout(Now now) {
   } else if (keep_relays(std::move(relays))) {
     tell_relays();
   }
+  tell_health(now);
   const std::map<party::PartyId, PartyPtr> parties = parties_;
   for (const auto& [id, party] : parties) {
     const auto expiry = party->state.next_expiry();

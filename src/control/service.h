@@ -40,6 +40,8 @@ inline constexpr Duration kRetirement = std::chrono::hours{1};  // how often unn
 inline constexpr std::size_t kStreamsMax = 100000;
 inline constexpr std::size_t kStreamsPerKeyMax = 4;
 inline constexpr std::size_t kBucketsMax = 100000;
+inline constexpr int kHealthNews = 5;  // points of health or load
+inline constexpr Duration kHealthInterval = std::chrono::seconds(5);
 
 // A token bucket: `burst` at once, then `per_second`.
 struct Rate {
@@ -95,6 +97,9 @@ class Service {
 
   // --- relays --- The server's own changed: told to every stream.
   void set_relays(std::vector<wire::RelayInfo> relays, std::vector<Endpoint> stun);
+  // How the server's own is. Members are told of their relays' health when one's changed by kHealthNews or more, and
+  // at most every kHealthInterval.
+  void set_own_health(const wire::RelayHealth& health) { own_health_ = health; }
   // What the operator says about a key; kIo: it could not be kept, and nothing changed.
   Result<void> allow_relay(const crypto::PublicKey& key);
   Result<void> remove_relay(const crypto::PublicKey& key);
@@ -164,6 +169,7 @@ class Service {
   void tell_relays();
   void close_relay_stream(const crypto::PublicKey& key, const Error& why);
   wire::Relays named_relays() const;
+  void tell_health(Now now);
 
   void serve(Now now, const crypto::PublicKey& by, const wire::CreateParty& request, Respond respond);
   void serve(Now now, const crypto::PublicKey& by, const wire::Join& request, Respond respond);
@@ -176,6 +182,7 @@ class Service {
   void serve(Now now, const crypto::PublicKey& by, const wire::Follow& request, Respond respond);
   void serve(Now now, const crypto::PublicKey& by, const wire::OfferRelay& request, Respond respond);
   void serve(Now now, const crypto::PublicKey& by, const wire::WithdrawRelay& request, Respond respond);
+  void serve(Now now, const crypto::PublicKey& by, const wire::ReportRelay& request, Respond respond);
 
   ServiceOptions options_;
   store::Store& store_;
@@ -191,6 +198,9 @@ class Service {
   std::map<StreamId, OpenStream> streams_;
   std::map<party::PartyId, std::vector<StreamId>> streams_of_;
   std::map<StreamId, RelayStream> relay_streams_;  // one of a key
+  std::optional<wire::RelayHealth> own_health_;
+  wire::RelaysHealth told_health_;
+  Time next_health_{};
   StreamId last_stream_ = 0;
   Time next_sweep_{};
   std::optional<Time> next_retirement_;  // the first is not before an hour has passed

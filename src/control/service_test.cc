@@ -460,6 +460,45 @@ TEST_F(ServiceTest, ForgetsARelayThatSaysGoodbyeOrIsRemovedAtOnce) {
   EXPECT_FALSE(service_->remove_relay(relay.key()));
 }
 
+TEST_F(ServiceTest, TellsMembersHowTheirRelaysAreWhenThatIsNews) {
+  Device owner = device("owner");
+  host(owner);
+  const auto reader = follow(owner, party_of(owner));
+  const Device relay = device("relay");
+  ASSERT_TRUE(service_->allow_relay(relay.key()));
+  const auto stream = offer(relay, {"", {{kHome, 1}}});
+  wire::ReportRelay report;
+  report.health = 100;
+  ASSERT_TRUE(ask(relay, report));
+  EXPECT_EQ(ask(owner, report).error().code, Code::kRefused);
+  pass(1s);
+  EXPECT_THAT(reader->all<wire::RelaysHealth>(), ElementsAre(wire::RelaysHealth{{{relay.key(), 100, 0}}}));
+  report.health = 96;  // no news
+  ASSERT_TRUE(ask(relay, report));
+  pass(kHealthInterval);
+  EXPECT_THAT(reader->all<wire::RelaysHealth>(), SizeIs(1));
+  for (const std::uint8_t health :
+       std::initializer_list<std::uint8_t>{60, 40, 20}) {  // several at once are one message
+    report.health = health;
+    ASSERT_TRUE(ask(relay, report));
+  }
+  service_->set_own_health({owner.key(), 50, 60});
+  pass(1s);
+  EXPECT_THAT(reader->all<wire::RelaysHealth>(), SizeIs(2));
+  EXPECT_THAT(reader->all<wire::RelaysHealth>().back().relays,
+              ElementsAre(wire::RelayHealth{relay.key(), 20, 0}, wire::RelayHealth{owner.key(), 50, 60}));
+  report.load = 90;
+  ASSERT_TRUE(ask(relay, report));
+  pass(kHealthInterval - 1s);
+  EXPECT_THAT(reader->all<wire::RelaysHealth>(), SizeIs(2));  // not that often
+  pass(1s);
+  EXPECT_THAT(reader->all<wire::RelaysHealth>(), SizeIs(3));
+  EXPECT_EQ(follow(owner, party_of(owner))->all<wire::RelaysHealth>().back(), reader->all<wire::RelaysHealth>().back());
+  service_->close_stream(*stream->id);
+  pass(kHealthInterval);
+  EXPECT_THAT(reader->all<wire::RelaysHealth>().back().relays, ElementsAre(wire::RelayHealth{owner.key(), 50, 60}));
+}
+
 TEST_F(ServiceTest, ARelaysNewerStreamReplacesTheOlder) {
   const Device relay = device("relay");
   ASSERT_TRUE(service_->allow_relay(relay.key()));

@@ -1,6 +1,7 @@
 #include "control/udp_service.h"
 
 #include <pthread.h>
+#include <time.h>
 
 #include <algorithm>
 #include <atomic>
@@ -70,11 +71,20 @@ class Sockets {
       net::UdpSocket* socket = sender_of(items.front());
       std::size_t run = 1;
       while (run < items.size() && sender_of(items[run]) == socket) ++run;
-      if (socket) socket->send(items.first(run));
+      if (socket) {
+        const net::SendReport report = socket->send(items.first(run));
+        unsent_ += report.congested + report.too_big + report.failed;
+      }
       items = items.subspan(run);
     }
   }
   void send(const net::SendItem& item) { send(std::span(&item, 1)); }
+  std::uint64_t unsent() const { return unsent_; }
+  std::uint64_t overflows() const {
+    std::uint64_t sum = 0;
+    for (const net::UdpSocket& socket : sockets_) sum += socket.overflows();
+    return sum;
+  }
 
  private:
   Result<void> bind(const std::vector<IpAddress>& addresses, std::uint16_t port) {
@@ -92,6 +102,7 @@ class Sockets {
   }
 
   std::vector<net::UdpSocket> sockets_;
+  std::uint64_t unsent_ = 0;
 };
 
 // Datagrams to send, those that lie one behind the other and go to one place joined into runs.
@@ -154,6 +165,14 @@ class Service final : public UdpService {
     const std::lock_guard lock(mutex_);
     return stats_;
   }
+  Duration thread_time() const override {
+    clockid_t clock{};
+    timespec used{};
+    if (::pthread_getcpuclockid(const_cast<std::thread&>(thread_).native_handle(), &clock) != 0 ||
+        ::clock_gettime(clock, &used) != 0)
+      return {};
+    return std::chrono::seconds(used.tv_sec) + std::chrono::nanoseconds(used.tv_nsec);
+  }
   void set_grant_keys(std::vector<crypto::VerifyKey> keys) override {
     const std::lock_guard lock(mutex_);
     grant_keys_ = std::move(keys);
@@ -176,7 +195,14 @@ class Service final : public UdpService {
       if (relay_) relay_->handle_timeout(net::now());
       const std::lock_guard lock(mutex_);
       if (relay_ && grant_keys_) relay_->set_grant_keys(*std::exchange(grant_keys_, std::nullopt));
-      if (relay_) stats_ = {relay_->stats(), relay_->sessions(), {}};
+      if (relay_) {
+        stats_.relay = relay_->stats();
+        stats_.sessions = relay_->sessions();
+        stats_.sessions_max = relay_->sessions_max();
+        stats_.parties = relay_->parties();
+      }
+      stats_.overflows = sockets_.overflows();
+      stats_.unsent = sockets_.unsent();
       stats_.stun = stun_.stats();
     }
   }

@@ -22,7 +22,9 @@ class UdpService {
   };
   struct Stats {
     relay::Server::Stats relay;
-    std::size_t sessions = 0;
+    std::size_t sessions = 0, sessions_max = 0, parties = 0;
+    std::uint64_t overflows = 0;  // datagrams that came too fast to be read
+    std::uint64_t unsent = 0;     // that the kernel did not take
     relay::StunServer::Stats stun;
   };
 
@@ -34,6 +36,7 @@ class UdpService {
   // (relay/stun_server.h). 0: none was free.
   virtual std::uint16_t second_port() const = 0;
   virtual Stats stats() const = 0;                                       // as of the last batch; any thread
+  virtual Duration thread_time() const = 0;                              // that its thread has used; any thread
   virtual void set_grant_keys(std::vector<crypto::VerifyKey> keys) = 0;  // of the relay, from soon on; any thread
 };
 

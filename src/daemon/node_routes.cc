@@ -229,6 +229,7 @@ Json relays_json(const node::Node& node) {
   for (std::size_t i = 0; i < relays.size(); ++i) {
     const paths::RelayClient::Status& relay = relays[i];
     const std::string where = region(relay);
+    const std::optional<wire::RelayHealth> health = node.relay_health(relay.key);
     const char* role = !usable(relay)  ? nullptr
                        : i == 0        ? "primary"
                        : i == 1        ? "secondary"
@@ -239,8 +240,8 @@ Json relays_json(const node::Node& node) {
                       {"region", where.empty() ? Json() : Json(where)},
                       {"addresses", Json::list(relay.endpoints, [](const Endpoint& e) { return Json(e.text()); })},
                       {"rtt_ms", usable(relay) ? Json(milliseconds(*relay.rtt_ema)) : Json()},
-                      {"health", nullptr},
-                      {"load", nullptr},
+                      {"health", health ? Json(health->health) : Json()},
+                      {"load", health ? Json(health->load) : Json()},
                       {"score", nullptr},
                       {"role", role == nullptr ? Json() : Json(role)}}));
   }

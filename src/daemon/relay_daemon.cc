@@ -4,6 +4,7 @@
 
 #include "base/format.h"
 #include "control/client.h"
+#include "control/relay_meter.h"
 #include "control/this_host.h"
 #include "control/udp_service.h"
 #include "crypto/random.h"
@@ -15,7 +16,8 @@
 namespace lanrage::daemon {
 namespace {
 
-constexpr Duration kAskAgain = std::chrono::seconds(5);     // after the server's no: the operator may just be at it
+constexpr Duration kAskAgain = std::chrono::seconds(5);  // after the server's no: the operator may just be at it
+constexpr Duration kFirstReport = std::chrono::seconds(1);
 constexpr Duration kGoodbyeTime = std::chrono::seconds(1);  // for the server to hear it
 constexpr Duration kDrainTime = std::chrono::seconds(3);    // then, for the members to leave
 constexpr Duration kDrainLook = std::chrono::milliseconds(50);
@@ -24,7 +26,11 @@ class RelayDaemon {
  public:
   RelayDaemon(const RelayOptions& options, const party::Identity& identity, std::unique_ptr<control::UdpService> udp,
               std::vector<Endpoint> addresses, net::Poller poller, const Logger& log)
-      : udp_(std::move(udp)), poller_(std::move(poller)), offer_{options.region, std::move(addresses)}, log_(log) {
+      : udp_(std::move(udp)),
+        meter_(*udp_, net::now().time),
+        poller_(std::move(poller)),
+        offer_{options.region, std::move(addresses)},
+        log_(log) {
     control::ClientOptions client;
     client.server = options.server;
     client.key = identity.private_key();
@@ -40,11 +46,15 @@ class RelayDaemon {
 
   void run(int stop_fd) {
     if (!poller_.add(stop_fd, kStopTag)) return;
-    for (Time again = kNever;;) {
-      for (const net::Ready& ready : poller_.wait(net::now().time, again)) {
+    for (Time again = kNever, next_report = net::now().time + kFirstReport;;) {
+      for (const net::Ready& ready : poller_.wait(net::now().time, std::min(again, next_report))) {
         if (ready.tag == kStopTag) return goodbye();
       }
       const Time now = net::now().time;
+      if (now >= next_report) {
+        next_report = now + control::kRelayReportInterval;
+        report(now);
+      }
       if (refused_.exchange(false)) again = now + kAskAgain;
       if (now < again) continue;
       again = kNever;
@@ -72,6 +82,12 @@ class RelayDaemon {
     });
   }
 
+  void report(Time now) {
+    const wire::ReportRelay report = meter_.look(now);
+    if (reporting_.exchange(true)) return;  // the server is away, or slow
+    client_->request(report, [this](const Result<wire::Response>&) { reporting_ = false; });
+  }
+
   // Members are told to use others, and served until they do.
   void goodbye() {
     client_->request(wire::WithdrawRelay{}, [this](const Result<wire::Response>&) {
@@ -94,11 +110,13 @@ class RelayDaemon {
   }
 
   std::unique_ptr<control::UdpService> udp_;
+  control::RelayMeter meter_;
   net::Poller poller_;
   const wire::OfferRelay offer_;
   const Logger log_;
   std::atomic<bool> refused_{false};
   bool told_ = false;  // the operator, of the refusal; the client's thread
+  std::atomic<bool> reporting_{false};
   std::atomic<bool> said_goodbye_{false};
   std::unique_ptr<control::Client> client_;  // last: it calls into the others from a thread of its own
 };

@@ -9,6 +9,23 @@ namespace {
 
 using wire::Json;
 
+Json report_json(const wire::ReportRelay& report) {
+  Json dropped = Json::object();
+  for (const auto& drops : report.dropped) dropped.set(drops.reason, drops.packets);
+  return Json::object({{"health", report.health},
+                       {"load", report.load},
+                       {"cpu_percent", report.cpu},
+                       {"memory_percent", report.memory},
+                       {"memory_bytes", report.memory_bytes},
+                       {"sessions", report.sessions},
+                       {"parties", report.parties},
+                       {"packets_in", report.packets_in},
+                       {"bytes_in", report.bytes_in},
+                       {"packets_out", report.packets_out},
+                       {"bytes_out", report.bytes_out},
+                       {"dropped", std::move(dropped)}});
+}
+
 Json relays_of(const control::Server& server) {
   return Json::list(server.relay_directory(), [](const control::RelayDirectory::Relay& relay) {
     const char* state = relay.connected ? "connected" : relay.info.addresses.empty() ? "away" : "lost";
@@ -17,7 +34,8 @@ Json relays_of(const control::Server& server) {
          {"key", relay.info.key.base64()},
          {"region", relay.info.region.empty() ? Json() : Json(relay.info.region)},
          {"addresses", Json::list(relay.info.addresses, [](const Endpoint& e) { return Json(e.text()); })},
-         {"state", state}});
+         {"state", state},
+         {"report", relay.report ? report_json(*relay.report) : Json()}});
   });
 }
 
@@ -42,7 +60,8 @@ Json status_of(const control::Server& server, Time started) {
   if (server.relays()) {
     relayed = Json::object({{"sessions", stats.udp.sessions},
                             {"packets", relay.packets_forwarded + relay.frames_forwarded},
-                            {"bytes", relay.bytes_forwarded}});
+                            {"bytes", relay.bytes_forwarded},
+                            {"report", stats.report ? report_json(*stats.report) : Json()}});
   }
   const auto uptime = std::chrono::duration_cast<std::chrono::seconds>(net::now().time - started);
   return Json::object({{"version", LANRAGE_VERSION},

@@ -8,6 +8,7 @@
 
 #include "host/groups.h"
 #include "host/kernel_tables.h"
+#include "host/machine_load.h"
 #include "host/sockets.h"
 
 namespace lanrage::host {
@@ -128,6 +129,22 @@ TEST(KernelTables, NamesTheUserWhereTheProgramCannotBeTold) {
   stranger.inode = ~std::uint64_t{1};
   stranger.uid = 4'000'000'000;
   EXPECT_EQ((*tables)->program(stranger), "uid:4000000000");
+}
+
+TEST(MachineLoad, ReadsTheCoresTimesAndTheMemoryThatIsLeft) {
+  const auto times = parse_cpu_times("cpu  100 20 30 400 50 6 7 8 100 20\ncpu0 1 2 3 4 5 6 7 8 9 10\n");
+  ASSERT_TRUE(times);
+  EXPECT_EQ(times->total, 621u);  // a guest's time is in its user's
+  EXPECT_EQ(times->busy, 171u);
+  EXPECT_EQ(parse_memory_used("MemTotal:  1000 kB\nMemFree: 10 kB\nMemAvailable:   250 kB\n"), 0.75);
+  for (const char* text : {"", "cpu", "cpu 1 2 3", "cpu 1 2 3 4 5 6 7 x", "intr 1 2 3 4 5 6 7 8 9"})
+    EXPECT_FALSE(parse_cpu_times(text)) << text;
+  for (const char* text :
+       {"", "MemTotal: 5 kB", "MemAvailable: 5 kB", "MemTotal: 0 kB\nMemAvailable: 0 kB", "MemTotal:"})
+    EXPECT_FALSE(parse_memory_used(text)) << text;
+  EXPECT_TRUE(read_cpu_times());
+  EXPECT_TRUE(read_memory_used());
+  EXPECT_GT(read_own_memory(), 0u);
 }
 
 }  // namespace

@@ -208,6 +208,8 @@ class Node {
   std::vector<paths::RelayClient::Status> relays() const { return relays_.status(); }
   // As the server names them.
   const std::vector<wire::RelayInfo>& relay_infos() const { return relay_infos_; }
+  // How it is, as it said itself a few seconds ago; none: nobody knows, or the server is away.
+  std::optional<wire::RelayHealth> relay_health(const crypto::PublicKey& key) const;
   const party::Identity& identity() const { return identity_; }
   const tunnel::Stats& tunnel_stats() const { return tunnel_.stats(); }
 
@@ -354,6 +356,7 @@ class Node {
   std::vector<paths::InterfaceAddress> interfaces_;
   std::uint16_t port_ = 0;
   std::vector<wire::RelayInfo> relay_infos_;
+  std::vector<wire::RelayHealth> relays_health_;
   std::vector<Endpoint> stun_endpoints_;
   std::optional<wire::Grant> grant_;
   Time contacts_due_ = kNever;

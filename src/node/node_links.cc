@@ -191,6 +191,12 @@ void Node::use_relays(Now now, const wire::Relays& relays) {
   refresh_stun_servers(now, relays.stun);
 }
 
+std::optional<wire::RelayHealth> Node::relay_health(const crypto::PublicKey& key) const {
+  const auto found = std::find_if(relays_health_.begin(), relays_health_.end(),
+                                  [&](const wire::RelayHealth& health) { return health.key == key; });
+  return found == relays_health_.end() ? std::nullopt : std::optional(*found);
+}
+
 void Node::use_grant(Now now, const wire::Grant& grant) {
   grant_ = grant;
   contacts_changed(now);

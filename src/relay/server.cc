@@ -60,6 +60,8 @@ void Server::set_grant_keys(std::vector<crypto::VerifyKey> keys) {
 std::optional<Server::Transmit> Server::handle_packet(const Now& now, const Endpoint& source, MutableBytes datagram,
                                                       const IpAddress& local) {
   local_ = local;
+  ++stats_.packets_in;
+  stats_.bytes_in += datagram.size();
   switch (wire::protocol_of(datagram)) {
     case wire::Protocol::kWireGuard:
       return handle_wireguard(now.time, source, datagram);

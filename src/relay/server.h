@@ -50,6 +50,7 @@ class Server {
     IpAddress from{};   // of ours: what the question came to, or the receiver registered at
   };
   struct Stats {
+    std::uint64_t packets_in = 0, bytes_in = 0;
     std::uint64_t challenges = 0, registrations = 0, refreshes = 0, leaves = 0, hints = 0;
     std::uint64_t frames_forwarded = 0, packets_forwarded = 0, bytes_forwarded = 0, absent = 0;
     std::uint64_t indices_taken = 0;  // answered as collisions
@@ -78,6 +79,7 @@ class Server {
   void set_grant_keys(std::vector<crypto::VerifyKey> keys);
   const crypto::PublicKey& public_key() const { return public_key_; }
   std::size_t sessions() const { return by_endpoint_.size(); }
+  std::size_t sessions_max() const { return options_.sessions_max; }
   std::size_t parties() const { return parties_.size(); }
   std::size_t indices() const { return by_index_.size(); }
   const Stats& stats() const { return stats_; }

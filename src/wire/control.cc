@@ -24,6 +24,9 @@ constexpr std::string_view kAddInvitePath = "/v1/invite/add";
 constexpr std::string_view kListInvitesPath = "/v1/invite/list";
 constexpr std::string_view kRevokeInvitePath = "/v1/invite/revoke";
 constexpr std::string_view kWithdrawRelayPath = "/v1/relay/withdraw";
+constexpr std::string_view kReportRelayPath = "/v1/relay/report";
+constexpr std::int64_t kPercentMax = 100;
+constexpr std::size_t kReasonBytesMax = 32;
 
 Json text_of(ByteView bytes) { return to_base64url(bytes); }
 Json text_of(const crypto::PublicKey& key) { return to_base64url(key.bytes()); }
@@ -39,6 +42,10 @@ PartyId read_party(JsonReader& reader) {
   const auto id = parse_party_id(reader.string("party", 32, 32));
   if (!id) reader.fail("party", "32 lower-case hexadecimal digits");
   return id.value_or(PartyId{});
+}
+
+std::uint8_t read_percent(JsonReader& reader, std::string_view field) {
+  return static_cast<std::uint8_t>(reader.integer(field, 0, kPercentMax));
 }
 
 std::vector<Bytes> read_list(JsonReader& reader, std::string_view field, std::size_t count_max, std::size_t bytes_max) {
@@ -124,6 +131,22 @@ Json to_json(const OfferRelay& r) {
                                               })}});
 }
 Json to_json(const WithdrawRelay&) { return Json::object(); }
+Json to_json(const ReportRelay& r) {
+  return Json::object({{"health", r.health},
+                       {"load", r.load},
+                       {"cpu", r.cpu},
+                       {"memory", r.memory},
+                       {"memory_bytes", r.memory_bytes},
+                       {"sessions", r.sessions},
+                       {"parties", r.parties},
+                       {"packets_in", r.packets_in},
+                       {"bytes_in", r.bytes_in},
+                       {"packets_out", r.packets_out},
+                       {"bytes_out", r.bytes_out},
+                       {"dropped", Json::list(r.dropped, [](const ReportRelay::Drops& drops) {
+                          return Json::object({{"reason", drops.reason}, {"packets", drops.packets}});
+                        })}});
+}
 
 CreateParty read_create_party(JsonReader& reader) {
   CreateParty r;
@@ -170,6 +193,29 @@ PutStatements read_put_statements(JsonReader& reader) {
     invite.id = item.string("id", kInviteIdBytesMax, 1);
     invite.envelope = item.bytes("envelope", kInviteEnvelopeBytesMax, 1);
     return invite;
+  });
+  return r;
+}
+
+ReportRelay read_report_relay(JsonReader& reader) {
+  ReportRelay r;
+  r.health = read_percent(reader, "health");
+  r.load = read_percent(reader, "load");
+  r.cpu = read_percent(reader, "cpu");
+  r.memory = read_percent(reader, "memory");
+  r.memory_bytes = reader.counter("memory_bytes");
+  r.sessions = reader.counter("sessions");
+  r.parties = reader.counter("parties");
+  r.packets_in = reader.counter("packets_in");
+  r.bytes_in = reader.counter("bytes_in");
+  r.packets_out = reader.counter("packets_out");
+  r.bytes_out = reader.counter("bytes_out");
+  r.dropped = read_objects<ReportRelay::Drops>(reader, "dropped", kDropReasonsMax, [](JsonReader& item) {
+    ReportRelay::Drops drops{item.string("reason", kReasonBytesMax, 1), item.counter("packets")};
+    if (!std::all_of(drops.reason.begin(), drops.reason.end(),
+                     [](char c) { return (c >= 'a' && c <= 'z') || c == '_'; }))
+      item.fail("reason", "small letters and _");
+    return drops;
   });
   return r;
 }
@@ -245,6 +291,13 @@ Json to_json(const Relays& e) {
                                              })},
                        {"stun", Json::list(e.stun, text)}});
 }
+Json to_json(const RelaysHealth& e) {
+  return Json::object(
+      {{"type", "relay_health"},
+       {"relays", Json::list(e.relays, [](const RelayHealth& relay) {
+          return Json::object({{"key", text_of(relay.key)}, {"health", relay.health}, {"load", relay.load}});
+        })}});
+}
 Json to_json(const Grant& e) {
   return Json::object({{"type", "grant"}, {"grant", text_of(e.grant)}, {"expires", e.expires}});
 }
@@ -313,6 +366,12 @@ Relays read_relays(JsonReader& reader) {
   return e;
 }
 
+RelaysHealth read_relays_health(JsonReader& reader) {
+  return {read_objects<RelayHealth>(reader, "relays", kRelaysMax, [](JsonReader& item) {
+    return RelayHealth{read_key(item, "key"), read_percent(item, "health"), read_percent(item, "load")};
+  })};
+}
+
 GrantKeys read_grant_keys(JsonReader& reader) {
   GrantKeys e;
   for (const Bytes& bytes : read_list(reader, "keys", kGrantKeysMax, crypto::kKeySize)) {
@@ -350,6 +409,7 @@ std::optional<Event> read_event(const std::string& type, JsonReader& reader, con
     return e;
   }
   if (type == "relays") return read_relays(reader);
+  if (type == "relay_health") return read_relays_health(reader);
   if (type == "grant") {
     Grant e;
     e.grant = reader.bytes("grant", kGrantBytesMax, 1);
@@ -423,6 +483,7 @@ std::string_view request_path(const Request& request) {
       {},
       {},
       kWithdrawRelayPath,
+      kReportRelayPath,
   };
   static_assert(std::size(kPaths) == std::variant_size_v<Request>);
   return kPaths[request.index()];
@@ -523,6 +584,7 @@ Result<Request> decode_request(std::string_view path, std::string_view text) {
   if (path == kRevokeInvitePath) return read(read_revoke_invite);
   if (path == kPutStatementsPath) return read(read_put_statements);
   if (path == kWithdrawRelayPath) return read([](JsonReader&) { return WithdrawRelay{}; });
+  if (path == kReportRelayPath) return read(read_report_relay);
   return Error{Code::kNotFound, "no such address on this server"};
 }
 

@@ -40,6 +40,7 @@ inline constexpr std::size_t kMembersMax = 4096;
 inline constexpr std::size_t kInvitesMax = 64;
 inline constexpr std::size_t kRelaysMax = 64;
 inline constexpr std::size_t kRelayAddressesMax = 8;
+inline constexpr std::size_t kDropReasonsMax = 32;
 inline constexpr std::size_t kRegionBytesMax = 32;
 inline constexpr std::size_t kGrantKeysMax = 16;
 inline constexpr std::size_t kRequestBytesMax = 64 * 1024;  // a body; but for those that carry envelopes:
@@ -155,9 +156,24 @@ struct OfferRelay {
 struct WithdrawRelay {
   friend bool operator==(const WithdrawRelay&, const WithdrawRelay&) = default;
 };
+// How it is; what members hear of that is RelayHealth. The amounts are since it started.
+struct ReportRelay {
+  struct Drops {
+    std::string reason;
+    std::uint64_t packets = 0;
+    friend bool operator==(const Drops&, const Drops&) = default;
+  };
+  std::uint8_t health = 0, load = 0;  // as RelayHealth has them
+  std::uint8_t cpu = 0, memory = 0;   // of its machine that are in use, percent
+  std::uint64_t memory_bytes = 0;     // its own
+  std::uint64_t sessions = 0, parties = 0;
+  std::uint64_t packets_in = 0, bytes_in = 0, packets_out = 0, bytes_out = 0;
+  std::vector<Drops> dropped;  // at most kDropReasonsMax, none with 0
+  friend bool operator==(const ReportRelay&, const ReportRelay&) = default;
+};
 
 using Request = std::variant<CreateParty, Join, PutRecord, AddInvite, ListInvites, RevokeInvite, PutStatements, Signal,
-                             Follow, OfferRelay, WithdrawRelay>;
+                             Follow, OfferRelay, WithdrawRelay, ReportRelay>;
 
 // --- Responses -----------------------------------------------------------------------------------------------------
 
@@ -240,6 +256,17 @@ struct Relays {
   std::vector<Endpoint> stun;  // where to ask how one looks from outside, UDP
   friend bool operator==(const Relays&, const Relays&) = default;
 };
+// How relays are, each as it said itself a few seconds ago. Of one that is not named here nothing is known.
+struct RelayHealth {
+  crypto::PublicKey key;
+  std::uint8_t health = 0;  // 0 to 100: how well it would serve one more; 0 is no use
+  std::uint8_t load = 0;    // 0 to 100: how much of what it can do it does, the fuller of its thread and its sessions
+  friend bool operator==(const RelayHealth&, const RelayHealth&) = default;
+};
+struct RelaysHealth {  // all of them: what an earlier one said is over
+  std::vector<RelayHealth> relays;
+  friend bool operator==(const RelaysHealth&, const RelaysHealth&) = default;
+};
 struct Grant {  // the reader's right to use the relays; a new one comes before it expires
   Bytes grant;
   std::int64_t expires = 0;  // unix seconds
@@ -252,7 +279,7 @@ struct GrantKeys {  // to a relay: whose grants count from here on
 };
 
 using Event = std::variant<Snapshot, RecordChanged, StatementAdded, InviteChanged, Online, Presence, Signalled, Relays,
-                           Grant, GrantKeys>;
+                           Grant, GrantKeys, RelaysHealth>;
 
 // The number of a numbered event or snapshot.
 std::optional<std::uint64_t> event_version(const Event& event);

@@ -28,7 +28,7 @@ void check(std::string_view text, Decode decode) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size == 0) return 0;
   const std::string_view text = as_text({data + 1, size - 1});
-  switch (data[0] % 16) {
+  switch (data[0] % 17) {
     case 0:
       return check_request("/v1/party/create", text), 0;
     case 1:
@@ -70,6 +70,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       LR_CHECK(*wire::parse_offer(offer->region, addresses) == *offer);
       return 0;
     }
+    case 16:
+      return check_request("/v1/relay/report", text), 0;
     default: {
       const auto event = wire::decode_event(text);
       if (!event || !event->has_value()) return 0;

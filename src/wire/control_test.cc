@@ -25,6 +25,7 @@ class Maker {
   crypto::PublicKey key() { return crypto::PublicKey(rng_.array<32>()); }
   std::uint64_t version() { return rng_.u64() >> 1; }
   std::uint32_t below(std::uint32_t n) { return static_cast<std::uint32_t>(rng_.below(n)); }
+  std::uint8_t percent() { return static_cast<std::uint8_t>(below(101)); }
   std::vector<Bytes> list() { return {bytes(40), bytes(100)}; }
   InviteInfo invite() { return {"0a1b2c3d4e5f", 1700000000 + below(1000), below(10)}; }
 
@@ -37,7 +38,19 @@ class Maker {
             ListInvites{party},
             RevokeInvite{party, "0a1b2c3d4e5f"},
             PutStatements{party, list(), bytes(500), {{"0a1b", bytes(500)}}, version()},
-            WithdrawRelay{}};
+            WithdrawRelay{},
+            ReportRelay{percent(),
+                        percent(),
+                        percent(),
+                        percent(),
+                        version(),
+                        version(),
+                        version(),
+                        version(),
+                        version(),
+                        version(),
+                        version(),
+                        {{"unknown_source", version()}, {"rate", 1}}}};
   }
   std::vector<Event> events() {
     return {Snapshot{array<16>(), version(), bytes(300), list(), bytes(50), list()},
@@ -51,7 +64,8 @@ class Maker {
                     {key(), "", {}}},
                    {{IpAddress::v4(192, 0, 2, 1), 41820}}},
             Grant{bytes(200), 1700000000},
-            GrantKeys{{crypto::VerifyKey(rng_.array<32>()), crypto::VerifyKey(rng_.array<32>())}}};
+            GrantKeys{{crypto::VerifyKey(rng_.array<32>()), crypto::VerifyKey(rng_.array<32>())}},
+            RelaysHealth{{{key(), percent(), percent()}, {key(), 0, 100}}}};
   }
 
  private:
@@ -159,6 +173,21 @@ TEST(ControlWire, RefusesWhatIsNotTheMessage) {
   for (const char* text : {"", "[]", "{}", "{\"party\":5}", R"({"party":"ABABABABABABABABABABABABABABABAB"})"})
     EXPECT_EQ(decode_request("/v1/invite/list", text).error().code, Code::kInvalid) << text;
   EXPECT_TRUE(decode_request("/v1/invite/list", R"({"party":"abababababababababababababababab","more":1})"));
+}
+
+TEST(ControlWire, ARelaysReportIsInBounds) {
+  ReportRelay report;
+  const std::string_view path = request_path(report);
+  EXPECT_TRUE(decode_request(path, encode(Request(report))));
+  for (const char* reason : {"", "Rate", "a b", "\x1b[2J", "a_reason_that_is_longer_than_any_that_we_have"}) {
+    report.dropped = {{reason, 1}};
+    EXPECT_FALSE(decode_request(path, encode(Request(report)))) << reason;
+  }
+  report.dropped = std::vector<ReportRelay::Drops>(kDropReasonsMax + 1, {"rate", 1});
+  EXPECT_FALSE(decode_request(path, encode(Request(report))));
+  report.dropped.clear();
+  report.load = 101;
+  EXPECT_FALSE(decode_request(path, encode(Request(report))));
 }
 
 TEST(ControlWire, SkipsEventsOfALaterVersion) {

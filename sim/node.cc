@@ -227,7 +227,7 @@ void SimNode::send_packet(ByteView sent) {
   if (verdict.action == Action::kGroup) node_->handle_group_packet(now(), packet);
   if (verdict.action == Action::kNeedsSession)
     node_->handle_waiting(now(), forwarding->peer(verdict.slot)->key, packet);
-  if (verdict.action == Action::kSeal) seal(verdict.slot, *forwarding->peer(verdict.slot), packet);
+  if (verdict.action == Action::kSeal) seal(*forwarding->peer(verdict.slot), verdict.lane, packet);
   if (outbound_.take_begun()) node_->handle_counters(now());
   drive();
 }
@@ -237,12 +237,12 @@ void SimNode::seal(const node::OutInner& inner) {
   const node::Peer* peer = forwarding->peer_of(inner.peer, inner.slot);
   if (peer == nullptr || peer->path_count == 0) return outbound_.note_drop(node::OutboundDrop::kNoPath);
   if (peer->send && peer->send->usable(scheduler_.now()))
-    seal(inner.slot, *peer, inner.inner);
+    seal(*peer, inner.lane, inner.inner);
   else if (!inner.inner.empty())
     node_->handle_waiting(now(), inner.peer, inner.inner);
 }
 
-void SimNode::seal(std::uint32_t, const node::Peer& peer, ByteView packet) {
+void SimNode::seal(const node::Peer& peer, node::Lane lane, ByteView packet) {
   std::array<Bytes, 2> out = {Bytes(packet.size() + 64), Bytes(packet.size() + 64)};
   std::array<std::size_t, 2> sizes{};
   if (node::Outbound::needs_cut(peer, packet))
@@ -252,7 +252,7 @@ void SimNode::seal(std::uint32_t, const node::Peer& peer, ByteView packet) {
   if (sizes[0] == 0) return node_->handle_waiting(now(), peer.key, packet);
   for (std::size_t i = 0; i < 2 && sizes[i] != 0; ++i) {
     out[i].resize(sizes[i]);
-    for (const Path& path : peer.way()) network_.send(host_, kPort, path.endpoint, out[i]);
+    for (const Path& path : peer.way(lane)) network_.send(host_, kPort, path.endpoint, out[i]);
   }
 }
 

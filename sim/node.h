@@ -106,7 +106,7 @@ class SimNode {
   void drive();
   void handle(const node::NodeEvent& event);
   void seal(const node::OutInner& inner);
-  void seal(std::uint32_t slot, const node::Peer& peer, ByteView packet);
+  void seal(const node::Peer& peer, node::Lane lane, ByteView packet);
   void wake_at(Time at);
   void tell_interfaces();
 

@@ -34,6 +34,16 @@ std::string first_address(const Json& object) {
   return addresses.empty() || addresses[0].if_string() == nullptr ? "" : *addresses[0].if_string();
 }
 
+// What two paths at once cost; empty when there is one.
+std::string redundancy_text(const Json& peer) {
+  const Json& redundancy = member_of(peer, "redundancy");
+  const std::string kind = text_of(member_of(redundancy, "path"), "kind");
+  if (kind.empty()) return {};
+  const double copied = number_of(redundancy, "copied_bytes").value_or(0), sent = number_of(peer, "tx_bytes").value_or(0);
+  return format("game packets also take {}: {:.0f} % more was sent", kind == "relay" ? "a relay" : "a second direct path",
+                sent > 0 ? 100 * copied / sent : 0);
+}
+
 void print_peers(const Json& status) {
   using Row = std::array<std::string, 6>;  // name, address, path, round trip, loss, grade
   const auto row_of = [](const Json& peer) {
@@ -57,6 +67,7 @@ void print_peers(const Json& status) {
                 padded(row[2], widths[2]).c_str(), static_cast<int>(widths[3]), row[3].c_str(),
                 static_cast<int>(widths[4]), row[4].c_str(), row[5].c_str());
     if (const std::string why = text_of(peer, "why"); !why.empty()) print_wrapped("    ", safe(why));
+    if (const std::string copies = redundancy_text(peer); !copies.empty()) print_wrapped("    ", copies);
   }
 }
 

@@ -9,6 +9,7 @@
 #include "base/ip.h"
 #include "party/link.h"
 #include "party/name.h"
+#include "paths/redundancy.h"
 
 namespace lanrage::config {
 namespace {
@@ -30,6 +31,8 @@ const Setting kSettings[] = {
     {"server", &Settings::server, "link of the server to use; empty: host embeds one"},
     {"name", &Settings::name, "your name in parties; empty: this machine's name"},
     {"port_mapping", &Settings::port_mapping, "ask the router (UPnP) for ports, so that friends elsewhere get through"},
+    {"redundancy", &Settings::redundancy,
+     "send game packets on two paths at once: auto (while the best one loses packets or is uneven), off or always"},
     {"strict", &Settings::strict, "let other members reach only what `lanrage allow` opened"},
     {"offload", &Settings::offload, "segmentation offloads; switch off to rule them out when something is odd"},
     {"log_level", &Settings::log_level, "trace, debug, info, warn, error or off; also per logger: info,paths=debug"},
@@ -90,6 +93,8 @@ Result<void> check(const Settings& settings, std::string_view key) {
   }
   if (key == "server" && !settings.server.empty()) LR_TRY(party::ServerLink::parse(settings.server));
   if (key == "name" && !settings.name.empty()) LR_TRY(party::check_name(settings.name));
+  if (key == "redundancy" && !paths::parse_redundancy(settings.redundancy))
+    return Error{Code::kInvalid, "is none of auto, off and always", "use auto, off or always"};
   if (key == "log_level") LR_TRY(LogLevels::parse(settings.log_level));
   if (key == "log_format" && settings.log_format != "text" && settings.log_format != "json")
     return Error{Code::kInvalid, "is neither text nor json", "use text or json"};

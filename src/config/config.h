@@ -19,14 +19,15 @@
 namespace lanrage::config {
 
 struct Settings {
-  std::string interface;     // empty: the first free lanrageN
-  std::uint16_t port = 0;    // UDP; 0: any free one
-  std::string api;           // ADDRESS:PORT of the local page; empty: the first free port from 127.0.0.1:8666
-  std::string server;        // a server's link; empty: `host` embeds one
-  std::string name;          // this player's name; empty: the machine's
-  bool port_mapping = true;  // ask the router (UPnP) for ports while in a party
-  bool strict = false;       // members reach only what `allow` opens
-  bool offload = true;       // segmentation offloads of adapter and sockets
+  std::string interface;            // empty: the first free lanrageN
+  std::uint16_t port = 0;           // UDP; 0: any free one
+  std::string api;                  // ADDRESS:PORT of the local page; empty: the first free port from 127.0.0.1:8666
+  std::string server;               // a server's link; empty: `host` embeds one
+  std::string name;                 // this player's name; empty: the machine's
+  bool port_mapping = true;         // ask the router (UPnP) for ports while in a party
+  std::string redundancy = "auto";  // game packets on two paths at once: auto, off or always
+  bool strict = false;              // members reach only what `allow` opens
+  bool offload = true;              // segmentation offloads of adapter and sockets
   std::string log_level = "info";
   std::string log_format = "text";
   std::string log_file;  // empty: standard error; the command line sets DIR/lanrage.log in the background

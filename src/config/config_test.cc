@@ -64,6 +64,7 @@ TEST(Config, ErrorsNameTheKeyAndTheSource) {
   }
   EXPECT_TRUE(Config::load(sources("", {{"LANRAGE_PORT", ""}}))) << "an empty variable is none";
   EXPECT_EQ(Config::load(sources("log_format = \"xml\"")).error().code, Code::kInvalid);
+  EXPECT_EQ(Config::load(sources("redundancy = \"on\"")).error().code, Code::kInvalid);
 }
 
 TEST(Folders, FollowTheEnvironment) {

@@ -158,6 +158,7 @@ Result<void> NodeDaemon::open_parts() {
   node::NodeOptions options;
   options.hostname = hostname();
   options.adapter_index = static_cast<int>(adapter_->info().index);
+  options.redundancy = paths::parse_redundancy(settings_.redundancy).value_or(paths::Redundancy::kAuto);
   node_ = std::make_unique<node::Node>(options, party::Identity(saved.seed), saved.floor, *tables_, rng_, log_);
   LR_TRY(load_rules());
   LR_ASSIGN(plane_, dataplane::DataPlane::start({}, *adapter_, *sockets_, nothing(), log_.named("dataplane")));
@@ -473,7 +474,7 @@ void NodeDaemon::drain_queues() {
 
 void NodeDaemon::settle() {
   while (auto event = node_->poll_event()) handle_event(*event);
-  while (auto inner = node_->poll_inner()) staged_.push_back({inner->peer, inner->slot, std::move(inner->inner)});
+  while (auto inner = node_->poll_inner()) staged_.push_back({inner->peer, inner->slot, std::move(inner->inner), inner->lane});
   publish();
   while (auto datagram = node_->poll_datagram()) {
     sockets_->send(net::SendItem{.destination = datagram->to, .bytes = datagram->bytes});

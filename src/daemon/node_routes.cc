@@ -85,6 +85,9 @@ Json peer_json(const node::PeerStatus& peer) {
                                                  {"trend", peer.trend}})},
                        {"rx_bytes", peer.rx_bytes},
                        {"tx_bytes", peer.tx_bytes},
+                       {"redundancy", Json::object({{"path", path_json(peer.second_path)},
+                                                    {"copied_packets", peer.copied_packets},
+                                                    {"copied_bytes", peer.copied_bytes}})},
                        {"last_handshake_s", peer.last_handshake_s}});
 }
 

@@ -114,6 +114,24 @@ struct DataPlaneTest : testing::Test {
   }
 };
 
+TEST_F(DataPlaneTest, GamePacketsTakeBothPathsAndArriveOnce) {
+  auto elsewhere = net::UdpPair::open({});
+  ASSERT_TRUE(elsewhere);
+  a.peer.paths[1] = {{IpAddress::v4(127, 0, 0, 1), elsewhere->port()}, false};
+  a.peer.path_count = 2;
+  a.publish();
+  const Bytes game = udp(kA, kB, 100), bulk = udp(kA, kB, 1000);
+  for (int i = 0; i < 10; ++i) {
+    ASSERT_TRUE(a.write(i % 2 == 0 ? game : bulk));
+    EXPECT_EQ(b.read(), i % 2 == 0 ? game : bulk);
+  }
+  ASSERT_TRUE(readable(elsewhere->v4()->fd(), 2000));
+  const node::PeerCounters::Copies copies = a.peer.state->counters.copies();
+  EXPECT_EQ(copies.packets, 5u);
+  EXPECT_EQ(a.peer.state->counters.read().sent_packets, 10u);
+  EXPECT_GT(copies.bytes, 5 * game.size());
+}
+
 TEST_F(DataPlaneTest, PacketsCrossBothWays) {
   for (int round = 0; round < 50; ++round) {
     const Bytes there = udp(kA, kB, static_cast<std::size_t>(round * 20));

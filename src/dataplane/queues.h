@@ -12,6 +12,7 @@
 #include "crypto/keys.h"
 #include "net/event.h"
 #include "net/queue.h"
+#include "node/forwarding.h"
 #include "wire/demux.h"
 
 namespace lanrage::dataplane {
@@ -49,6 +50,7 @@ struct ClearPacket {
   crypto::PublicKey peer;
   std::uint32_t slot = 0;  // in the snapshot; ignored unless that slot still is this peer's
   Bytes packet;
+  node::Lane lane = node::Lane::kBulk;
 };
 
 struct QueueSizes {

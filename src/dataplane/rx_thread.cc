@@ -137,7 +137,7 @@ void DataPlane::RxThread::handle_data(const Path& from, MutableBytes datagram) {
       return deliver(verdict);
     case Action::kForward: {
       const crypto::PublicKey& target = forwarding_->peer(verdict.forward_slot)->key;
-      if (!plane_.queues_->clear.push({target, verdict.forward_slot, to_bytes(verdict.packet)}))
+      if (!plane_.queues_->clear.push({target, verdict.forward_slot, to_bytes(verdict.packet), verdict.lane}))
         inbound_.note_drop(node::InboundDrop::kQueueFull);
       return;
     }

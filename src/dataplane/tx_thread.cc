@@ -86,7 +86,7 @@ void DataPlane::TxThread::handle_frame(tun::ReadBuffer& buffer) {
   for (MutableBytes packet = segmenter->next(); !packet.empty(); packet = segmenter->next()) {
     if (verdict.translate) node::Outbound::translate(*forwarding_, packet);
     if (verdict.action == Action::kSeal)
-      seal(verdict.slot, peer, packet);
+      seal(verdict.slot, peer, verdict.lane, packet);
     else
       wait_for_control(peer.key, false, packet);
   }
@@ -97,27 +97,29 @@ void DataPlane::TxThread::handle_clear(const ClearPacket& clear) {
   const node::Peer* peer = forwarding_->peer_of(clear.peer, clear.slot);
   if (peer == nullptr || peer->path_count == 0) return outbound_.note_drop(node::OutboundDrop::kNoPath);
   if (peer->send && peer->send->usable(now_))
-    seal(clear.slot, *peer, clear.packet);
+    seal(clear.slot, *peer, clear.lane, clear.packet);
   else if (!clear.packet.empty())
     wait_for_control(peer->key, false, clear.packet);
 }
 
-void DataPlane::TxThread::seal(std::uint32_t slot, const node::Peer& peer, ByteView packet) {
+void DataPlane::TxThread::seal(std::uint32_t slot, const node::Peer& peer, node::Lane lane, ByteView packet) {
   if (!node::Outbound::needs_cut(peer, packet)) {
     const std::size_t size = outbound_.seal(peer, now_, packet, batch_.room());
     if (size == 0) return wait_for_control(peer.key, false, packet);
-    return commit(slot, peer, size);
+    return commit(slot, peer, lane, size);
   }
   const auto sizes = outbound_.seal_cut(peer, now_, packet, {batch_.room(), second_half_});
   if (sizes[0] == 0) return;
-  commit(slot, peer, sizes[0]);
+  commit(slot, peer, lane, sizes[0]);
   std::copy_n(second_half_.begin(), sizes[1], batch_.room().begin());
-  commit(slot, peer, sizes[1]);
+  commit(slot, peer, lane, sizes[1]);
 }
 
-void DataPlane::TxThread::commit(std::uint32_t slot, const node::Peer& peer, std::size_t size) {
+void DataPlane::TxThread::commit(std::uint32_t slot, const node::Peer& peer, node::Lane lane, std::size_t size) {
   ++stats_.packets;
-  if (batch_.add(slot, peer.way(), size)) flush();
+  const std::span<const Path> way = peer.way(lane);
+  if (way.size() > 1) peer.state->counters.note_copy(size);
+  if (batch_.add(slot, way, size)) flush();
 }
 
 void DataPlane::TxThread::wait_for_control(const crypto::PublicKey& peer, bool group, ByteView packet) {

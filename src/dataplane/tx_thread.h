@@ -32,8 +32,8 @@ class DataPlane::TxThread {
   void drain_adapter();
   void handle_frame(tun::ReadBuffer& buffer);
   void handle_clear(const ClearPacket& clear);
-  void seal(std::uint32_t slot, const node::Peer& peer, ByteView packet);
-  void commit(std::uint32_t slot, const node::Peer& peer, std::size_t size);
+  void seal(std::uint32_t slot, const node::Peer& peer, node::Lane lane, ByteView packet);
+  void commit(std::uint32_t slot, const node::Peer& peer, node::Lane lane, std::size_t size);
   void wait_for_control(const crypto::PublicKey& peer, bool group, ByteView packet);
   void flush();
   void store_stats();

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <utility>
 
 namespace lanrage::node {
 namespace {
@@ -47,6 +48,15 @@ void PeerCounters::note_sent(Time now, std::size_t datagram_bytes, std::uint64_t
   add(sent_bytes_, datagram_bytes);
 }
 
+void PeerCounters::note_copy(std::size_t datagram_bytes) {
+  add(copied_packets_, 1);
+  add(copied_bytes_, datagram_bytes);
+}
+
+PeerCounters::Copies PeerCounters::copies() const {
+  return {copied_packets_.load(std::memory_order_relaxed), copied_bytes_.load(std::memory_order_relaxed)};
+}
+
 void PeerCounters::note_received(Time now, std::size_t datagram_bytes, std::uint32_t receive_index, bool empty) {
   const std::int64_t when = now.time_since_epoch().count();
   last_received_.store(when, std::memory_order_relaxed);
@@ -89,6 +99,18 @@ tunnel::Activity PeerCounters::read() const {
     }
   }
   return activity;
+}
+
+bool PeerState::Rx::follow(Time now, const Path& from) {
+  if (source == from) {
+    source_heard = now;
+    return false;
+  }
+  const bool is_second = second_source == from && now - std::exchange(second_heard, now) < kCopyLead;
+  if (is_second && now - source_heard < kCopyLead) return false;
+  second_source = std::exchange(source, from);
+  second_heard = std::exchange(source_heard, now);
+  return true;
 }
 
 SessionTable::SessionTable(std::vector<Session> sessions) : sessions_(std::move(sessions)) {

@@ -6,6 +6,7 @@
 // from snapshot to snapshot. Pure; decides nothing (outbound.h, inbound.h do).
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <memory>
@@ -24,17 +25,27 @@
 
 namespace lanrage::node {
 
+// Game packets are few, small and in a hurry (`lane_of` in outbound.h tells them).
+enum class Lane : std::uint8_t { kGame, kBulk };
+
 // The only way back from the data threads to control, one block per peer. Each field has one writer.
 class PeerCounters {
  public:
   // TX, for each data message. `datagram_bytes` as on the wire; empty: a keepalive.
   void note_sent(Time now, std::size_t datagram_bytes, std::uint64_t send_counter, bool empty);
+  // TX: the same datagram went out by a second path too. Not among what was sent.
+  void note_copy(std::size_t datagram_bytes);
   // RX, for each genuine data message, and when the source of a newest one is another than before.
   void note_received(Time now, std::size_t datagram_bytes, std::uint32_t receive_index, bool empty);
   void note_source(const Path& source);
 
   // Control: everything so far, as the tunnel wants it.
   tunnel::Activity read() const;
+  struct Copies {
+    std::uint64_t packets = 0;
+    std::uint64_t bytes = 0;
+  };
+  Copies copies() const;
 
  private:
   using Number = std::atomic<std::uint64_t>;
@@ -46,7 +57,7 @@ class PeerCounters {
   // TX and RX each write a cache line of their own.
   alignas(64) std::atomic<std::int64_t> last_sent_{kNever};
   std::atomic<std::int64_t> last_data_sent_{kNever};
-  Number send_counter_{0}, sent_packets_{0}, sent_bytes_{0};
+  Number send_counter_{0}, sent_packets_{0}, sent_bytes_{0}, copied_packets_{0}, copied_bytes_{0};
   alignas(64) std::atomic<std::int64_t> last_received_{kNever};
   std::atomic<std::int64_t> last_data_received_{kNever};
   Number received_packets_{0}, received_bytes_{0};
@@ -66,7 +77,15 @@ struct PeerState {
     Time newest_key{};               // created() of the youngest key that opened a packet
     std::uint32_t newest_index = 0;  // and its local_index()
     std::optional<Path> source;
+    std::optional<Path> second_source;  // before that one, or where copies come from
+    Time source_heard{};
+    Time second_heard{};
     wire::Reassembler fragments;
+
+    // A newest packet came from there: true when that is the peer's source from now on. When it sends on two paths at
+    // once, now the one and now the other is ahead: the source stays until it falls behind for kCopyLead.
+    static constexpr Duration kCopyLead = std::chrono::milliseconds{250};
+    bool follow(Time now, const Path& from);
   };
   alignas(64) Rx rx;  // RX's alone
 };
@@ -77,13 +96,15 @@ struct Peer {
   crypto::PublicKey key;
   std::shared_ptr<PeerState> state;       // null: nobody in this slot
   std::shared_ptr<tunnel::SendKey> send;  // null: no session
-  std::array<Path, kPathsMax> paths{};    // the same sealed packet is sent on each
+  std::array<Path, kPathsMax> paths{};    // the second gets a copy of each sealed game packet
   std::uint8_t path_count = 0;
   bool lanrage = false;                      // understands our inner frames
   std::uint16_t path_mtu = 0;                // the largest inner packet that one datagram carries
   std::shared_ptr<const PortFilter> filter;  // null: may reach everything
 
-  std::span<const Path> way() const { return std::span(paths).first(path_count); }
+  std::span<const Path> way(Lane lane) const {
+    return std::span(paths).first(lane == Lane::kGame ? path_count : std::min<std::size_t>(path_count, 1));
+  }
 };
 
 // Receive index -> session. A flat table of fixed size per snapshot, built once.

@@ -64,10 +64,12 @@ InboundVerdict Inbound::handle_datagram(const Forwarding& forwarding, Time now, 
   state.counters.note_received(now, datagram.size(), youngest ? session->key->local_index() : state.rx.newest_index,
                                opened->plain.empty());
   if (youngest) state.rx.newest_index = session->key->local_index();
-  if (opened->newest && youngest && state.rx.source != from) {
-    verdict.moved = state.rx.source.has_value();
-    state.rx.source = from;
-    state.counters.note_source(from);
+  if (opened->newest && youngest) {
+    const bool is_first = !state.rx.source;
+    if (state.rx.follow(now, from)) {
+      verdict.moved = !is_first;
+      state.counters.note_source(from);
+    }
   }
   if (verdict.packet.empty()) {
     verdict.action = Action::kNothing;

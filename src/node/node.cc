@@ -509,6 +509,9 @@ bool Node::pump_links(Now now) {
           link->relayed_since.reset();
           forwarding_dirty_ = true;
           break;
+        case Kind::kSecondChanged:
+          forwarding_dirty_ = true;
+          break;
         case Kind::kSignal:
           send_signal(*link, happened->call_me_now);
           break;
@@ -605,8 +608,8 @@ void Node::publish() {
       peer.path_mtu = kInnerMtu - 60;  // a 1452-byte datagram: fits every path of 1500 less IPv6 and a PPPoE header
       peer.filter = filter_;
       if (const auto path = link->selector->selected()) {
-        peer.paths[0] = *path;
-        peer.path_count = 1;
+        peer.paths[peer.path_count++] = *path;
+        if (const auto second = link->selector->second()) peer.paths[peer.path_count++] = *second;
       }
       routes->insert(IpPrefix::host(record.ipv4), link->slot);
       routes->insert(IpPrefix::host(record.ipv6()), link->slot);

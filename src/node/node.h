@@ -55,6 +55,7 @@ struct NodeOptions {
   std::string hostname;         // this machine's, for records; may be empty
   int adapter_index = 0;        // the party adapter's interface
   bool allow_loopback = false;  // members on one machine's loopback may connect (tests)
+  paths::Redundancy redundancy = paths::Redundancy::kAuto;
 };
 
 // --- what the driver is to do --------------------------------------------------------------------------------------
@@ -294,6 +295,9 @@ class Node {
   party::SelfSettings self_settings(const std::string& name) const;
   void set_server(Now now, std::optional<party::ServerInfo> server);
   void fail_questions(Now now, const Error& error);
+
+  // node_status.cc
+  PathStatus status_of(const Path& path) const;
 
   // node_links.cc
   void sync_links(Now now);

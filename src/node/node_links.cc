@@ -32,6 +32,7 @@ void Node::add_link(Now now, const party::Member& member) {
   options.instance = instance_;
   options.local_port = port_;
   options.allow_loopback = options_.allow_loopback;
+  options.redundancy = options_.redundancy;
   link->selector = std::make_unique<paths::Selector>(options, rng_);
   link->selector->set_local(stun_.report(), candidates_);
   link->selector->set_network(network_signal_);

@@ -19,6 +19,12 @@ paths::NetworkView Node::network() const {
   return view;
 }
 
+PathStatus Node::status_of(const Path& path) const {
+  PathStatus status{path.relayed, path.endpoint, std::nullopt};
+  if (const auto relay = path.relayed ? relays_.id_of(path) : std::nullopt) status.relay = format("{:016x}", *relay);
+  return status;
+}
+
 NodeStatus Node::status(Now now) const {
   NodeStatus out;
   out.public_key = identity_.public_key().base64();
@@ -62,11 +68,8 @@ NodeStatus Node::status(Now now) const {
     peer.state = connected                                                   ? Reach::kConnected
                  : link->selector->state() == paths::PeerState::kUnreachable ? Reach::kUnreachable
                                                                              : Reach::kConnecting;
-    if (const auto path = link->selector->selected()) {
-      peer.path = PathStatus{path->relayed, path->endpoint, std::nullopt};
-      if (const auto relay = path->relayed ? relays_.id_of(*path) : std::nullopt)
-        peer.path->relay = format("{:016x}", *relay);
-    }
+    if (const auto path = link->selector->selected()) peer.path = status_of(*path);
+    if (const auto path = link->selector->second()) peer.second_path = status_of(*path);
     peer.why = peer.online || connected ? link->selector->why(now.time) : "not online";
     if (const paths::Quality* quality = link->selector->quality()) {
       peer.rtt_ms = in_ms(quality->rtt_last());
@@ -85,6 +88,9 @@ NodeStatus Node::status(Now now) const {
     const tunnel::Activity activity = link->state->counters.read();
     peer.rx_bytes = activity.received_bytes;
     peer.tx_bytes = activity.sent_bytes;
+    const PeerCounters::Copies copies = link->state->counters.copies();
+    peer.copied_packets = copies.packets;
+    peer.copied_bytes = copies.bytes;
     if (tunnel_status && tunnel_status->last_handshake) {
       peer.last_handshake_s = std::chrono::duration<double>(now.time - tunnel_status->last_handshake->time).count();
     }

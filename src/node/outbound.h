@@ -13,9 +13,7 @@
 
 namespace lanrage::node {
 
-// Game packets are few, small and in a hurry. By the packet alone: DSCP EF, CS4 to CS6 or AF4x, UDP up to 300 bytes,
-// ping.
-enum class Lane : std::uint8_t { kGame, kBulk };
+// By the packet alone: DSCP EF, CS4 to CS6 or AF4x, UDP up to 300 bytes and ping are the game's.
 inline constexpr std::size_t kGameUdpBytesMax = 300;
 Lane lane_of(ByteView packet, const wire::IpHeader& ip);
 

@@ -331,6 +331,43 @@ TEST_F(PipelineTest, SourceFollowsTheNewestGenuinePacketOnly) {
   EXPECT_EQ(b.peer().state->counters.read().source, moved);
 }
 
+TEST_F(PipelineTest, SourceStaysWhileTwoPathsTakeTurns) {
+  const Path second{{*IpAddress::parse("fd00::7"), 7}, false};
+  const auto arrives_from = [&](const Path& path) {
+    auto datagrams = send(a, udp(kA, kB));
+    return receive(b, datagrams[0], path).moved;
+  };
+  arrives_from(kFromA);
+  EXPECT_TRUE(arrives_from(second)) << "somewhere new is followed at once";
+  int moves = 0;
+  for (int i = 0; i < 1000; ++i) {
+    now += std::chrono::milliseconds(10);
+    moves += arrives_from(i % 3 == 0 ? second : kFromA);
+  }
+  EXPECT_LE(moves, 1) << "then neither is left while both bring what is newest";
+  const Path stays = *b.peer().state->counters.read().source;
+  const Path& other = stays == second ? kFromA : second;
+  for (int i = 0; i < 100; ++i) {
+    now += std::chrono::milliseconds(10);
+    moves += arrives_from(other);
+  }
+  EXPECT_EQ(b.peer().state->counters.read().source, other) << "silence is noticed";
+  EXPECT_LE(moves, 2);
+  // Long after, a return is a move like any other.
+  now += std::chrono::seconds(2);
+  EXPECT_TRUE(arrives_from(stays));
+}
+
+TEST_F(PipelineTest, OnlyGamePacketsTakeTwoPaths) {
+  a.peer().paths[1] = {{IpAddress::v4(9, 9, 9, 9), 41820}, true};
+  a.peer().path_count = 2;
+  EXPECT_EQ(a.peer().way(Lane::kGame).size(), 2u);
+  ASSERT_EQ(a.peer().way(Lane::kBulk).size(), 1u);
+  EXPECT_EQ(a.peer().way(Lane::kBulk)[0], a.peer().paths[0]);
+  a.peer().path_count = 0;
+  EXPECT_TRUE(a.peer().way(Lane::kBulk).empty());
+}
+
 TEST_F(PipelineTest, RelaysAreRecognisedByTheirEndpoint) {
   b.forwarding.relays = {{IpAddress::v4(9, 9, 9, 9), 41820}};
   EXPECT_TRUE(b.forwarding.path_from({IpAddress::v4(9, 9, 9, 9), 41820}).relayed);

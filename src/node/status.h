@@ -39,6 +39,9 @@ struct PeerStatus {
   std::optional<std::string> trend;
   std::uint64_t rx_bytes = 0;
   std::uint64_t tx_bytes = 0;
+  std::optional<PathStatus> second_path;  // game packets go this way too
+  std::uint64_t copied_packets = 0;       // that did, since the peer is known
+  std::uint64_t copied_bytes = 0;         // not among tx_bytes
   std::optional<double> last_handshake_s;
 };
 

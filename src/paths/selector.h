@@ -38,6 +38,7 @@
 #include "crypto/keys.h"
 #include "paths/candidates.h"
 #include "paths/nat_report.h"
+#include "paths/redundancy.h"
 #include "paths/watched_path.h"
 
 namespace lanrage::paths {
@@ -85,6 +86,7 @@ struct SelectorOptions {
   std::uint32_t instance = 0;    // this node's, in every probe
   std::uint16_t local_port = 0;  // for advice
   bool allow_loopback = false;   // candidates on 127/8 and ::1 (tests)
+  Redundancy redundancy = Redundancy::kAuto;
 };
 
 class Selector {
@@ -97,6 +99,7 @@ class Selector {
     enum class Kind : std::uint8_t {
       kSelected,       // send to `path` from here on; `valid` says whether it is proven
       kLost,           // no path at all; send nothing
+      kSecondChanged,  // second() changed
       kSignal,         // send the peer a PeerSignal with our candidates; `call_me_now` as given
       kPeerRestarted,  // the peer's instance changed: its sessions are gone, start a handshake
       kStateChanged,   // state() and why() changed
@@ -164,6 +167,7 @@ class Selector {
 
   PeerState state() const { return state_; }
   std::optional<Path> selected() const;  // where to send; empty: nowhere
+  std::optional<Path> second() const { return second_; }  // where to send game packets too; empty: one path will do
   bool is_valid() const;                 // the chosen path is proven
   const Quality* quality() const;        // of the chosen path
   // One sentence for a person: why the path is relayed, or why there is none, and what to do. Empty when direct.
@@ -195,6 +199,7 @@ class Selector {
   void signal(Time now, bool call_me_now, bool at_once);
   void emit(Event::Kind kind);
   void update_state(Time now);
+  void update_second(Time now);
   bool is_better(const WatchedPath& candidate, const WatchedPath& current, Time now) const;
   Duration spread(Duration d);  // d, 10 % more or less, so that peers do not act in step
   bool is_active(Time now) const { return now < active_until_; }
@@ -215,6 +220,8 @@ class Selector {
   std::vector<WatchedPath> entries_;  // reserved for kPathsMax: pointers stay until something is erased
   std::optional<Path> selected_;
   Time selected_since_{};
+  RedundancySwitch redundancy_;
+  std::optional<Path> second_;
   Time active_until_{};
   Time probing_since_{};  // of the current attempt, for kUnreachable
   Time retry_at_ = kNever;

@@ -1,6 +1,7 @@
 // Which paths are kept, which one is chosen, and what the node is told of it.
 #include <algorithm>
 #include <tuple>
+#include <utility>
 
 #include "paths/selector.h"
 
@@ -142,7 +143,29 @@ void Selector::signal(Time now, bool call_me_now, bool at_once) {
   signal_call_me_now_ = false;
 }
 
+// The second path of two: proven, by another address than the first one's, so that one line's trouble is not both's,
+// and not much slower. The one that we have is kept while it is so.
+void Selector::update_second(Time now) {
+  const WatchedPath* current = chosen();
+  const WatchedPath* found = nullptr;
+  const bool wanted =
+      current != nullptr && current->valid && redundancy_.update(now, options_.redundancy, current->quality);
+  for (const WatchedPath& entry : entries_) {
+    if (!wanted || !entry.valid || entry.is_held(now)) continue;
+    if (entry.path.endpoint.address == current->path.endpoint.address) continue;
+    if (entry.quality.rtt_ema() > *current->quality.rtt_ema() + RedundancySwitch::kSlowerMax) continue;
+    if (second_ == entry.path) {
+      found = &entry;
+      break;
+    }
+    if (found == nullptr || entry.cost() < found->cost()) found = &entry;
+  }
+  const auto next = found != nullptr ? std::optional<Path>(found->path) : std::nullopt;
+  if (std::exchange(second_, next) != next) emit(Event::Kind::kSecondChanged);
+}
+
 void Selector::update_state(Time now) {
+  update_second(now);
   const WatchedPath* entry = chosen();
   const PeerState next = entry != nullptr && entry->valid                             ? PeerState::kConnected
                          : local_.udp_blocked || now - probing_since_ >= kConnectTime ? PeerState::kUnreachable

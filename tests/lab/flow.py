@@ -4,6 +4,7 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
+import statistics
 import threading
 import time
 from typing import Iterator
@@ -26,6 +27,7 @@ class Flow:
         self._sent: tuple[list[float], list[float]] = ([], [])  # when, by number; towards b and a
         self._arrivals: tuple[list[float], list[float]] = ([], [])
         self._arrived: tuple[set[int], set[int]] = (set(), set())
+        self._delays: tuple[list[tuple[float, float]], list[tuple[float, float]]] = ([], [])  # when sent, how long
         self._ended = False
         self._thread = threading.Thread(target=self._exchange, daemon=True)
         self._thread.start()
@@ -35,9 +37,9 @@ class Flow:
         while not self._ended:
             for sock, target, sends, sent in zip(self._sockets, self._targets, self._sends, self._sent):
                 if sends:
-                    with contextlib.suppress(OSError):  # no route while a cable is being moved
-                        sock.sendto(len(sent).to_bytes(8, "big"), target)
                     sent.append(time.monotonic())
+                    with contextlib.suppress(OSError):  # no route while a cable is being moved
+                        sock.sendto((len(sent) - 1).to_bytes(8, "big"), target)
             due += self.INTERVAL_S
             while (left := due - time.monotonic()) > 0:
                 for sock in select.select(self._sockets, [], [], left)[0]:
@@ -45,7 +47,9 @@ class Flow:
                         number = int.from_bytes(sock.recv(64), "big")
                         side = self._sockets.index(sock)
                         self._arrived[side].add(number)
-                        self._arrivals[side].append(time.monotonic())
+                        arrival, sent = time.monotonic(), self._sent[1 - side][number]
+                        self._arrivals[side].append(arrival)
+                        self._delays[side].append((sent, arrival - sent))
 
     def flows(self) -> bool:
         """Whether every side that should hear has heard."""
@@ -60,6 +64,14 @@ class Flow:
         """How many that were sent towards a (0) or b (1) in that time have not arrived."""
         return sum(since <= at < until and number not in self._arrived[side]
                    for number, at in enumerate(self._sent[1 - side]))
+
+    def sent(self, side: int, since: float, until: float) -> int:
+        """How many were sent towards a (0) or b (1) in that time."""
+        return sum(since <= at < until for at in self._sent[1 - side])
+
+    def delay(self, side: int, since: float) -> float:
+        """Median seconds from one end to the other of what arrived at a (0) or b (1) since then."""
+        return statistics.median(delay for sent, delay in self._delays[side] if sent >= since)
 
     def close(self) -> None:
         self._ended = True

@@ -106,6 +106,49 @@ def failover_quality(lab: Lab) -> None:
         expect(peer["quality"]["trend"] in ("stable", "improving", "degrading"), "no trend")
 
 
+def lose(node: Node, percent: float, *addresses: str) -> None:
+    """From now on the node's router loses that share of what it sends to each of the addresses, by chance."""
+    router = node.host.network
+    assert isinstance(router, Router)
+    rules = "\n".join(f' oifname "wan" ip daddr {address} numgen random mod 10000 < {percent * 100:.0f} drop'
+                      for address in addresses)
+    router.nft(f"table inet lossy {{\n chain forward {{\n type filter hook forward priority -200;\n{rules}\n }}\n}}")
+
+
+@scenario("failover", limit_s=240)
+def failover_two_paths(lab: Lab) -> None:
+    """Two paths that lose 5 % each, both used for the game: 0.25 % is lost, the median delay is the faster one's."""
+    network = lab.network()
+    alice, bob = pair(lab, network)
+    relay = alice.status()["server"]["url"].removeprefix("https://").rpartition(":")[0]
+    with flowing(alice.host, alice.address(), bob.host, bob.address()) as flow:
+        start = time.monotonic()
+        time.sleep(5)
+        alone = [flow.delay(side, start) for side in (0, 1)]
+        for node, other in ((alice, "bob"), (bob, "alice")):
+            redundancy = (node.peer(other) or {})["redundancy"]
+            expect(redundancy == {"path": None, "copied_packets": 0, "copied_bytes": 0}, f"{redundancy} on a clean path")
+        for node, other in ((alice, bob), (bob, alice)):
+            assert isinstance(other.host.network, Router)
+            lose(node, 5, str(other.host.network.ipv4), relay)
+        wait_until(lambda: all((node.peer(other) or {})["redundancy"]["path"] for node, other in ((alice, "bob"), (bob, "alice"))),
+                   100, "both send on two paths", 0.5)
+        before, start = alice.peer("bob") or {}, time.monotonic()
+        time.sleep(70)
+        after, end = alice.peer("bob") or {}, time.monotonic()
+        time.sleep(1)
+        sent = sum(flow.sent(side, start, end) for side in (0, 1))
+        lost = 100 * sum(flow.missing(side, start, end) for side in (0, 1)) / sent
+        delays = [flow.delay(side, start) for side in (0, 1)]
+        copied = after["redundancy"]["copied_packets"] - before["redundancy"]["copied_packets"]
+        print(f"{lost:.2f} % of {sent} lost, {copied} copies; median delay {1000 * delays[0]:.2f} and {1000 * delays[1]:.2f} ms, "
+              f"before on one path {1000 * alone[0]:.2f} and {1000 * alone[1]:.2f} ms")
+        expect(0.10 <= lost <= 0.40, f"{lost:.2f} % lost, not 0.25")
+        expect(copied >= 0.98 * sent / 2, f"only {copied} of {sent / 2:.0f} packets were copied")
+        expect(all(abs(now - then) <= 0.001 for now, then in zip(delays, alone)), "the median delay changed")
+        expect(after["redundancy"]["copied_bytes"] > 0, "the cost is not shown")
+
+
 @scenario("failover")
 def failover_nat_forgets(lab: Lab) -> None:
     """Only the far side sends, and the router forgets: packets again within three seconds."""

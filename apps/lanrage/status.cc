@@ -39,9 +39,10 @@ std::string redundancy_text(const Json& peer) {
   const Json& redundancy = member_of(peer, "redundancy");
   const std::string kind = text_of(member_of(redundancy, "path"), "kind");
   if (kind.empty()) return {};
-  const double copied = number_of(redundancy, "copied_bytes").value_or(0), sent = number_of(peer, "tx_bytes").value_or(0);
-  return format("game packets also take {}: {:.0f} % more was sent", kind == "relay" ? "a relay" : "a second direct path",
-                sent > 0 ? 100 * copied / sent : 0);
+  const double copied = number_of(redundancy, "copied_bytes").value_or(0),
+               sent = number_of(peer, "tx_bytes").value_or(0);
+  return format("game packets also take {}: {:.0f} % more was sent",
+                kind == "relay" ? "a relay" : "a second direct path", sent > 0 ? 100 * copied / sent : 0);
 }
 
 void print_peers(const Json& status) {

@@ -474,7 +474,8 @@ void NodeDaemon::drain_queues() {
 
 void NodeDaemon::settle() {
   while (auto event = node_->poll_event()) handle_event(*event);
-  while (auto inner = node_->poll_inner()) staged_.push_back({inner->peer, inner->slot, std::move(inner->inner), inner->lane});
+  while (auto inner = node_->poll_inner())
+    staged_.push_back({inner->peer, inner->slot, std::move(inner->inner), inner->lane});
   publish();
   while (auto datagram = node_->poll_datagram()) {
     sockets_->send(net::SendItem{.destination = datagram->to, .bytes = datagram->bytes});

@@ -166,10 +166,10 @@ class Selector {
   std::optional<Event> poll_event();
 
   PeerState state() const { return state_; }
-  std::optional<Path> selected() const;  // where to send; empty: nowhere
+  std::optional<Path> selected() const;                   // where to send; empty: nowhere
   std::optional<Path> second() const { return second_; }  // where to send game packets too; empty: one path will do
-  bool is_valid() const;                 // the chosen path is proven
-  const Quality* quality() const;        // of the chosen path
+  bool is_valid() const;                                  // the chosen path is proven
+  const Quality* quality() const;                         // of the chosen path
   // One sentence for a person: why the path is relayed, or why there is none, and what to do. Empty when direct.
   std::string why(Time now) const;
   std::vector<PathInfo> paths() const;

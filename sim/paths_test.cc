@@ -23,6 +23,7 @@ using paths::PeerState;
 constexpr std::uint16_t kPort = 41820;
 constexpr std::uint16_t kNodePort = 5555;
 const IpAddress kServer = IpAddress::v4(198, 51, 100, 1);
+const IpAddress kFar = IpAddress::v4(198, 51, 100, 2);
 constexpr wire::PartyIdBytes kParty = {1};
 
 Link link(Duration delay) { return {.delay = delay}; }
@@ -34,6 +35,10 @@ struct World {
   crypto::SigningKey grant_key = crypto::SigningKey::generate(rng);
   crypto::PrivateKey relay_key = crypto::PrivateKey::generate(rng);
   std::optional<relay::Server> relay;
+  std::optional<crypto::PrivateKey> far_key;
+  std::optional<relay::Server> far;
+  Network::HostId far_host = 0;
+  bool drained = false;
   relay::StunServer stun{{kPort, kPort + 1, {}}};
   Network::HostId server;
 
@@ -56,6 +61,26 @@ struct World {
                                 }
                               });
     sweep();
+  }
+  // Another one, further away.
+  void start_far() {
+    far_key = crypto::PrivateKey::generate(rng);
+    far.emplace(relay::ServerOptions{.key = *far_key, .grant_keys = {crypto::verify_key(grant_key)}}, rng);
+    far_host = network.add_host(Network::kInternet, {kFar}, link(25ms),
+                                [this](const Endpoint& source, const Endpoint& destination, const Bytes& datagram) {
+                                  Bytes buffer = datagram;
+                                  if (const auto out = far->handle_packet(now(), source, buffer))
+                                    network.send(far_host, destination.port, out->to, to_bytes(out->datagram));
+                                });
+  }
+  // Tells its members until it is drained; then it is gone.
+  void drain_relay() {
+    relay->begin_drain(scheduler.now());
+    while (const auto out = relay->poll_drain(scheduler.now()))
+      network.send(server, kPort, out->to, to_bytes(out->datagram));
+    drained = relay->is_drained(scheduler.now());
+    if (drained) return relay.reset();
+    scheduler.post(scheduler.now() + relay::kDrainAgain, [this] { drain_relay(); });
   }
   void start_relay() {
     relay.emplace(relay::ServerOptions{.key = relay_key, .grant_keys = {crypto::verify_key(grant_key)}}, rng);
@@ -88,6 +113,7 @@ struct Member {
   int restarts_seen = 0;
   std::vector<Path> chosen;
   std::vector<Time> data_received;
+  std::size_t data_sent = 0;
   std::optional<Path> last_data_path;
   Time wake_at = kNever;
 
@@ -119,7 +145,9 @@ struct Member {
     peer = &other;
     make_selector();
     stun.set_servers(now(), {{kServer, kPort}, {kServer, kPort + 1}});
-    relays.set_relays(now(), {{crypto::public_key(world.relay_key), {{kServer, kPort}}}});
+    std::vector<paths::RelayAddress> all = {{crypto::public_key(world.relay_key), {{kServer, kPort}}}};
+    if (world.far) all.push_back({crypto::public_key(*world.far_key), {{kFar, kPort}}});
+    relays.set_relays(now(), all);
     relays.set_grant(
         now(), wire::sign_grant({.party = kParty, .peer = public_key, .expires_unix = 1'800'000'000}, world.grant_key));
     relays.add_index(now(), index);
@@ -151,6 +179,7 @@ struct Member {
     world.network.send(host, kNodePort, path.endpoint, std::move(frame));
   }
   void send_data() {
+    ++data_sent;
     if (!selector->selected()) return;
     Bytes data(64);
     store_le(data.data(), 4u);
@@ -214,7 +243,8 @@ struct Member {
     }
     while (const auto event = relays.poll_event()) {
       using enum paths::RelayClient::Event::Kind;
-      if (event->kind == kRegistered || event->kind == kLost) selector->set_relays(now(), relays.registered());
+      if (event->kind == kRegistered || event->kind == kLost || event->kind == kDraining)
+        selector->set_relays(now(), relays.registered());
       if (event->kind == kAbsent) selector->handle_relay_absent(now(), event->path);
     }
     while (const auto event = selector->poll_event()) {
@@ -438,6 +468,53 @@ TEST(Paths, ARestartedRelayIsRegisteredWithAgainWithinASecondOfTraffic) {
   world.run(1s);
   EXPECT_GT(alice->data_received.size(), before + 25);
   EXPECT_TRUE(alice->is_relayed());
+}
+
+TEST(Paths, ADrainedRelayIsLeftWithoutLosingAPacket) {
+  World world;
+  world.start_far();
+  const auto alice = place(world, Kind::kSymmetric, 1);
+  const auto bob = place(world, Kind::kSymmetric, 2);
+  alice->start(*bob);
+  bob->start(*alice);
+  world.run(10s);
+  ASSERT_EQ(alice->selector->selected(), (Path{{kServer, kPort}, true}));
+  const Time end = alice->now() + 8s;
+  alice->stream(10ms, end);
+  bob->stream(10ms, end);
+  world.run(2s);
+  world.drain_relay();
+  world.run(500ms);
+  for (Member* member : {alice.get(), bob.get()}) EXPECT_EQ(member->selector->selected(), (Path{{kFar, kPort}, true}));
+  world.run(3s);
+  EXPECT_TRUE(world.drained);  // both have left
+  world.run(4s);
+  EXPECT_EQ(alice->data_received.size(), bob->data_sent);
+  EXPECT_EQ(bob->data_received.size(), alice->data_sent);
+}
+
+TEST(Paths, ADrainedRelayIsUsedToItsEndWhereThereIsNoOther) {
+  World world;
+  const auto alice = place(world, Kind::kSymmetric, 1);
+  const auto bob = place(world, Kind::kSymmetric, 2);
+  alice->start(*bob);
+  bob->start(*alice);
+  world.run(10s);
+  const Time end = alice->now() + relay::kDrainTime - 1s;
+  alice->stream(10ms, end);
+  bob->stream(10ms, end);
+  world.drain_relay();
+  world.run(relay::kDrainTime - 500ms);
+  EXPECT_FALSE(world.drained);
+  EXPECT_EQ(alice->data_received.size(), bob->data_sent);
+  EXPECT_EQ(bob->data_received.size(), alice->data_sent);
+  world.run(2s);
+  EXPECT_TRUE(world.drained);
+  EXPECT_FALSE(alice->selector->selected());
+  world.start_relay();  // it is back
+  world.run(paths::kRelayBackoffMax + 5s);
+  EXPECT_TRUE(alice->is_relayed());
+  EXPECT_TRUE(bob->is_relayed());
 }
 
 TEST(Paths, WithoutARelayASymmetricPairIsUnreachableAndSaysWhatToDo) {

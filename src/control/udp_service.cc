@@ -173,6 +173,11 @@ class Service final : public UdpService {
       return {};
     return std::chrono::seconds(used.tv_sec) + std::chrono::nanoseconds(used.tv_nsec);
   }
+  void drain() override {
+    drain_.store(true);
+    poller_.wake();
+  }
+  bool is_drained() const override { return drained_.load(); }
   void set_grant_keys(std::vector<crypto::VerifyKey> keys) override {
     const std::lock_guard lock(mutex_);
     grant_keys_ = std::move(keys);
@@ -187,12 +192,13 @@ class Service final : public UdpService {
       const auto due = relay_ ? relay_->next_timeout() : std::nullopt;
       for (const net::Ready& ready : poller_.wait(net::now().time, due.value_or(kNever))) {
         if (ready.tag >= kTagSecond) {
-          if (net::UdpSocket* socket = second_->at(ready.tag - kTagSecond)) drain_second(*socket);
+          if (net::UdpSocket* socket = second_->at(ready.tag - kTagSecond)) read_second(*socket);
         } else if (ready.tag >= kTagFirst) {
-          if (net::UdpSocket* socket = sockets_.at(ready.tag - kTagFirst)) drain(*socket, outbox);
+          if (net::UdpSocket* socket = sockets_.at(ready.tag - kTagFirst)) read(*socket, outbox);
         }
       }
       if (relay_) relay_->handle_timeout(net::now());
+      if (drain_.load()) drain(net::now().time);
       const std::lock_guard lock(mutex_);
       if (relay_ && grant_keys_) relay_->set_grant_keys(*std::exchange(grant_keys_, std::nullopt));
       if (relay_) {
@@ -208,7 +214,7 @@ class Service final : public UdpService {
   }
 
   // One batch of one socket; what is left is told again by the next wait, so that no socket starves the other.
-  void drain(net::UdpSocket& socket, Outbox& outbox) {
+  void read(net::UdpSocket& socket, Outbox& outbox) {
     const std::size_t count = socket.receive(slots_);
     const Now now = net::now();
     for (std::size_t i = 0; i < count; ++i) {
@@ -225,7 +231,16 @@ class Service final : public UdpService {
     outbox.flush();
   }
 
-  void drain_second(net::UdpSocket& socket) {
+  void drain(Time now) {
+    if (relay_) {
+      relay_->begin_drain(now);
+      while (const auto notice = relay_->poll_drain(now))
+        sockets_.send({.destination = notice->to, .bytes = notice->datagram, .source = notice->from});
+    }
+    drained_.store(!relay_ || relay_->is_drained(now));
+  }
+
+  void read_second(net::UdpSocket& socket) {
     const std::size_t count = socket.receive(slots_);
     const Now now = net::now();
     for (std::size_t i = 0; i < count; ++i) {
@@ -267,6 +282,7 @@ class Service final : public UdpService {
   crypto::SystemRng rng_;
   std::optional<relay::Server> relay_;
   std::atomic<bool> stop_{false};
+  std::atomic<bool> drain_{false}, drained_{false};
   mutable std::mutex mutex_;
   Stats stats_;
   std::optional<std::vector<crypto::VerifyKey>> grant_keys_;  // new ones

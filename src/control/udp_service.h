@@ -35,8 +35,11 @@ class UdpService {
   // Another port that answers STUN alone, the next one where it is free: who asks both learns how its NAT behaves
   // (relay/stun_server.h). 0: none was free.
   virtual std::uint16_t second_port() const = 0;
-  virtual Stats stats() const = 0;                                       // as of the last batch; any thread
-  virtual Duration thread_time() const = 0;                              // that its thread has used; any thread
+  virtual Stats stats() const = 0;           // as of the last batch; any thread
+  virtual Duration thread_time() const = 0;  // that its thread has used; any thread
+  // The relay is to stop: its members are told to use another, and served on until none does (relay::Server).
+  virtual void drain() = 0;
+  virtual bool is_drained() const = 0;                                   // as of the last batch; any thread
   virtual void set_grant_keys(std::vector<crypto::VerifyKey> keys) = 0;  // of the relay, from soon on; any thread
 };
 

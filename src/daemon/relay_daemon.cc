@@ -1,8 +1,10 @@
 #include "daemon/relay_daemon.h"
 
+#include <algorithm>
 #include <atomic>
 
 #include "base/format.h"
+#include "config/folders.h"
 #include "control/client.h"
 #include "control/relay_meter.h"
 #include "control/this_host.h"
@@ -12,6 +14,7 @@
 #include "daemon/stop_signals.h"
 #include "net/clock.h"
 #include "net/poller.h"
+#include "wire/json.h"
 
 namespace lanrage::daemon {
 namespace {
@@ -19,17 +22,62 @@ namespace {
 constexpr Duration kAskAgain = std::chrono::seconds(5);  // after the server's no: the operator may just be at it
 constexpr Duration kFirstReport = std::chrono::seconds(1);
 constexpr Duration kGoodbyeTime = std::chrono::seconds(1);  // for the server to hear it
-constexpr Duration kDrainTime = std::chrono::seconds(3);    // then, for the members to leave
 constexpr Duration kDrainLook = std::chrono::milliseconds(50);
+
+// relay.keys: whose grants counted last, by the word of which server.
+std::string keys_path(const std::string& folder) { return folder + "/relay.keys"; }
+
+struct KnownKeys {
+  decltype(party::ServerInfo::key) server{};
+  std::vector<crypto::VerifyKey> keys;
+};
+
+std::string text_of(const KnownKeys& known) {
+  return wire::Json::object(
+             {{"server", to_hex(known.server)},
+              {"keys",
+               wire::Json::list(known.keys, [](const crypto::VerifyKey& key) { return wire::Json(key.base64()); })}})
+             .text() +
+         "\n";
+}
+
+std::optional<KnownKeys> parse_known_keys(std::string_view text) {
+  const auto json = wire::Json::parse(text);
+  if (!json) return std::nullopt;
+  wire::JsonReader reader(*json);
+  KnownKeys known;
+  const auto server = from_hex(reader.string("server", 2 * known.server.size()));
+  for (const wire::Json& item : reader.items("keys", wire::kGrantKeysMax)) {
+    const auto key = item.if_string() ? crypto::VerifyKey::from_base64(*item.if_string()) : std::nullopt;
+    if (!key) return std::nullopt;
+    known.keys.push_back(*key);
+  }
+  if (!reader.ok() || !server || server->size() != known.server.size()) return std::nullopt;
+  std::copy(server->begin(), server->end(), known.server.begin());
+  return known;
+}
+
+// Of this server alone. A file that is damaged or another's only means that the server has to say it again.
+std::vector<crypto::VerifyKey> load_keys(const RelayOptions& options, const Logger& log) {
+  const auto text = config::read_file(keys_path(options.folder));
+  if (!text || !*text) return {};
+  auto known = parse_known_keys(**text);
+  if (!known) log.warn("whose players to serve is unreadable on disk: the server is asked");
+  return known && known->server == options.server.key ? std::move(known->keys) : std::vector<crypto::VerifyKey>{};
+}
 
 class RelayDaemon {
  public:
   RelayDaemon(const RelayOptions& options, const party::Identity& identity, std::unique_ptr<control::UdpService> udp,
-              std::vector<Endpoint> addresses, net::Poller poller, const Logger& log)
+              std::vector<crypto::VerifyKey> keys, std::vector<Endpoint> addresses, net::Poller poller,
+              const Logger& log)
       : udp_(std::move(udp)),
         meter_(*udp_, net::now().time),
         poller_(std::move(poller)),
         offer_{options.region, std::move(addresses)},
+        server_(options.server.key),
+        keys_path_(keys_path(options.folder)),
+        keys_(std::move(keys)),
         log_(log) {
     control::ClientOptions client;
     client.server = options.server;
@@ -44,11 +92,11 @@ class RelayDaemon {
 
   const std::vector<Endpoint>& addresses() const { return offer_.addresses; }
 
-  void run(int stop_fd) {
-    if (!poller_.add(stop_fd, kStopTag)) return;
+  void run(StopSignals& stop) {
+    if (!poller_.add(stop.fd(), kStopTag)) return;
     for (Time again = kNever, next_report = net::now().time + kFirstReport;;) {
       for (const net::Ready& ready : poller_.wait(net::now().time, std::min(again, next_report))) {
-        if (ready.tag == kStopTag) return goodbye();
+        if (ready.tag == kStopTag) return goodbye(stop);
       }
       const Time now = net::now().time;
       if (now >= next_report) {
@@ -74,6 +122,7 @@ class RelayDaemon {
           log_.warn("the server does not take this relay",
                     {{"problem", answer.error().message}, {"hint", answer.error().hint}});
         told_ = true;
+        use_keys({});
         refused_ = true;
         poller_.wake();
       } else {
@@ -88,22 +137,36 @@ class RelayDaemon {
     client_->request(report, [this](const Result<wire::Response>&) { reporting_ = false; });
   }
 
-  // Members are told to use others, and served until they do.
-  void goodbye() {
+  // The server names it to nobody more; members are told to use others, and served until they do. The next signal ends
+  // that.
+  void goodbye(StopSignals& stop) {
+    stop.read();
+    log_.info("the relay stops: players are told to use another", {{"sessions", udp_->stats().sessions}});
     client_->request(wire::WithdrawRelay{}, [this](const Result<wire::Response>&) {
       said_goodbye_ = true;
       poller_.wake();
     });
+    udp_->drain();
     const Time until = net::now().time + kGoodbyeTime;
-    while (!said_goodbye_ && net::now().time < until) poller_.wait(net::now().time, until);
-    if (!said_goodbye_) return;
-    const Time last = net::now().time + kDrainTime;
-    for (Time now = net::now().time; now < last && udp_->stats().sessions > 0; now = net::now().time)
-      poller_.wait(now, std::min(last, now + kDrainLook));
+    for (Time now = net::now().time;; now = net::now().time) {
+      if (udp_->is_drained() && (said_goodbye_ || now >= until)) return;
+      for (const net::Ready& ready : poller_.wait(now, now + kDrainLook)) {
+        if (ready.tag == kStopTag) return;
+      }
+    }
   }
 
   void handle_event(const wire::Event& event) {
-    if (const auto* grants = std::get_if<wire::GrantKeys>(&event)) udp_->set_grant_keys(grants->keys);
+    if (const auto* grants = std::get_if<wire::GrantKeys>(&event)) use_keys(grants->keys);
+  }
+
+  // Kept, so that it serves at once when it is restarted while the server is away. The client's thread.
+  void use_keys(const std::vector<crypto::VerifyKey>& keys) {
+    udp_->set_grant_keys(keys);
+    if (keys == keys_) return;
+    keys_ = keys;
+    if (const auto kept = config::write_file(keys_path_, text_of({server_, keys})); !kept)
+      log_.warn("whose players to serve cannot be kept for a restart", {{"problem", kept.error().message}});
   }
   void handle_link(const control::LinkStatus& status) {
     if (status.why) log_.info("the server cannot be reached", {{"problem", status.why->message}});
@@ -113,6 +176,9 @@ class RelayDaemon {
   control::RelayMeter meter_;
   net::Poller poller_;
   const wire::OfferRelay offer_;
+  const decltype(party::ServerInfo::key) server_;
+  const std::string keys_path_;
+  std::vector<crypto::VerifyKey> keys_;  // as on disk
   const Logger log_;
   std::atomic<bool> refused_{false};
   bool told_ = false;  // the operator, of the refusal; the client's thread
@@ -143,7 +209,7 @@ Result<void> run_relay(const RelayOptions& options, const LogOptions& log_option
   const Logger logger(*log, "relay");
   LR_ASSIGN(const FolderLock lock, FolderLock::take(options.folder));
   LR_TRY(keep_network_privileges());
-  LR_ASSIGN(const auto stop, StopSignals::take());
+  LR_ASSIGN(auto stop, StopSignals::take());
   crypto::SystemRng rng;
   LR_ASSIGN(const party::Identity identity, control::load_seed(options.folder + "/relay.seed", rng));
   control::UdpService::Options udp;
@@ -151,12 +217,14 @@ Result<void> run_relay(const RelayOptions& options, const LogOptions& log_option
   for (const Endpoint& endpoint : options.listen) udp.addresses.push_back(endpoint.address);
   udp.relay.emplace();
   udp.relay->key = identity.private_key();
+  const std::vector<crypto::VerifyKey> keys = load_keys(options, logger);
+  udp.relay->grant_keys = keys;
   LR_ASSIGN(auto service, control::UdpService::start(std::move(udp), logger));
   LR_ASSIGN(auto poller, net::Poller::create());
   const std::vector<Endpoint> addresses = addresses_of(options, service->port());
-  RelayDaemon daemon(options, identity, std::move(service), addresses, std::move(poller), logger);
+  RelayDaemon daemon(options, identity, std::move(service), keys, addresses, std::move(poller), logger);
   on_ready({identity.public_key(), daemon.addresses()});
-  daemon.run(stop.fd());
+  daemon.run(stop);
   logger.info("the relay stops");
   return {};
 }

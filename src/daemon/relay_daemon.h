@@ -12,7 +12,7 @@
 namespace lanrage::daemon {
 
 struct RelayOptions {
-  std::string folder;  // must exist; holds `relay.seed`, its identity
+  std::string folder;  // must exist; holds `relay.seed`, its identity, and `relay.keys`, whose grants counted last
   party::ServerInfo server;
   std::vector<Endpoint> listen;            // UDP, all on the first one's port; empty: every address, party::kServerPort
   std::vector<Endpoint> public_addresses;  // what members are told; empty: of `listen`, or found on this machine
@@ -24,8 +24,9 @@ struct RelayReady {
   std::vector<Endpoint> addresses;  // as members are told
 };
 
-// Relays until SIGTERM or SIGINT, whether the control server can be reached or not; without its word of whose grants
-// count it relays for nobody. `on_ready` is called once, when it listens. kConflict: the port or the folder is in use.
+// Relays until SIGTERM or SIGINT, whether the control server can be reached or not; before its first word of whose
+// grants count, and after its refusal, it takes nobody. `on_ready` is called once, when it listens. kConflict: the port
+// or the folder is in use.
 Result<void> run_relay(const RelayOptions& options, const LogOptions& log_options,
                        const std::function<void(const RelayReady&)>& on_ready);
 

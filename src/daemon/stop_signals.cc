@@ -2,6 +2,7 @@
 
 #include <signal.h>
 #include <sys/signalfd.h>
+#include <unistd.h>
 
 namespace lanrage::daemon {
 
@@ -14,6 +15,12 @@ Result<StopSignals> StopSignals::take() {
   net::Fd fd(::signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC));
   if (!fd.is_open()) return os_error("cannot receive signals", errno);
   return StopSignals(std::move(fd));
+}
+
+void StopSignals::read() {
+  signalfd_siginfo info;
+  while (::read(fd_.get(), &info, sizeof info) > 0) {
+  }
 }
 
 }  // namespace lanrage::daemon

@@ -11,6 +11,7 @@ class StopSignals {
  public:
   static Result<StopSignals> take();
   int fd() const { return fd_.get(); }  // readable: somebody wants this process to end
+  void read();                          // readable again only when somebody says so once more
 
  private:
   explicit StopSignals(net::Fd fd) : fd_(std::move(fd)) {}

@@ -437,6 +437,10 @@ bool Node::pump_relays(Now now) {
         registering_since_ = Begun{now.time};
         moved = true;
         break;
+      case Kind::kDraining:
+        paths_log_.info("a relay goes away: others are used");
+        moved = true;
+        break;
       case Kind::kIndexTaken:
         tunnel_.reject_index(now, happened->index);
         break;
@@ -592,7 +596,7 @@ void Node::publish() {
     const party::MemberRecord& self = roster_->self();
     snapshot->own = {self.ipv4, self.ipv6()};
     snapshot->broadcasts = {IpPrefix{self.ipv4, roster_->genesis().prefix.length}.broadcast()};
-    for (const Path& relay : relays_.registered()) snapshot->relays.push_back(relay.endpoint);
+    snapshot->relays = relays_.heard();
     auto routes = std::make_shared<tunnel::AllowedIps<>>();
     snapshot->peers.resize(slots_.size());
     std::vector<SessionTable::Session> sessions;

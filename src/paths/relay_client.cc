@@ -1,6 +1,7 @@
 #include "paths/relay_client.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/check.h"
 
@@ -42,6 +43,7 @@ void RelayClient::set_relays(Time now, const std::vector<RelayAddress>& relays) 
       next.push_back(std::move(*known));
       relays_.erase(known);
       Relay& relay = next.back();
+      if (!std::exchange(relay.named, true)) begin(now, relay);
       const bool changed = relay.address != address;
       relay.address = address;
       const bool in_use =
@@ -54,7 +56,15 @@ void RelayClient::set_relays(Time now, const std::vector<RelayAddress>& relays) 
     relay.mac_key = wire::relay_mac_key(device_key_, address.key, self_, address.key);
     begin(now, relay);
   }
-  for (Relay& gone : relays_) leave(gone);
+  for (Relay& gone : relays_) {
+    gone.named = false;
+    if (!gone.going) linger(now, gone, kRelayLinger);
+    if (next.size() < 2 * kRelaysMax && gone.announced) {
+      next.push_back(std::move(gone));
+    } else {
+      leave(gone);
+    }
+  }
   relays_ = std::move(next);
 }
 
@@ -110,6 +120,8 @@ void RelayClient::begin(Time now, Relay& relay) {
   relay.due = kNever;
   relay.indices_told = relay.indices_asked = 0;
   relay.removed.clear();
+  relay.going.reset();
+  relay.leave_at = kNever;
   if (grant_.empty() || !relay.mac_key || relay.address.endpoints.empty()) return;
   relay.state = State::kRegistering;
   send_register(now, relay);
@@ -167,12 +179,31 @@ void RelayClient::leave(Relay& relay) {
   }
   announce_loss(relay);
   relay.state = State::kIdle;
-  relay.due = kNever;
+  relay.due = relay.leave_at = kNever;
+  relay.going.reset();
+}
+
+// The others are used from now on, and this one is left once they surely send by others, too.
+void RelayClient::linger(Time now, Relay& relay, Duration forwarding) {
+  if (!relay.announced) return;
+  relay.going = now + forwarding;
+  relay.leave_at = now + std::min(forwarding, kRelayLinger);
+  push_event({Event::Kind::kDraining, Path{*relay.announced, true}});
+}
+
+bool RelayClient::has_other() const {
+  return std::any_of(relays_.begin(), relays_.end(),
+                     [](const Relay& relay) { return relay.announced && !relay.going; });
 }
 
 // The path is gone as far as the node knows.
 void RelayClient::announce_loss(Relay& relay) {
   if (!relay.announced) return;
+  if (relay.going) {
+    push_event({Event::Kind::kDraining, Path{*relay.announced, true}});
+    relay.announced.reset();
+    return;
+  }
   ++stats_.losses;
   push_event({Event::Kind::kLost, Path{*relay.announced, true}});
   relay.announced.reset();
@@ -215,6 +246,9 @@ std::optional<RelayClient::Inbound> RelayClient::handle_packet(Time now, const E
       stats_.dropped_malformed += message ? 0 : 1;
       return std::nullopt;
     }
+    case wire::RelayType::kDrain:
+      handle_drain(now, *relay, datagram);
+      return std::nullopt;
     case wire::RelayType::kDeliver: {
       const auto frame = wire::parse_relay_frame(datagram);
       if (!frame) break;
@@ -325,9 +359,34 @@ void RelayClient::handle_refused(Time now, Relay& relay, const Endpoint& source,
   }
 }
 
+void RelayClient::handle_drain(Time now, Relay& relay, ByteView datagram) {
+  const auto message = wire::parse_relay_drain(datagram);
+  if (!message) {
+    ++stats_.dropped_malformed;
+  } else if (relay.state != State::kRegistered || message->session != relay.session) {
+    ++stats_.dropped_stale;
+  } else if (!wire::verify_relay_mac(datagram, *relay.mac_key)) {
+    ++stats_.dropped_forged;
+  } else if (relay.going) {
+    relay.going = std::max(*relay.going, now + std::chrono::seconds(message->seconds));
+  } else {
+    linger(now, relay, std::chrono::seconds(message->seconds));
+  }
+}
+
 // ---- Time
 
 void RelayClient::handle_timeout(Time now) {
+  for (Relay& relay : relays_) {
+    if (relay.leave_at > now) continue;
+    if (*relay.going > now && !has_other()) {
+      relay.leave_at = std::min(*relay.going, now + kRelayLinger);
+      continue;
+    }
+    leave(relay);
+    if (relay.named) relay.due = now + kRelayBackoffMax;  // it may start again
+  }
+  std::erase_if(relays_, [](const Relay& relay) { return !relay.named && !relay.announced; });
   for (Relay& relay : relays_) {
     if (relay.due > now) continue;
     if (relay.state == State::kIdle) {
@@ -349,7 +408,7 @@ void RelayClient::handle_timeout(Time now) {
 
 std::optional<Time> RelayClient::next_timeout() const {
   Time next = kNever;
-  for (const Relay& relay : relays_) next = std::min(next, relay.due);
+  for (const Relay& relay : relays_) next = std::min({next, relay.due, relay.leave_at});
   if (next == kNever) return std::nullopt;
   return next;
 }
@@ -371,9 +430,10 @@ std::optional<RelayClient::Event> RelayClient::poll_event() {
 // ---- What is so
 
 std::vector<Path> RelayClient::registered() const {
+  const bool others = has_other();
   std::vector<const Relay*> usable;
   for (const Relay& relay : relays_) {
-    if (relay.announced) usable.push_back(&relay);
+    if (relay.announced && !(relay.going && others)) usable.push_back(&relay);
   }
   std::stable_sort(usable.begin(), usable.end(), [](const Relay* a, const Relay* b) {
     return a->rtt_ema.value_or(Duration::max()) < b->rtt_ema.value_or(Duration::max());
@@ -381,6 +441,14 @@ std::vector<Path> RelayClient::registered() const {
   std::vector<Path> paths;
   for (const Relay* relay : usable) paths.push_back(Path{*relay->announced, true});
   return paths;
+}
+
+std::vector<Endpoint> RelayClient::heard() const {
+  std::vector<Endpoint> out;
+  for (const Relay& relay : relays_) {
+    if (relay.announced) out.push_back(*relay.announced);
+  }
+  return out;
 }
 
 RelayClient::Relay* RelayClient::relay_at(const Endpoint& endpoint) {
@@ -406,6 +474,7 @@ std::optional<wire::RelayPeer> RelayClient::id_of(const Path& path) const {
 std::vector<RelayClient::Status> RelayClient::status() const {
   std::vector<Status> all;
   for (const Relay& relay : relays_) {
+    if (!relay.named) continue;
     Status one;
     one.key = relay.address.key;
     one.endpoints = relay.address.endpoints;

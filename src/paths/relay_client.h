@@ -29,7 +29,8 @@ inline constexpr Duration kRelayRefresh = std::chrono::seconds(20);      // keep
 inline constexpr Duration kRelayRetry = std::chrono::milliseconds(250);  // first; doubles
 inline constexpr int kRelayTries = 4;                                    // 250 + 500 + 1000 + 2000 ms, then lost
 inline constexpr Duration kRelayBackoffMax = std::chrono::seconds(30);
-inline constexpr std::size_t kRelayTransmitsMax = 256;  // waiting to be polled
+inline constexpr Duration kRelayLinger = std::chrono::seconds(2);  // others may still send by a relay that we left
+inline constexpr std::size_t kRelayTransmitsMax = 256;             // waiting to be polled
 inline constexpr std::size_t kRelayEventsMax = 1024;
 
 struct RelayAddress {
@@ -50,6 +51,7 @@ class RelayClient {
       kLost,         // `path` cannot be used until registered again
       kIndexTaken,   // `index` belongs to somebody else in this party: pick another and add that
       kAbsent,       // `peer` is not registered at `path`
+      kDraining,     // the relay of `path` goes away, or went: registered() changed
       kGrantWanted,  // a relay says that the grant is expired or wrong: get a new one
     };
     Kind kind;
@@ -81,7 +83,7 @@ class RelayClient {
 
   // The grant as the control server signed it; registers anew with it. An empty one stops registering.
   void set_grant(Time now, ByteView grant);
-  // Replaces the relays; known ones keep their registration, others are left politely.
+  // Replaces the relays; known ones keep their registration, others are left politely, after kRelayLinger.
   void set_relays(Time now, const std::vector<RelayAddress>& relays);
   // Receiver indices of our handshakes and sessions. Adding is told to the relays at once, removing with the next
   // refresh. Beyond kIndicesMax the oldest is forgotten.
@@ -100,8 +102,10 @@ class RelayClient {
   std::optional<Transmit> poll_transmit();
   std::optional<Event> poll_event();
 
-  // Relays that can be used, quickest first.
+  // Relays that can be used, quickest first; one that goes away only while there is no other.
   std::vector<Path> registered() const;
+  // Those and the ones that were left, by which others' packets may still come.
+  std::vector<Endpoint> heard() const;
   // The relay listens there: a bare WireGuard message from it came relayed.
   bool is_relay(const Endpoint& source) const;
   // The relay behind a path, as signals name it.
@@ -134,12 +138,18 @@ class RelayClient {
     std::vector<std::uint32_t> removed;  // told once, gone since
     std::size_t removed_asked = 0;       // of these, in the question in flight
     std::optional<Duration> rtt_last, rtt_ema;
+    std::optional<Time> going;  // away, then at the latest: no longer sent by, but heard until leave_at
+    Time leave_at = kNever;
+    bool named = true;  // by set_relays; else it is forgotten once it is left
   };
   void begin(Time now, Relay& relay);
   void send_register(Time now, Relay& relay);
   void send_refresh(Time now, Relay& relay);
   void send(const Endpoint& to, Bytes datagram);
   void leave(Relay& relay);
+  void linger(Time now, Relay& relay, Duration forwarding);
+  bool has_other() const;
+  void handle_drain(Time now, Relay& relay, ByteView datagram);
   void announce_loss(Relay& relay);
   void back_off(Time now, Relay& relay, Duration least);
   void push_event(Event event);

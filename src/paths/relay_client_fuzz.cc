@@ -50,6 +50,7 @@ struct Script {
         return receive(which, wire::write_relay_registered(message, taken, stage.key));
       }
       case 3:
+        if (which >= 128) return receive(which, wire::write_relay_drain({in.u8(), in.u8()}, stage.key));
         return receive(which, wire::write_relay_refused({in.u8() % 2 == 0 ? transaction : 0,
                                                          static_cast<wire::RelayRefusal>(1 + which % 4)}));
       case 4: {  // any message of the relay's, with a MAC that is right

@@ -313,13 +313,68 @@ TEST_F(RelayClientTest, UnframesWhatTheRelayDelivers) {
   EXPECT_EQ(absent[0].peer, 44u);
 }
 
+TEST_F(RelayClientTest, MovesFromARelayThatStopsAndLeavesItWhenNobodySendsByItAnyMore) {
+  enter();
+  const crypto::PrivateKey other = crypto::PrivateKey::generate(rng);
+  const Endpoint other_at = *Endpoint::parse("198.51.100.2:41820");
+  client.set_relays(now, {{relay_public, {kV4}}, {crypto::public_key(other), {other_at}}});
+  challenge(sent().at(0));
+  const auto question = sent().at(0);
+  wire::RelayRegistered answer;
+  answer.transaction = transaction_of(question);
+  answer.lifetime_seconds = 60;
+  answer.observed = kUs;
+  client.handle_packet(now, other_at,
+                       wire::write_relay_registered(answer, {},
+                                                    *wire::relay_mac_key(device, crypto::public_key(other),
+                                                                         device_public, crypto::public_key(other))));
+  ASSERT_EQ(client.registered().size(), 2u);
+  events();
+  client.handle_packet(now, kV4, wire::write_relay_drain({session, 30}, key));
+  EXPECT_EQ(client.registered(), (std::vector<Path>{{other_at, true}}));
+  EXPECT_EQ(client.heard(), (std::vector<Endpoint>{kV4, other_at}));
+  EXPECT_EQ(events().at(0).kind, Kind::kDraining);
+  client.handle_packet(now, kV4, wire::write_relay_drain({session, 30}, key));  // told again
+  EXPECT_TRUE(events().empty());
+  run(kRelayLinger);
+  const auto last = sent();
+  ASSERT_EQ(last.size(), 1u);
+  EXPECT_EQ(wire::parse_relay_leave(last[0].datagram)->session, session);
+  EXPECT_EQ(client.heard(), std::vector<Endpoint>{other_at});
+  run(kRelayBackoffMax);
+  EXPECT_TRUE(wire::parse_relay_register(sent().back().datagram));  // it may be back
+}
+
+TEST_F(RelayClientTest, BelievesItsOwnRelayAloneThatItStops) {
+  enter();
+  crypto::PrivateKey stranger = crypto::PrivateKey::generate(rng);
+  const auto wrong = *wire::relay_mac_key(stranger, device_public, device_public, relay_public);
+  client.handle_packet(now, kV4, wire::write_relay_drain({session, 30}, wrong));
+  EXPECT_EQ(client.stats().dropped_forged, 1u);
+  client.handle_packet(now, kV4, wire::write_relay_drain({session + 1, 30}, key));  // of an earlier registration
+  EXPECT_EQ(client.stats().dropped_stale, 1u);
+  client.handle_packet(now, kUs, wire::write_relay_drain({session, 30}, key));
+  EXPECT_EQ(client.stats().dropped_unknown_source, 1u);
+  EXPECT_TRUE(events().empty());
+  EXPECT_TRUE(client.handle_packet(now, kV4, wire::write_relay_drain({session, 30}, key)) == std::nullopt);
+  EXPECT_EQ(client.registered().size(), 1u);  // there is no other
+  EXPECT_EQ(events().at(0).kind, Kind::kDraining);
+}
+
 TEST_F(RelayClientTest, LeavesARelayThatIsNoLongerListed) {
   enter();
   client.set_relays(now, {});
+  EXPECT_TRUE(client.status().empty());
+  EXPECT_TRUE(sent().empty());  // others may send by it for a moment yet
+  EXPECT_TRUE(client.is_relay(kV4));
+  events();
+  run(kRelayLinger);
   const auto bye = sent();
   ASSERT_EQ(bye.size(), 1u);
   EXPECT_EQ(wire::parse_relay_leave(bye[0].datagram)->session, session);
-  EXPECT_EQ(events().at(0).kind, Kind::kLost);
+  EXPECT_EQ(events().at(0).kind, Kind::kDraining);
+  EXPECT_TRUE(client.registered().empty());
+  EXPECT_FALSE(client.is_relay(kV4));
   EXPECT_FALSE(client.next_timeout());
 }
 

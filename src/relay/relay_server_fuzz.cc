@@ -59,6 +59,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     now.time += std::chrono::seconds(how >> 2);
     now.wall += std::chrono::seconds(how >> 2);
     if ((how & 2) != 0) server.handle_timeout(now);
+    if (how == 0xff) server.begin_drain(now.time);
+    for (std::size_t told = 0; const auto notice = server.poll_drain(now.time); ++told)
+      LR_CHECK(told < server.sessions() && wire::parse_relay_drain(notice->datagram));
   }
   return 0;
 }

@@ -133,7 +133,7 @@ std::optional<Server::Transmit> Server::handle_register(const Now& now, const En
     ++stats_.dropped_bad_grant;
     return refuse(source, message->transaction, wire::RelayRefusal::kBadGrant);
   }
-  const auto slot = open_session(source, *grant, *mac_key);
+  const auto slot = draining_since_ ? std::nullopt : open_session(source, *grant, *mac_key);
   if (!slot) {
     ++stats_.dropped_full;
     return refuse(source, message->transaction, wire::RelayRefusal::kFull);
@@ -221,6 +221,7 @@ std::optional<Server::Transmit> Server::handle_send(Time now, const Endpoint& so
   }
   ++stats_.frames_forwarded;
   stats_.bytes_forwarded += datagram.size();
+  forwarded_ = now;
   wire::make_relay_deliver(datagram, wire::relay_peer(session.peer));
   const Session& receiver = slots_[to->second];
   return Transmit{receiver.endpoint, datagram, receiver.local};
@@ -249,6 +250,7 @@ const Server::Session* Server::receiver_of(Time now, const Endpoint& source, Byt
   }
   ++stats_.packets_forwarded;
   stats_.bytes_forwarded += datagram.size();
+  forwarded_ = now;
   return &slots_[to->second];
 }
 
@@ -287,7 +289,7 @@ std::optional<Server::Transmit> Server::answer_registered(const Endpoint& to, st
   const Session& session = slots_[slot];
   wire::RelayRegistered message;
   message.transaction = transaction;
-  message.session = std::uint64_t{session.nonce} << 32 | slot;
+  message.session = name_of(slot);
   message.lifetime_seconds =
       static_cast<std::uint32_t>(std::chrono::duration_cast<std::chrono::seconds>(kSessionLifetime).count());
   message.observed = to;
@@ -435,6 +437,36 @@ bool Server::Bucket::take(Time now, double amount, double per_second, double bur
   return true;
 }
 
+// ---- The end
+
+void Server::begin_drain(Time now) {
+  if (draining_since_) return;
+  draining_since_ = now;
+  drain_round_ = now;
+}
+
+std::optional<Server::Transmit> Server::poll_drain(Time now) {
+  if (!draining_since_ || now < drain_round_) return std::nullopt;
+  for (; drain_slot_ < slots_.size(); ++drain_slot_) {
+    const Session& session = slots_[drain_slot_];
+    if (!session.live) continue;
+    const Duration left = std::max<Duration>(*draining_since_ + kDrainTime - now, Duration{});
+    const auto seconds = static_cast<std::uint16_t>(std::chrono::duration_cast<std::chrono::seconds>(left).count());
+    ++stats_.drains;
+    out_ = wire::write_relay_drain({name_of(drain_slot_++), seconds}, session.mac_key);
+    return Transmit{session.endpoint, out_, session.local};
+  }
+  drain_slot_ = 0;
+  drain_round_ = now + kDrainAgain;
+  return std::nullopt;
+}
+
+bool Server::is_drained(Time now) const {
+  if (!draining_since_) return false;
+  return by_endpoint_.empty() || now - *draining_since_ >= kDrainTime ||
+         now - std::max(forwarded_, *draining_since_) >= kDrainQuiet;
+}
+
 // ---- Time
 
 void Server::handle_timeout(const Now& now) {
@@ -453,7 +485,7 @@ void Server::handle_timeout(const Now& now) {
 
 std::optional<Time> Server::next_timeout() const {
   if (by_endpoint_.empty()) return std::nullopt;
-  return sweep_at_;
+  return draining_since_ ? std::min(drain_round_, sweep_at_) : sweep_at_;
 }
 
 bool Server::is_consistent() const {

@@ -26,12 +26,15 @@
 
 namespace lanrage::relay {
 
-inline constexpr Duration kSessionLifetime = std::chrono::seconds(60);  // after the last Register or Refresh
-inline constexpr Duration kCookieLifetime = std::chrono::seconds(60);   // of the secret; the one before still counts
-inline constexpr Duration kSweep = std::chrono::seconds(5);             // between two looks for what expired
-inline constexpr std::size_t kIndicesPerSession = 1024;                 // registered ones
-inline constexpr std::size_t kLearnedPerSession = 64;                   // learned ones; the oldest makes room
-inline constexpr std::uint32_t kHintsPerSecond = 100;                   // Refused to addresses that we do not know
+inline constexpr Duration kSessionLifetime = std::chrono::seconds(60);   // after the last Register or Refresh
+inline constexpr Duration kCookieLifetime = std::chrono::seconds(60);    // of the secret; the one before still counts
+inline constexpr Duration kSweep = std::chrono::seconds(5);              // between two looks for what expired
+inline constexpr std::size_t kIndicesPerSession = 1024;                  // registered ones
+inline constexpr std::size_t kLearnedPerSession = 64;                    // learned ones; the oldest makes room
+inline constexpr Duration kDrainTime = std::chrono::seconds(30);         // it forwards for so long once it drains
+inline constexpr Duration kDrainAgain = std::chrono::milliseconds(250);  // members who stay are told again
+inline constexpr Duration kDrainQuiet = std::chrono::seconds(3);         // of nothing to forward: nobody uses it
+inline constexpr std::uint32_t kHintsPerSecond = 100;                    // Refused to addresses that we do not know
 
 struct ServerOptions {
   crypto::PrivateKey key{};                     // X25519, the relay's identity
@@ -54,7 +57,7 @@ class Server {
     std::uint64_t challenges = 0, registrations = 0, refreshes = 0, leaves = 0, hints = 0;
     std::uint64_t frames_forwarded = 0, packets_forwarded = 0, bytes_forwarded = 0, absent = 0;
     std::uint64_t indices_taken = 0;  // answered as collisions
-    std::uint64_t sessions_expired = 0, sessions_replaced = 0;
+    std::uint64_t sessions_expired = 0, sessions_replaced = 0, drains = 0;
     std::uint64_t dropped_unknown_protocol = 0, dropped_malformed = 0;
     std::uint64_t dropped_bad_cookie = 0, dropped_bad_mac = 0, dropped_bad_grant = 0, dropped_expired_grant = 0;
     std::uint64_t dropped_no_keys = 0;
@@ -75,6 +78,13 @@ class Server {
 
   void handle_timeout(const Now& now);
   std::optional<Time> next_timeout() const;
+
+  // It is to stop: takes nobody new, and tells every member to use another relay until that one leaves. Forwards on.
+  void begin_drain(Time now);
+  // A Drain for one member after the other, in rounds; nothing until the next round begins.
+  std::optional<Transmit> poll_drain(Time now);
+  // Nobody is registered, or nobody uses it, or kDrainTime is over.
+  bool is_drained(Time now) const;
 
   void set_grant_keys(std::vector<crypto::VerifyKey> keys);
   const crypto::PublicKey& public_key() const { return public_key_; }
@@ -141,6 +151,7 @@ class Server {
   std::optional<std::uint32_t> open_session(const Endpoint& source, const wire::RelayGrant& grant,
                                             const wire::RelayMacKey& mac_key);
   void close_session(std::uint32_t slot);
+  wire::RelaySession name_of(std::uint32_t slot) const { return std::uint64_t{slots_[slot].nonce} << 32 | slot; }
   std::optional<std::uint32_t> slot_of(wire::RelaySession name, const Endpoint& source) const;
   void drop_indices(Session& session);
   bool charge(Time now, Session& session, std::size_t bytes);
@@ -163,6 +174,10 @@ class Server {
   std::unordered_map<std::uint64_t, std::uint32_t> by_index_;  // party number, then index
   std::unordered_map<wire::PartyIdBytes, Party, PartyHash> parties_;
   std::uint32_t next_party_ = 1;
+  std::optional<Time> draining_since_;
+  Time drain_round_{};            // when the next begins
+  std::uint32_t drain_slot_ = 0;  // the next to tell in this one
+  Time forwarded_{};              // the last packet
   Bytes out_;
   IpAddress local_;  // that the packet under way came to
   Stats stats_;

@@ -446,5 +446,58 @@ TEST_F(RelayServer, MemoryIsFlatUnderAFloodOfRegistrations) {
   EXPECT_EQ(server->stats().dropped_full, 150u);
 }
 
+// ---- The end
+
+TEST_F(RelayServer, TellsItsMembersThatItStopsUntilTheyLeave) {
+  Client alice = client("203.0.113.1:5"), bob = client("203.0.113.2:5");
+  ASSERT_TRUE(enter(alice, {1}));
+  ASSERT_TRUE(enter(bob, {2}));
+  EXPECT_FALSE(server->poll_drain(now.time));
+  EXPECT_FALSE(server->is_drained(now.time));
+  server->begin_drain(now.time);
+  const auto told = [&] {
+    std::vector<Endpoint> all;
+    while (const auto out = server->poll_drain(now.time)) {
+      const Client& to = out->to == alice.at ? alice : bob;
+      const auto message = wire::parse_relay_drain(out->datagram);
+      EXPECT_TRUE(message && message->session == to.session && message->seconds <= 30);
+      EXPECT_TRUE(wire::verify_relay_mac(out->datagram, to.mac_key));
+      all.push_back(out->to);
+    }
+    return all;
+  };
+  EXPECT_EQ(told().size(), 2u);
+  EXPECT_TRUE(told().empty());
+  pass(kDrainAgain);
+  EXPECT_EQ(told().size(), 2u);
+  EXPECT_EQ(handle(alice.at, data(2))->to, bob.at);  // it forwards on
+  handle(alice.at, wire::write_relay_leave({1, alice.session}, alice.mac_key));
+  pass(kDrainAgain);
+  EXPECT_EQ(told(), std::vector<Endpoint>{bob.at});
+  EXPECT_FALSE(server->is_drained(now.time));
+  Client carol = client("203.0.113.3:5");
+  EXPECT_EQ(refusal(ask(carol, cookie_of(carol))), wire::RelayRefusal::kFull);
+  handle(bob.at, wire::write_relay_leave({1, bob.session}, bob.mac_key));
+  EXPECT_TRUE(server->is_drained(now.time));
+}
+
+TEST_F(RelayServer, DrainsUntilNobodyUsesItButNotForEver) {
+  Client alice = client("203.0.113.1:5"), bob = client("203.0.113.2:5");
+  ASSERT_TRUE(enter(alice, {1}));
+  ASSERT_TRUE(enter(bob, {2}));
+  server->begin_drain(now.time);
+  pass(kDrainQuiet - 1s);
+  ASSERT_TRUE(handle(alice.at, data(2)));
+  pass(kDrainQuiet - 1s);
+  EXPECT_FALSE(server->is_drained(now.time));
+  pass(1s);
+  EXPECT_TRUE(server->is_drained(now.time));
+  for (Duration spent = kDrainQuiet; spent < kDrainTime; spent += 1s) {
+    ASSERT_TRUE(handle(alice.at, data(2)));
+    pass(1s);
+  }
+  EXPECT_TRUE(server->is_drained(now.time));
+}
+
 }  // namespace
 }  // namespace lanrage::relay

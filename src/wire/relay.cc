@@ -22,6 +22,7 @@ constexpr std::size_t kRefreshPadding = 24;
 constexpr std::size_t kRefreshFixed = 4 + 8 + 8 + 2 + 2 + kRefreshPadding + crypto::kMacSize;
 constexpr std::size_t kAbsentBytes = 4 + 8;
 constexpr std::size_t kLeaveBytes = 4 + 8 + 8 + crypto::kMacSize;
+constexpr std::size_t kDrainBytes = 4 + 8 + 2 + crypto::kMacSize;
 static_assert(kChallengeBytes <= kRegisterFixed && kRegisteredFixed <= kRegisterFixed, "no answer larger");
 static_assert(kRegisteredFixed <= kRefreshFixed && kRefusedBytes <= kLeaveBytes && kAbsentBytes <= kRelayHeaderBytes);
 
@@ -111,7 +112,7 @@ std::optional<RelayType> relay_type(ByteView datagram) {
   const auto type = load_le<std::uint32_t>(datagram.data());
   if ((type & 0xffffff00) != kRelayTypes) return std::nullopt;
   const std::uint32_t code = type & 0xff;
-  if (code < 1 || code > static_cast<std::uint32_t>(RelayType::kLeave)) return std::nullopt;
+  if (code < 1 || code > static_cast<std::uint32_t>(RelayType::kDrain)) return std::nullopt;
   return static_cast<RelayType>(code);
 }
 
@@ -206,6 +207,15 @@ std::optional<RelayLeave> parse_relay_leave(ByteView datagram) {
   return m;
 }
 
+std::optional<RelayDrain> parse_relay_drain(ByteView datagram) {
+  auto in = reader(datagram, RelayType::kDrain, kDrainBytes);
+  if (!in || datagram.size() != kDrainBytes) return std::nullopt;
+  RelayDrain m;
+  m.session = in->u64_be();
+  m.seconds = in->u16_be();
+  return m;
+}
+
 Bytes write_relay_register(std::uint64_t transaction, const RelayCookie& cookie, ByteView grant, Indices indices,
                            const RelayMacKey& key) {
   LR_CHECK(grant.size() == kGrantBytes && indices.size() <= kRelayIndicesMax);
@@ -264,6 +274,12 @@ Bytes write_relay_absent(const RelayAbsent& message) { return begin(RelayType::k
 Bytes write_relay_leave(const RelayLeave& message, const RelayMacKey& key) {
   ByteWriter out = begin(RelayType::kLeave);
   out.u64_be(message.transaction).u64_be(message.session);
+  return finish_with_mac(out, key);
+}
+
+Bytes write_relay_drain(const RelayDrain& message, const RelayMacKey& key) {
+  ByteWriter out = begin(RelayType::kDrain);
+  out.u64_be(message.session).u16_be(message.seconds);
   return finish_with_mac(out, key);
 }
 

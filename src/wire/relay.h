@@ -13,10 +13,12 @@
 //                                   <-  Registered
 //   Send{peer, payload}             ->  Deliver{peer, payload} to the other node, or <- Absent{peer}
 //   WireGuard types 2, 3, 4, bare   ->  the same bytes to the owner of the receiver index
+//                                   <-  Drain{session, seconds, MAC}: it stops; the node moves on, then says Leave
 //
 // Types (u32, little endian) are 0x4C520100 plus: 1 Register, 2 Challenge, 3 Registered, 4 Refused, 5 Refresh, 6 Send,
-// 7 Deliver, 8 Absent, 9 Leave. All other fields are big endian; layouts stand at the structs. No answer to an address
-// that is not validated is larger than its question. Peers are named by the first eight bytes of their public key.
+// 7 Deliver, 8 Absent, 9 Leave, 10 Drain. All other fields are big endian; layouts stand at the structs. No answer to
+// an address that is not validated is larger than its question. Peers are named by the first eight bytes of their
+// public key.
 #pragma once
 
 #include <array>
@@ -42,6 +44,7 @@ enum class RelayType : std::uint8_t {
   kDeliver = 7,
   kAbsent = 8,
   kLeave = 9,
+  kDrain = 10,
 };
 
 inline constexpr std::size_t kRelayIndicesMax = 256;  // per message
@@ -144,6 +147,11 @@ struct RelayLeave {
   std::uint64_t transaction = 0;
   RelaySession session = 0;
 };
+// type, u64 session, u16 seconds, mac[16]: the relay stops, and forwards for so long still; use another from now on
+struct RelayDrain {
+  RelaySession session = 0;
+  std::uint16_t seconds = 0;
+};
 
 // The type, when the length can be right. Parsers take whole datagrams and are strict about every byte; views point
 // into the datagram. MACs are checked by verify_relay_mac.
@@ -156,6 +164,7 @@ std::optional<RelayRefresh> parse_relay_refresh(ByteView datagram);
 std::optional<RelayFrame> parse_relay_frame(ByteView datagram);  // Send or Deliver
 std::optional<RelayAbsent> parse_relay_absent(ByteView datagram);
 std::optional<RelayLeave> parse_relay_leave(ByteView datagram);
+std::optional<RelayDrain> parse_relay_drain(ByteView datagram);
 
 // Writers. Lists longer than kRelayIndicesMax and payloads longer than kRelayPayloadMax are a bug of the caller.
 using Indices = std::span<const std::uint32_t>;
@@ -172,5 +181,6 @@ void write_relay_send(RelayPeer peer, ByteView payload, MutableBytes out);
 void make_relay_deliver(MutableBytes send, RelayPeer source);
 Bytes write_relay_absent(const RelayAbsent& message);
 Bytes write_relay_leave(const RelayLeave& message, const RelayMacKey& key);
+Bytes write_relay_drain(const RelayDrain& message, const RelayMacKey& key);
 
 }  // namespace lanrage::wire

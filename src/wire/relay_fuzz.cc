@@ -44,5 +44,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   }
   if (wire::parse_relay_absent(datagram)) LR_CHECK(type == kAbsent);
   if (wire::parse_relay_leave(datagram)) LR_CHECK(type == kLeave);
+  if (wire::parse_relay_drain(datagram)) LR_CHECK(type == kDrain);
   return total == UINT64_MAX ? 1 : 0;
 }

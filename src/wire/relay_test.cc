@@ -99,6 +99,10 @@ TEST_F(RelayWire, MessagesComeBackAsWritten) {
 
   EXPECT_EQ(parse_relay_absent(write_relay_absent({19}))->peer, 19u);
   EXPECT_EQ(parse_relay_leave(write_relay_leave({20, 14}, key))->session, 14u);
+  const Bytes draining = write_relay_drain({14, 30}, key);
+  EXPECT_EQ(parse_relay_drain(draining)->session, 14u);
+  EXPECT_EQ(parse_relay_drain(draining)->seconds, 30);
+  EXPECT_TRUE(verify_relay_mac(draining, key));
 }
 
 TEST_F(RelayWire, AnswersAreNeverLargerThanQuestions) {

@@ -9,7 +9,8 @@ from capture import TCP, UDP, Packet
 LENGTHS = {1: (148,), 2: (92,), 3: (64,)}
 PROBES = {0x4C520001: "ping", 0x4C520002: "pong"}
 RELAY = {0x4C520101: "register", 0x4C520102: "challenge", 0x4C520103: "registered", 0x4C520104: "refused",
-         0x4C520105: "refresh", 0x4C520106: "send", 0x4C520107: "deliver", 0x4C520108: "absent", 0x4C520109: "leave"}
+         0x4C520105: "refresh", 0x4C520106: "send", 0x4C520107: "deliver", 0x4C520108: "absent", 0x4C520109: "leave",
+         0x4C52010A: "drain"}
 CHANGE_REQUEST, XOR_MAPPED, SOFTWARE, FINGERPRINT, OTHER_ADDRESS = 0x0003, 0x0020, 0x8022, 0x8028, 0x802C
 INNER_MTU = 1420
 
@@ -65,7 +66,7 @@ def relay(data: bytes) -> str:
         need(size == 4 + 8 + 8 + 4 + 4 * count + 24 + 16, f"refresh of {size} bytes")
         need(not any(data[24 + 4 * count:48 + 4 * count]), "zeroes of a refresh")
     else:
-        need(size == {"challenge": 28, "refused": 13, "absent": 12, "leave": 36}[kind], f"{kind} of {size} bytes")
+        need(size == {"challenge": 28, "refused": 13, "absent": 12, "leave": 36, "drain": 30}[kind], f"{kind} of {size} bytes")
     return kind
 
 

@@ -144,8 +144,8 @@ wire::Json NodeDaemon::netcheck_json() const {
     const std::string id = format("{:016x}", wire::relay_peer(relay.key));
     Json rtt;
     std::string heard = "registered";
-    if (relay.rtt_last) {
-      const double ms = milliseconds(*relay.rtt_last);
+    if (relay.quality.rtt_last()) {
+      const double ms = milliseconds(*relay.quality.rtt_last());
       rtt = ms;
       heard = format("{:.1f} ms", ms);
     }

@@ -79,10 +79,11 @@ Json peer_json(const node::PeerStatus& peer) {
                        {"rtt_ema_ms", peer.rtt_ema_ms},
                        {"jitter_ms", peer.jitter_ms},
                        {"loss_percent", peer.loss_percent},
-                       {"bandwidth_mbps", nullptr},
+                       {"bandwidth_mbps", peer.bandwidth ? Json(peer.bandwidth->mbps) : Json()},
                        {"quality", Json::object({{"score", peer.score},
                                                  {"grade", peer.grade ? Json(std::string(1, *peer.grade)) : Json()},
-                                                 {"trend", peer.trend}})},
+                                                 {"trend", peer.trend},
+                                                 {"stability_percent", peer.stability_percent}})},
                        {"rx_bytes", peer.rx_bytes},
                        {"tx_bytes", peer.tx_bytes},
                        {"redundancy", Json::object({{"path", path_json(peer.second_path)},
@@ -218,9 +219,9 @@ Json relays_json(const node::Node& node) {
     const wire::RelayInfo* info = info_of(node.relay_infos(), relay.key);
     return info == nullptr ? std::string() : info->region;
   };
-  const auto usable = [](const paths::RelayClient::Status& relay) { return relay.path && relay.rtt_ema; };
+  const auto usable = [](const paths::RelayClient::Status& relay) { return relay.path && relay.quality.rtt_ema(); };
   std::stable_sort(relays.begin(), relays.end(), [&](const auto& a, const auto& b) {
-    return usable(a) != usable(b) ? usable(a) : usable(a) && *a.rtt_ema < *b.rtt_ema;
+    return usable(a) != usable(b) ? usable(a) : usable(a) && *a.quality.rtt_ema() < *b.quality.rtt_ema();
   });
   std::size_t tertiary = 2;
   for (std::size_t i = 2; i < relays.size() && usable(relays[i]); ++i) {
@@ -242,10 +243,10 @@ Json relays_json(const node::Node& node) {
         Json::object({{"id", format("{:016x}", wire::relay_peer(relay.key))},
                       {"region", where.empty() ? Json() : Json(where)},
                       {"addresses", Json::list(relay.endpoints, [](const Endpoint& e) { return Json(e.text()); })},
-                      {"rtt_ms", usable(relay) ? Json(milliseconds(*relay.rtt_ema)) : Json()},
+                      {"rtt_ms", usable(relay) ? Json(milliseconds(*relay.quality.rtt_ema())) : Json()},
                       {"health", health ? Json(health->health) : Json()},
                       {"load", health ? Json(health->load) : Json()},
-                      {"score", nullptr},
+                      {"score", relay.quality.score()},
                       {"role", role == nullptr ? Json() : Json(role)}}));
   }
   return Json::object({{"relays", Json(std::move(out))}});

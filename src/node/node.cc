@@ -183,9 +183,19 @@ void Node::note_activity(Now now, Link& link) {
   link.seen = activity;
 }
 
+void Node::note_rate(Now now, Link& link) {
+  const Duration span = now.time - link.rate_since;
+  if (span < kCountersEvery) return;
+  const std::uint64_t bytes = link.seen.received_bytes - std::exchange(link.rate_bytes, link.seen.received_bytes);
+  link.rate_since = now.time;
+  if (span < 2 * kCountersEvery)  // else it is the mean of more than it should be
+    link.selector->handle_rate(now.time, static_cast<double>(bytes) * 8e3 / static_cast<double>(span.count()));
+}
+
 void Node::handle_counters(Now now) {
   for (auto& [key, link] : links_) {
     note_activity(now, *link);
+    note_rate(now, *link);
     // The side that should begin may hold a session that we lost by a restart which it did not notice.
     if (!link->met && link->selector->is_valid()) tunnel_.handle_outbound(now, key);
   }

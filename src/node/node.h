@@ -242,6 +242,8 @@ class Node {
     std::shared_ptr<tunnel::SendKey> sending;
     std::deque<Waiting> waiting;
     tunnel::Activity seen;
+    Time rate_since{};                         // of the second in which the bytes that arrive are counted
+    std::uint64_t rate_bytes = 0;              // at its beginning
     Bytes signal;                              // the peer's newest, as it sealed it
     std::vector<paths::Candidate> candidates;  // in it
     std::optional<bool> owed_signal;           // call_me_now of one that had to wait until the member is online
@@ -265,6 +267,7 @@ class Node {
   bool pump_links(Now now);
   bool pump_relays(Now now);
   void note_activity(Now now, Link& link);
+  static void note_rate(Now now, Link& link);
   void time_path(Time now, Link& link, const Path& path);
   void finished(Time now, Operation operation, std::optional<Begun>& begun);
   void pump_stun(Now now);

@@ -145,7 +145,8 @@ void Node::send_signal(Link& link, bool call_me_now) {
   for (const auto& relay : relays_.status()) {
     if (!relay.path || signal.relays.size() >= wire::kSignalRelaysMax) continue;
     wire::SignalRelay entry{wire::relay_peer(relay.key), wire::kRelayRttUnknown};
-    if (relay.rtt_ema) entry.rtt_ms = static_cast<std::uint16_t>(std::min(milliseconds(*relay.rtt_ema), 65534.0));
+    if (const auto rtt = relay.quality.rtt_ema())
+      entry.rtt_ms = static_cast<std::uint16_t>(std::min(milliseconds(*rtt), 65534.0));
     signal.relays.push_back(entry);
   }
   wire::PartyId id;

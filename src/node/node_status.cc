@@ -76,6 +76,9 @@ NodeStatus Node::status(Now now) const {
       peer.rtt_ema_ms = in_ms(quality->rtt_ema());
       peer.jitter_ms = in_ms(quality->jitter());
       peer.loss_percent = quality->loss_percent();
+      const paths::Parts parts = quality->parts();
+      peer.bandwidth = parts.bandwidth;
+      peer.stability_percent = parts.stability_percent;
       peer.score = quality->score();
       peer.grade = quality->grade();
       if (const auto trend = quality->trend()) peer.trend = paths::trend_name(*trend);

@@ -9,6 +9,7 @@
 
 #include "base/ip.h"
 #include "base/time.h"
+#include "paths/quality.h"
 
 namespace lanrage::node {
 
@@ -34,7 +35,9 @@ struct PeerStatus {
   std::optional<double> rtt_ema_ms;
   std::optional<double> jitter_ms;
   std::optional<double> loss_percent;
-  std::optional<double> score;  // paths::Quality; an unreachable peer has 0, F and no trend
+  std::optional<paths::Bandwidth> bandwidth;
+  std::optional<double> stability_percent;  // of the last five minutes
+  std::optional<double> score;              // paths::Quality; an unreachable peer has 0, F and no trend
   std::optional<char> grade;
   std::optional<std::string> trend;
   std::uint64_t rx_bytes = 0;

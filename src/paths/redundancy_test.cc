@@ -71,9 +71,9 @@ struct RedundancySwitchTest : testing::Test {
   bool probe(bool lost, Duration rtt = milliseconds(20)) {
     now += seconds(1);
     if (lost)
-      quality.record_loss();
+      quality.record_loss(now);
     else
-      quality.record_answer(rtt);
+      quality.record_answer(now, rtt);
     return doubled.update(now, Redundancy::kAuto, quality);
   }
 };

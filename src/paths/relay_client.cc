@@ -10,7 +10,6 @@ namespace {
 
 constexpr Duration kBackoffFirst = std::chrono::seconds(1);
 constexpr Duration kCheckGap = std::chrono::seconds(1);  // between two refreshes that others' hints cause
-constexpr double kSmoothing = 0.3;
 
 Duration times(Duration d, double factor) {
   return Duration(static_cast<Duration::rep>(static_cast<double>(d.count()) * factor));
@@ -293,11 +292,8 @@ void RelayClient::handle_registered(Time now, Relay& relay, ByteView datagram) {
     ++stats_.dropped_forged;
     return;
   }
-  if (relay.tries == 1) {  // else nobody knows which of them was answered
-    relay.rtt_last = now - relay.asked;
-    relay.rtt_ema =
-        relay.rtt_ema ? times(*relay.rtt_last, kSmoothing) + times(*relay.rtt_ema, 1 - kSmoothing) : *relay.rtt_last;
-  }
+  // Else nobody knows which of them was answered.
+  if (relay.tries == 1) relay.quality.record_answer(relay.asked, now - relay.asked);
   relay.transaction = 0;
   relay.tries = 0;
   relay.backoff = {};
@@ -389,6 +385,7 @@ void RelayClient::handle_timeout(Time now) {
   std::erase_if(relays_, [](const Relay& relay) { return !relay.named && !relay.announced; });
   for (Relay& relay : relays_) {
     if (relay.due > now) continue;
+    if (relay.transaction != 0 && relay.endpoint) relay.quality.record_loss(relay.asked);
     if (relay.state == State::kIdle) {
       begin(now, relay);
     } else if (relay.state == State::kRegistering) {
@@ -436,7 +433,7 @@ std::vector<Path> RelayClient::registered() const {
     if (relay.announced && !(relay.going && others)) usable.push_back(&relay);
   }
   std::stable_sort(usable.begin(), usable.end(), [](const Relay* a, const Relay* b) {
-    return a->rtt_ema.value_or(Duration::max()) < b->rtt_ema.value_or(Duration::max());
+    return a->quality.rtt_ema().value_or(Duration::max()) < b->quality.rtt_ema().value_or(Duration::max());
   });
   std::vector<Path> paths;
   for (const Relay* relay : usable) paths.push_back(Path{*relay->announced, true});
@@ -480,8 +477,7 @@ std::vector<RelayClient::Status> RelayClient::status() const {
     one.endpoints = relay.address.endpoints;
     if (relay.announced) one.path = Path{*relay.announced, true};
     one.observed = relay.observed;
-    one.rtt_last = relay.rtt_last;
-    one.rtt_ema = relay.rtt_ema;
+    one.quality = relay.quality;
     one.refusal = relay.refusal;
     all.push_back(std::move(one));
   }

@@ -18,6 +18,7 @@
 #include "base/rng.h"
 #include "base/time.h"
 #include "crypto/keys.h"
+#include "paths/quality.h"
 #include "wire/relay.h"
 
 namespace lanrage::paths {
@@ -69,7 +70,7 @@ class RelayClient {
     std::vector<Endpoint> endpoints;
     std::optional<Path> path;  // registered
     std::optional<Endpoint> observed;
-    std::optional<Duration> rtt_last, rtt_ema;
+    Quality quality;                            // from the refreshes
     std::optional<wire::RelayRefusal> refusal;  // why not registered, if it said so
   };
   struct Stats {
@@ -137,7 +138,7 @@ class RelayClient {
     std::size_t indices_asked = 0;       // so many will be by the answer to the question in flight
     std::vector<std::uint32_t> removed;  // told once, gone since
     std::size_t removed_asked = 0;       // of these, in the question in flight
-    std::optional<Duration> rtt_last, rtt_ema;
+    Quality quality;
     std::optional<Time> going;  // away, then at the latest: no longer sent by, but heard until leave_at
     Time leave_at = kNever;
     bool named = true;  // by set_relays; else it is forgotten once it is left

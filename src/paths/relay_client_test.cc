@@ -97,7 +97,7 @@ TEST_F(RelayClientTest, RegistersInTwoRoundTrips) {
   accept(second[0]);
   EXPECT_EQ(client.registered(), (std::vector<Path>{{kV4, true}}));
   EXPECT_EQ(events().at(0).kind, Kind::kRegistered);
-  EXPECT_EQ(client.status().at(0).rtt_last, 30ms);
+  EXPECT_EQ(client.status().at(0).quality.rtt_last(), 30ms);
   EXPECT_EQ(client.status().at(0).observed, kUs);
 }
 
@@ -149,8 +149,8 @@ TEST_F(RelayClientTest, RefreshesEveryTwentySecondsAndSoMeasuresTheRoundTrip) {
   EXPECT_EQ(wire::parse_relay_refresh(questions[0].datagram)->session, session);
   now += 50ms;
   accept(questions[0]);
-  EXPECT_EQ(client.status().at(0).rtt_last, 50ms);
-  EXPECT_NEAR(milliseconds(*client.status().at(0).rtt_ema), 36, 0.01);
+  EXPECT_EQ(client.status().at(0).quality.rtt_last(), 50ms);
+  EXPECT_NEAR(milliseconds(*client.status().at(0).quality.rtt_ema()), 36, 0.01);
 }
 
 TEST_F(RelayClientTest, LosesARelayThatStopsAnsweringAndComesBack) {

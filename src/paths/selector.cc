@@ -144,6 +144,8 @@ void Selector::handle_ping(Time now, const Path& path, const wire::Probe& probe,
   entry->followed = probe.selected;
   entry->peer_rtt_us = probe.rtt_us;
   entry->peer_loss_percent = probe.loss_percent;
+  if (probe.rate_kbps > 0 && entry->valid && selected_ == path)
+    entry->note_rate(now, probe.rate_kbps / 1000.0, probe.full);
   if (probe.deaf && selected_ == path) doubt(now, *entry);
   // A ping could be a recording: only the answer to a ping of ours proves the path, or that the peer restarted.
   const bool is_restart = peer_instance_ && *peer_instance_ != probe.instance;

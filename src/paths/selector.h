@@ -55,8 +55,10 @@ inline constexpr Duration kActiveProbe = std::chrono::seconds(1);        // the 
 inline constexpr Duration kWatch = std::chrono::milliseconds(200);       // of silence while packets flow: pinged
 inline constexpr Duration kWatchAgain = std::chrono::milliseconds(150);  // and after so long again
 inline constexpr Duration kStandbyProbe = std::chrono::seconds(2);       // the second path, packets flowing
-inline constexpr Duration kIdleProbe = std::chrono::seconds(25);         // else: below the shortest common NAT timeout
-inline constexpr Duration kActiveFor = std::chrono::seconds(3);          // after the last packet
+// Else as often as Quality::measuring_interval() says, but where a NAT or a firewall must be kept open this often.
+inline constexpr Duration kKeepalive = std::chrono::seconds(25);
+inline constexpr Duration kRateTold = std::chrono::seconds(10);  // how long the peer is told what arrived of it
+inline constexpr Duration kActiveFor = std::chrono::seconds(3);  // after the last packet
 // Changing it.
 inline constexpr Duration kStay = std::chrono::seconds(5);            // before a mere improvement moves us
 inline constexpr Duration kMarginMin = std::chrono::milliseconds(2);  // an improvement is this and a fifth
@@ -157,6 +159,8 @@ class Selector {
   void handle_received(Time now, const Path& path, Time at);
   // Packets of programs went to the peer or came from it since the last call.
   void handle_traffic(Time now);
+  // So much of the peer's arrived per second, over a second or so.
+  void handle_rate(Time now, double mbps);
   // The relay says that the peer is not registered there, or the relay itself stopped answering.
   void handle_relay_absent(Time now, const Path& relay);
 
@@ -169,7 +173,10 @@ class Selector {
   std::optional<Path> selected() const;                   // where to send; empty: nowhere
   std::optional<Path> second() const { return second_; }  // where to send game packets too; empty: one path will do
   bool is_valid() const;                                  // the chosen path is proven
-  const Quality* quality() const;                         // of the chosen path
+  // Of the chosen path; while that is not proven, of the last one that was.
+  const Quality* quality() const;
+  // What was measured on that since the last call, if anything.
+  std::optional<Aggregate> take_measured();
   // One sentence for a person: why the path is relayed, or why there is none, and what to do. Empty when direct.
   std::string why(Time now) const;
   std::vector<PathInfo> paths() const;
@@ -206,6 +213,9 @@ class Selector {
   void doubt(Time now, WatchedPath& entry);
   const WatchedPath* best(Time now, const WatchedPath* but) const;
   bool is_direct() const;
+  bool needs_keepalive(const WatchedPath& entry) const;
+  const WatchedPath* shown() const;
+  void collect_measured();
   std::string why_not_direct() const;
   std::string why_unreachable() const;
 
@@ -218,7 +228,16 @@ class Selector {
   std::uint64_t key_turn_ = 0;                // alternates keys while the newest is unconfirmed
 
   std::vector<WatchedPath> entries_;  // reserved for kPathsMax: pointers stay until something is erased
+  struct Arrived {
+    Time at;
+    double mbps;
+    bool full;
+  };
+
   std::optional<Path> selected_;
+  std::optional<Path> proven_;  // the last one selected that was valid
+  std::optional<Aggregate> measured_;
+  std::optional<Arrived> arrived_;  // the most of the peer's traffic in a second
   Time selected_since_{};
   RedundancySwitch redundancy_;
   std::optional<Path> second_;

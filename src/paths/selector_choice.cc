@@ -104,6 +104,7 @@ void Selector::choose(Time now, const WatchedPath* moved_to) {
 
 void Selector::select(Time now, const std::optional<Path>& path) {
   if (selected_ == path) return;
+  collect_measured();
   selected_ = path;
   selected_since_ = now;
   WatchedPath* entry = chosen();
@@ -170,6 +171,7 @@ void Selector::update_state(Time now) {
   const PeerState next = entry != nullptr && entry->valid                             ? PeerState::kConnected
                          : local_.udp_blocked || now - probing_since_ >= kConnectTime ? PeerState::kUnreachable
                                                                                       : PeerState::kConnecting;
+  if (next == PeerState::kConnected) proven_ = selected_;
   if (next == state_) return;
   state_ = next;
   emit(Event::Kind::kStateChanged);
@@ -188,8 +190,15 @@ bool Selector::is_direct() const {
 }
 
 const Quality* Selector::quality() const {
-  const WatchedPath* entry = chosen();
+  const WatchedPath* entry = shown();
   return entry == nullptr ? nullptr : &entry->quality;
+}
+
+const WatchedPath* Selector::shown() const {
+  const WatchedPath* entry = chosen();
+  if ((entry != nullptr && entry->valid) || !proven_) return entry;
+  const WatchedPath* before = const_cast<Selector*>(this)->find(*proven_);
+  return before == nullptr ? entry : before;
 }
 
 }  // namespace lanrage::paths

@@ -1,6 +1,7 @@
 // Pings: when each path gets one, and what is made of those that stay unanswered.
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "paths/selector.h"
 
@@ -29,6 +30,10 @@ void Selector::send_ping(Time now, WatchedPath& entry, std::size_t key, bool cou
   }
   if (const auto loss = entry.quality.loss_percent())
     probe.loss_percent = static_cast<std::uint8_t>(std::lround(*loss));
+  if (probe.selected && arrived_ && now - arrived_->at <= kRateTold) {
+    probe.rate_kbps = static_cast<std::uint32_t>(std::clamp(arrived_->mbps * 1000, 0.0, double{wire::kRateMax}));
+    probe.full = arrived_->full;
+  }
   push(entry.path, wire::write_probe(probe, keys_[key].bytes()));
   ++stats_.pings_sent;
 }
@@ -73,7 +78,6 @@ void Selector::expire_pings(Time now, WatchedPath& entry) {
 
 void Selector::handle_miss(Time now, WatchedPath& entry) {
   ++stats_.pings_lost;
-  entry.quality.record_loss();
   if (!entry.valid) return;
   ++entry.misses;
   if (selected_ == entry.path && is_active(now))
@@ -118,7 +122,9 @@ void Selector::lose(Time now, WatchedPath& entry) {
 }
 
 void Selector::schedule_watch(Time now, WatchedPath& entry) {
-  Duration gap = spread(kIdleProbe);
+  const Duration interval = entry.quality.measuring_interval();
+  Duration gap = interval + Duration(rng_.below(static_cast<std::uint64_t>(interval.count() / 20)));
+  if (needs_keepalive(entry)) gap = std::min(gap, kKeepalive);
   if (is_active(now)) {
     if (selected_ == entry.path) {
       const bool is_doubtful = entry.misses > 0 || entry.is_doubted(now);
@@ -131,6 +137,45 @@ void Selector::schedule_watch(Time now, WatchedPath& entry) {
     }
   }
   entry.next_ping = entry.pinged + gap;
+}
+
+// Whether something on the way forgets the path when nothing is sent: relays are refreshed by their client, a LAN has
+// no NAT, and two ends that are both open to everybody have none either.
+bool Selector::needs_keepalive(const WatchedPath& entry) const {
+  if (entry.path.relayed || entry.path.endpoint.address.is_private()) return false;
+  const auto is_open = [](Mapping mapping, wire::Dependence filtering) {
+    return mapping == Mapping::kNone &&
+           (filtering == wire::Dependence::kEndpointIndependent || filtering == wire::Dependence::kNotPort);
+  };
+  return !remote_ || !is_open(local_.mapping, network_.filtering) ||
+         !is_open(remote_->mapping, remote_->network.filtering);
+}
+
+void Selector::handle_rate(Time now, double mbps) {
+  WatchedPath* entry = chosen();
+  if (entry == nullptr || !entry->valid || mbps < kRateLeastMbps) return;
+  const bool full = entry->quality.is_full();
+  entry->note_rate(now, mbps, full);
+  // Of the last seconds the one that says most.
+  const bool says_more =
+      !arrived_ || now - arrived_->at > kRateTold || (full == arrived_->full ? mbps >= arrived_->mbps : full);
+  if (says_more) arrived_ = Arrived{now, mbps, full};
+}
+
+// Puts what was measured on the path shown to what is handed on.
+void Selector::collect_measured() {
+  const WatchedPath* shown = this->shown();
+  for (WatchedPath& entry : entries_) {
+    if (&entry != shown || !entry.measured) continue;
+    if (!measured_) measured_.emplace();
+    measured_->add(*std::exchange(entry.measured, std::nullopt));
+  }
+}
+
+std::optional<Aggregate> Selector::take_measured() {
+  collect_measured();
+  for (WatchedPath& entry : entries_) entry.measured.reset();
+  return std::exchange(measured_, std::nullopt);
 }
 
 Duration Selector::spread(Duration d) {

@@ -23,14 +23,15 @@ void WatchedPath::note_ping(Time now, std::uint64_t transaction, bool counts) {
   const auto slot = std::min_element(in_flight.begin(), in_flight.end(), [](const Ping& a, const Ping& b) {
     return a.transaction == 0 || b.transaction == 0 ? a.transaction == 0 && b.transaction != 0 : a.sent < b.sent;
   });
-  *slot = {transaction, now, now + (counts ? pong_wait() : kPongMemory), counts};
+  *slot = {transaction, now, now + (counts ? pong_wait() : kPongMemory), counts, false};
 }
 
 bool WatchedPath::take_answer(Time now, std::uint64_t transaction) {
   const auto answered = std::find_if(in_flight.begin(), in_flight.end(),
                                      [&](const Ping& ping) { return ping.transaction == transaction; });
   if (transaction == 0 || answered == in_flight.end()) return false;
-  quality.record_answer(now - answered->sent);
+  const Duration rtt = now - answered->sent;
+  note(answered->missed ? quality.record_late_answer(answered->sent, rtt) : quality.record_answer(answered->sent, rtt));
   *answered = {};
   return true;
 }
@@ -40,12 +41,20 @@ std::optional<Time> WatchedPath::take_missed(Time now) {
     if (flying.transaction == 0 || flying.deadline > now) continue;
     if (flying.counts) {
       flying.counts = false;
+      flying.missed = true;
       flying.deadline = flying.sent + kPongMemory;
+      note(quality.record_loss(flying.sent));
       return flying.sent;
     }
+    if (!valid && !flying.missed) note(quality.record_silence(flying.sent));
     flying = {};
   }
   return std::nullopt;
+}
+
+void WatchedPath::note(const Aggregate& change) {
+  if (!measured) measured.emplace();
+  measured->add(change);
 }
 
 Duration WatchedPath::pong_wait() const {
@@ -58,7 +67,7 @@ Duration WatchedPath::pong_wait() const {
 int WatchedPath::misses_allowed(Time now) const {
   if (is_doubted(now)) return kMissesDoubted;
   if (heard > missed_since) return kMissesHeard;
-  const int lost_before = static_cast<int>(quality.lost()) - misses;  // of the last kLossWindow
+  const int lost_before = static_cast<int>(quality.lost()) - misses;  // of the last kPingsKept
   return kMissesMax + (lost_before > 2 ? 1 : 0) + (lost_before > 7 ? 1 : 0);
 }
 

@@ -35,6 +35,7 @@ struct WatchedPath {
     Time sent{};
     Time deadline{};      // then it is a miss
     bool counts = false;  // as a miss; pings of a burst and under an unconfirmed key do not
+    bool missed = false;  // and was
   };
 
   Path path;
@@ -58,6 +59,7 @@ struct WatchedPath {
   Time next_ping = kNever;
   std::array<Ping, kPingsInFlightMax> in_flight{};
   Quality quality;
+  std::optional<Aggregate> measured;  // since its Selector handed it on
   std::uint32_t peer_rtt_us = 0;
   std::uint8_t peer_loss_percent = wire::kLossUnknown;
 
@@ -69,8 +71,8 @@ struct WatchedPath {
   void note_ping(Time now, std::uint64_t transaction, bool counts);
   // The answer to a ping in flight, whose round trip is noted; false: there is no such ping.
   bool take_answer(Time now, std::uint64_t transaction);
-  // When a ping was sent that is missed by now; each is given once. Its late pong still tells the round trip and
-  // proves the path.
+  // When a ping was sent that is missed, and so noted, by now; each is given once. Its late pong still tells the round
+  // trip and proves the path.
   std::optional<Time> take_missed(Time now);
   Duration pong_wait() const;  // until a ping is missed
 
@@ -79,6 +81,9 @@ struct WatchedPath {
   int misses_allowed(Time now) const;
   bool is_doubted(Time now) const { return doubted != Time{} && now - doubted < kDoubt; }
   bool is_held(Time now) const { return now < healed + hold; }
+
+  void note_rate(Time now, double mbps, bool full) { note(quality.record_rate(now, mbps, full)); }
+  void note(const Aggregate& change);
 
   // 0: same LAN (or a public address of its own), 1: through a NAT, 2: relayed.
   int path_class() const;

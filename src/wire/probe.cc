@@ -13,7 +13,9 @@ constexpr std::uint32_t kPing = kProbeTypes | 1;
 constexpr std::uint32_t kPong = kProbeTypes | 2;
 constexpr std::uint8_t kFlagSelected = 1;
 constexpr std::uint8_t kFlagDeaf = 2;
+constexpr std::uint8_t kFlagFull = 4;
 constexpr std::size_t kEndpointAt = 30;
+constexpr std::size_t kRateAt = 49;
 constexpr std::size_t kMacAt = 52;
 
 bool is_probe(ByteView datagram) {
@@ -35,9 +37,12 @@ ProbeBytes write_probe(const Probe& probe, ProbeKeyView key) {
   store_be(out.data() + 12, probe.transaction);
   store_be(out.data() + 20, probe.instance);
   store_be(out.data() + 24, probe.rtt_us);
-  out[28] = static_cast<std::uint8_t>((probe.selected ? kFlagSelected : 0) | (probe.deaf ? kFlagDeaf : 0));
+  out[28] = static_cast<std::uint8_t>((probe.selected ? kFlagSelected : 0) | (probe.deaf ? kFlagDeaf : 0) |
+                                      (probe.full ? kFlagFull : 0));
   out[29] = probe.loss_percent;
   write_endpoint(out.data() + kEndpointAt, probe.pong ? probe.observed : std::nullopt);
+  out[kRateAt] = static_cast<std::uint8_t>(probe.rate_kbps >> 16);
+  store_be(out.data() + kRateAt + 1, static_cast<std::uint16_t>(probe.rate_kbps));
   const crypto::Mac mac = crypto::blake2s_mac16(key, {ByteView(out).first(kMacAt)});
   std::copy(mac.begin(), mac.end(), out.begin() + kMacAt);
   return out;
@@ -57,12 +62,16 @@ std::optional<Probe> open_probe(ByteView datagram, ProbeKeyView key) {
   probe.transaction = load_be<std::uint64_t>(p + 12);
   probe.instance = load_be<std::uint32_t>(p + 20);
   probe.rtt_us = load_be<std::uint32_t>(p + 24);
-  if ((p[28] & ~(kFlagSelected | kFlagDeaf)) != 0 || (p[29] > 100 && p[29] != kLossUnknown)) return std::nullopt;
+  if ((p[28] & ~(kFlagSelected | kFlagDeaf | kFlagFull)) != 0 || (p[29] > 100 && p[29] != kLossUnknown))
+    return std::nullopt;
   probe.selected = (p[28] & kFlagSelected) != 0;
   probe.deaf = (p[28] & kFlagDeaf) != 0;
   probe.loss_percent = p[29];
   if (!read_endpoint(datagram.subspan(kEndpointAt, kEndpointBytes), probe.observed)) return std::nullopt;
-  if ((probe.observed && !probe.pong) || p[49] != 0 || p[50] != 0 || p[51] != 0) return std::nullopt;
+  if (probe.observed && !probe.pong) return std::nullopt;
+  probe.rate_kbps = std::uint32_t{p[kRateAt]} << 16 | load_be<std::uint16_t>(p + kRateAt + 1);
+  probe.full = (p[28] & kFlagFull) != 0;
+  if ((probe.pong && probe.rate_kbps != 0) || (probe.full && probe.rate_kbps == 0)) return std::nullopt;
   const crypto::Mac mac = crypto::blake2s_mac16(key, {datagram.first(kMacAt)});
   if (!crypto::secure_equal(mac, datagram.subspan(kMacAt))) return std::nullopt;
   return probe;

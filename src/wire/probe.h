@@ -6,10 +6,13 @@
 //  20  u32     instance: random, drawn when the sender's node started; another one means that it restarted
 //  24  u32     round trip the sender measures on this path, microseconds; 0 unknown
 //  28  u8      flags: 1 = the sender has chosen this path for its packets to the receiver; 2 = packets flow, and it has
-//              heard nothing on this path for a while, not even the answer to a ping; others 0
+//              heard nothing on this path for a while, not even the answer to a ping; 4 = the path
+//              was full when what 49 says arrived; others 0
 //  29  u8      percent of its last probes on this path that the sender saw lost; 255 unknown
 //  30  u8[19]  endpoint (wire/endpoint.h): in a direct pong, where the ping came from; else none
-//  49  u8[3]   0
+//  49  u24     in a ping on the chosen path: the most of the receiver's packets that reached the sender within a
+//  second,
+//              in kbit/s, lately; 0: nothing to say
 //  52  u8[16]  keyed BLAKE2s-128 over bytes 0..51 under the pair's probe key
 //
 // Fields without a mark are big endian. Both messages have 68 bytes, so a pong is never larger than its ping; nothing
@@ -28,6 +31,7 @@ namespace lanrage::wire {
 
 inline constexpr std::size_t kProbeBytes = 68;
 inline constexpr std::uint8_t kLossUnknown = 255;
+inline constexpr std::uint32_t kRateMax = 0xffffff;
 
 using ProbeBytes = std::array<std::uint8_t, kProbeBytes>;
 using ProbeKeyView = std::span<const std::uint8_t, crypto::kKeySize>;
@@ -42,6 +46,8 @@ struct Probe {
   bool deaf = false;
   std::uint8_t loss_percent = kLossUnknown;
   std::optional<Endpoint> observed{};  // pongs only
+  std::uint32_t rate_kbps = 0;         // pings only, at most kRateMax
+  bool full = false;                   // with a rate only
   friend bool operator==(const Probe&, const Probe&) = default;
 };
 

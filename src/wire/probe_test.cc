@@ -19,13 +19,22 @@ Key key_of(std::uint8_t fill) {
 const Key kKey = key_of(7);
 
 Probe ping() {
-  return {
-      .tag = 1, .transaction = 2, .instance = 3, .rtt_us = 40000, .selected = true, .deaf = true, .loss_percent = 12};
+  return {.tag = 1,
+          .transaction = 2,
+          .instance = 3,
+          .rtt_us = 40000,
+          .selected = true,
+          .deaf = true,
+          .loss_percent = 12,
+          .rate_kbps = 0xabcdef,
+          .full = true};
 }
 Probe pong() {
   Probe probe = ping();
   probe.pong = true;
   probe.observed = Endpoint::parse("[2001:db8::1]:9");
+  probe.rate_kbps = 0;
+  probe.full = false;
   return probe;
 }
 
@@ -45,6 +54,15 @@ TEST(Probe, IsRefusedWithAnyBitFlipped) {
     bad[bit / 8] = static_cast<std::uint8_t>(bad[bit / 8] ^ (1 << (bit % 8)));
     EXPECT_FALSE(open_probe(bad, kKey.bytes())) << bit;
   }
+}
+
+TEST(Probe, IsRefusedWhenFieldsContradict) {
+  Probe rate_in_pong = pong();
+  rate_in_pong.rate_kbps = 1;
+  EXPECT_FALSE(open_probe(write_probe(rate_in_pong, kKey.bytes()), kKey.bytes()));
+  Probe full_of_nothing = ping();
+  full_of_nothing.rate_kbps = 0;
+  EXPECT_FALSE(open_probe(write_probe(full_of_nothing, kKey.bytes()), kKey.bytes()));
 }
 
 TEST(Probe, IsRefusedUnderAnotherKeyOrLength) {

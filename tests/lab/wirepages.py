@@ -43,7 +43,7 @@ def wireguard(data: bytes) -> str:
 def probe(data: bytes) -> str:
     kind = PROBES[int.from_bytes(data[:4], "little")]
     need(len(data) == 68, f"a probe of {len(data)} bytes")
-    need(data[28] & 0xFE == 0 and (data[29] <= 100 or data[29] == 255) and not any(data[49:52]), "reserved bits of a probe")
+    need(data[28] & 0xF8 == 0 and (data[29] <= 100 or data[29] == 255), "reserved bits of a probe")
     endpoint(data[30:49])
     need(kind == "pong" or data[30] == 0, "a ping that names an endpoint")
     return kind

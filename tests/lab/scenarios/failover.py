@@ -99,8 +99,8 @@ def failover_quality(lab: Lab) -> None:
         print(f"truth {truth:.0f} ms: {peer['rtt_ema_ms']:.1f} ms, jitter {peer['jitter_ms']:.1f}, loss {peer['loss_percent']:.0f} %, "
               f"{peer['quality']}")
         expect(abs(peer["rtt_ema_ms"] - truth) <= 0.05 * truth + jitter_ms, f"{peer['rtt_ema_ms']} ms instead of {truth}")
-        wanted = (0.35 * points(peer["rtt_ema_ms"], 20, 300) + 0.25 * points(peer["jitter_ms"], 2, 50)
-                  + 0.4 * points(peer["loss_percent"], 0, 5))
+        wanted = (0.3 * points(peer["rtt_ema_ms"], 20, 300) + 0.2 * points(peer["jitter_ms"], 2, 50)
+                  + 0.3 * points(peer["loss_percent"], 0, 5) + 0.1 * peer["quality"]["stability_percent"]) / 0.9
         expect(abs(score - wanted) <= 0.1, f"score {score}, {wanted} by its parts")
         expect(peer["quality"]["grade"] in grades, f"grade {peer['quality']['grade']}")
         expect(peer["quality"]["trend"] in ("stable", "improving", "degrading"), "no trend")

@@ -28,6 +28,7 @@ struct Match : World {
   SimNode* a = nullptr;
   SimNode* b = nullptr;
   Site home_a, home_b;
+  IpAddress address_a, address_b;  // in the party
 
   explicit Match(std::uint64_t world_seed, Place place_a = Place::kEasy, Place place_b = Place::kEasy)
       : World(world_seed) {
@@ -37,18 +38,20 @@ struct Match : World {
     b = &add("bo", home_b);
     const auto made = host(*a);
     EXPECT_TRUE(made && join(*b, made->text));
+    address_a = a->address().value_or(IpAddress());
+    address_b = b->address().value_or(IpAddress());
     run(5s);
   }
 
-  static void send(SimNode& from, const SimNode& to) {
-    if (!from.running() || !from.address() || !to.address()) return;
-    from.send_packet(wire::build_udp({*from.address(), 27015}, {*to.address(), 27015}, as_bytes("tick")));
+  static void send(SimNode& from, const IpAddress& to) {
+    if (from.running() && from.address())
+      from.send_packet(wire::build_udp({*from.address(), 27015}, {to, 27015}, as_bytes("tick")));
   }
   // A packet each tick for so long.
   void play(Duration time, bool a_sends = true, bool b_sends = true) {
     for (const Time end = now() + time; now() < end; run(kTick)) {
-      if (a_sends) send(*a, *b);
-      if (b_sends) send(*b, *a);
+      if (a_sends) send(*a, address_b);
+      if (b_sends) send(*b, address_a);
     }
   }
   void break_direct(bool a_to_b, bool b_to_a) {
@@ -204,6 +207,36 @@ TEST(Failover, AWakingMachinePlaysOnWithinASecond) {
     report((std::to_string(asleep / 1s) + " s asleep").c_str(), silence);
     EXPECT_LE(percentile(silence, 1), 1s);
   }
+}
+
+// How long a machine that was killed is silent once it is back: from its start to the first packet either way.
+void restart_peer(const char* name, Place place, bool remembers, Duration away, Duration most) {
+  std::vector<Duration> to_it, from_it;
+  for (std::uint64_t seed = 1; seed <= kRounds; ++seed) {
+    Match m(seed, place, place);
+    m.play(15s + seed * 37ms);  // contacts are on disk
+    m.b->kill();
+    if (!remembers) m.b->saved_contacts.clear();
+    m.play(away);
+    const Time back = m.now();
+    m.a->received.clear();
+    m.b->received.clear();
+    m.b->start();
+    m.play(3s);
+    to_it.push_back(m.b->received.empty() ? 3s : m.b->received.front().at - back);
+    from_it.push_back(m.a->received.empty() ? 3s : m.a->received.front().at - back);
+  }
+  report((std::string(name) + ", towards it").c_str(), to_it);
+  report((std::string(name) + ", from it").c_str(), from_it);
+  EXPECT_LE(percentile(to_it, 1), most);
+  EXPECT_LE(percentile(from_it, 1), most);
+}
+
+TEST(Failover, APeerKilledAndStartedAgainPlaysOnAtOnce) {
+  restart_peer("direct", Place::kEasy, true, 300ms, 300ms);
+  restart_peer("direct, gone for long", Place::kEasy, true, 20s, 300ms);
+  restart_peer("direct, without contacts", Place::kEasy, false, 300ms, 500ms);
+  restart_peer("relayed", Place::kSymmetric, true, 300ms, 500ms);
 }
 
 }  // namespace

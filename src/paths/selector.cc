@@ -147,8 +147,13 @@ void Selector::handle_ping(Time now, const Path& path, const wire::Probe& probe,
   if (probe.rate_kbps > 0 && entry->valid && selected_ == path)
     entry->note_rate(now, probe.rate_kbps / 1000.0, probe.full);
   if (probe.deaf && selected_ == path) doubt(now, *entry);
-  // A ping could be a recording: only the answer to a ping of ours proves the path, or that the peer restarted.
+  // A ping could be a recording: only the answer to a ping of ours proves the path, or that the peer restarted. A
+  // handshake now and then for nothing costs less than a round trip of packets that a restarted peer cannot open.
   const bool is_restart = peer_instance_ && *peer_instance_ != probe.instance;
+  if (is_restart && former_instance_ != probe.instance && now - restart_told_ >= kRestartGap) {
+    restart_told_ = now;
+    emit(Event::Kind::kPeerRestarted);
+  }
   if ((!entry->valid || is_restart) && now - entry->pinged >= kTriggerGap) ping(now, *entry);
 }
 

@@ -20,8 +20,8 @@
 // used again after two seconds of answers; when it fails for moments, again and again, after ever longer ones, so that
 // nothing flaps. While relayed, bursts are repeated after
 // 5, 10, 20 ... 300 s. A peer that moved is followed: authenticated packets from a new place are pinged back, and its
-// pong moves us there when the old path has been silent since. A peer that restarted may have another port: only paths
-// that answered since are valid.
+// pong moves us there when the old path has been silent since. A peer that restarted says so by its first ping, and a
+// handshake begins at once; it may have another port: only paths that answered since are valid.
 //
 // Every ping is answered (same size, same path). The selector says when to signal (kSignal); the node fills in the
 // candidates, seals it and gives it to the control link.
@@ -49,6 +49,7 @@ inline constexpr std::size_t kPathsMax = 40;         // candidates, peer-reflexi
 inline constexpr std::size_t kPeerReflexiveMax = 8;  // of these; the oldest unproven one makes room
 inline constexpr std::size_t kProbeKeysMax = 3;      // epochs held at a time
 inline constexpr std::size_t kTransmitsMax = 128;    // waiting to be polled
+inline constexpr Duration kRestartGap = std::chrono::seconds(5);        // between restarts that mere pings tell
 inline constexpr Duration kTriggerGap = std::chrono::milliseconds(50);  // between pings that the peer's pings trigger
 // Watching a proven path.
 inline constexpr Duration kActiveProbe = std::chrono::seconds(1);        // the chosen one, packets arriving
@@ -103,7 +104,7 @@ class Selector {
       kLost,           // no path at all; send nothing
       kSecondChanged,  // second() changed
       kSignal,         // send the peer a PeerSignal with our candidates; `call_me_now` as given
-      kPeerRestarted,  // the peer's instance changed: its sessions are gone, start a handshake
+      kPeerRestarted,  // its sessions are gone, start a handshake; once told unproven, by a ping, then proven
       kStateChanged,   // state() and why() changed
     };
     Kind kind;
@@ -250,6 +251,7 @@ class Selector {
   std::optional<Time> signalled_;                      // our last one
   std::optional<std::uint32_t> peer_instance_;         // proven by a pong
   std::optional<std::uint32_t> former_instance_;       // before it restarted
+  Time restart_told_{};                                // last time that a ping was taken for a restart
   std::optional<std::uint32_t> peer_signal_instance_;  // of its last signal
 
   NatReport local_;

@@ -268,16 +268,30 @@ TEST_F(SelectorTest, ARelayThatIsGoneIsLeftAtOnce) {
 
 // ---- Restarts and keys
 
-TEST_F(SelectorTest, ReportsARestartWhenAPongProvesItAndNotForAPing) {
+TEST_F(SelectorTest, ReportsARestartByThePingThatTellsItAndWhenAPongProvesIt) {
   start_with({}, {kPublicCandidate});
   answer(kPublic, 20ms);
   events();
   peer_instance = 23;
   now += kTriggerGap;
   receive_ping(kPublic);
-  EXPECT_TRUE(events(Kind::kPeerRestarted).empty());
+  EXPECT_EQ(events(Kind::kPeerRestarted).size(), 1u);
   EXPECT_EQ(answer(kPublic, 20ms), 1);
   EXPECT_EQ(events(Kind::kPeerRestarted).size(), 1u);
+}
+
+TEST_F(SelectorTest, RecordedPingsOfOtherInstancesAreRarelyTakenForARestart) {
+  start_with({}, {kPublicCandidate});
+  answer(kPublic, 20ms);
+  events();
+  for (std::uint32_t i = 0; i < 100; ++i) {
+    peer_instance = 100 + i;
+    now += 20ms;
+    receive_ping(kPublic);
+  }
+  EXPECT_EQ(events(Kind::kPeerRestarted).size(), 1u);
+  EXPECT_EQ(selector.selected(), kPublic);
+  EXPECT_TRUE(selector.is_valid());
 }
 
 TEST_F(SelectorTest, ARestartedPeerIsReachedOnlyByWhatAnsweredSince) {
@@ -308,6 +322,7 @@ TEST_F(SelectorTest, ALateAnswerOfTheInstanceBeforeARestartChangesNothing) {
   for (const auto& transmit : transmits()) flying = wire::open_probe(transmit.datagram, key.bytes())->transaction;
   peer_instance = 23;
   receive_ping(kElsewhere);
+  events();
   answer(kElsewhere, 20ms);
   EXPECT_EQ(events(Kind::kPeerRestarted).size(), 1u);
   peer_instance = 22;

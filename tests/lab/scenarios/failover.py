@@ -181,3 +181,21 @@ def failover_sleep(lab: Lab) -> None:
         time.sleep(3)
         print(f"{silence(flow, woke) * 1000:.0f} ms of silence")
         expect(silence(flow, woke) <= 1.0, f"{silence(flow, woke):.1f} s of silence")
+
+
+@scenario("failover", limit_s=90)
+def failover_peer_restarted(lab: Lab) -> None:
+    """A node killed in the middle of a stream is heard again at once when it is back, whatever it remembers."""
+    alice, bob = pair(lab, lab.network())
+    for remembers in (True, False):
+        with flowing(alice.host, alice.address(), bob.host, bob.address(), b_sends=False) as flow:
+            bob.kill_daemon()
+            if not remembers:
+                (bob.folder / "contacts").unlink(missing_ok=True)
+            bob.command("up")
+            back = time.monotonic()
+            time.sleep(2)
+            silent = flow.silence(1, back)
+            print(f"{'with' if remembers else 'without'} contacts: {silent * 1000:.0f} ms of silence")
+            expect(silent <= 0.4, f"{silent:.1f} s of silence")
+        time.sleep(11)

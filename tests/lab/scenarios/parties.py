@@ -112,7 +112,7 @@ def party_node_killed(lab: Lab) -> None:
     bob.command("up")
     wait_until(lambda: bob.status()["state"] == "in_party", 5, "bob is in the party again", 0.05)
     expect_equal(bob.address(), before, "bob's address")
-    wait_until(lambda: alice.host.ping(before, wait_s=0.2) == 1, 5, "alice reaches bob again")
+    wait_until(lambda: alice.host.ping(before, wait_s=0.2) == 1, 2, "alice reaches bob again")
     check_all_pairs([alice, bob])
 
 
@@ -136,7 +136,7 @@ def party_disk_full(lab: Lab) -> None:
     bob.kill_daemon()
     bob.command("up")
     wait_until(lambda: bob.status()["state"] == "in_party", 5, "bob is in the party again", 0.05)
-    wait_until(lambda: alice.host.ping(bob.address(), wait_s=0.2) == 1, 5, "alice reaches bob again")
+    wait_until(lambda: alice.host.ping(bob.address(), wait_s=0.2) == 1, 2, "alice reaches bob again")
     check_all_pairs([alice, bob])
     bob.kill_daemon()
     bob.host.run("truncate", "-s", "100", str(bob.folder / "party"))
@@ -145,7 +145,7 @@ def party_disk_full(lab: Lab) -> None:
     bob.host.run("test", "-f", str(bob.folder / "party.damaged"))
     bob.join(invite)
     expect_equal(bob.status()["notices"], [], "what is left to tell")
-    wait_until(lambda: alice.host.ping(bob.address(), wait_s=0.2) == 1, 5, "alice reaches bob again")
+    wait_until(lambda: alice.host.ping(bob.address(), wait_s=0.2) == 1, 2, "alice reaches bob again")
     check_all_pairs([alice, bob])
 
 

@@ -40,7 +40,8 @@ Result<void> relay(Cli& cli, const Arguments& arguments) {
       print_json(
           Json::object({{"key", ready.key.base64()},
                         {"region", options.region.empty() ? Json() : Json(options.region)},
-                        {"addresses", Json::list(ready.addresses, [](const Endpoint& e) { return Json(e.text()); })}}));
+                        {"addresses", Json::list(ready.addresses, [](const Endpoint& e) { return Json(e.text()); })},
+                        {"tls", ready.streams}}));
       return;
     }
     std::printf("The relay is ready at");
@@ -57,8 +58,9 @@ void add_relay(CLI::App& app, Cli& cli) {
   auto arguments = std::make_shared<Arguments>();
   CLI::App* command = app.add_subcommand("relay", "Relay for the players of a server on another host");
   command->add_option("--server", arguments->server, "the server's link, as `lanrage server` prints it")->required();
-  command->add_option("--listen", arguments->listen,
-                      "ADDRESS:PORT to serve on, UDP; without: every address, port 41820");
+  command->add_option(
+      "--listen", arguments->listen,
+      "ADDRESS:PORT to serve on, UDP and TLS; without: every address, port 41820, and TLS on 443 if free");
   command->add_option("--public", arguments->announced,
                       "ADDRESS:PORT that players reach it at, if it cannot see that itself");
   command->add_option("--region", arguments->region, "where it is, for people: eu-west");

@@ -37,6 +37,7 @@ Result<RelayDirectory> RelayDirectory::parse(std::string_view text) {
         fields.fail("addresses", "addresses with ports");
       }
     }
+    if (fields.has("stream")) relay.info.stream = fields.array<std::tuple_size_v<wire::StreamPin>>("stream");
     LR_TRY(fields.result());
     directory.relays_.push_back(std::move(relay));
   }
@@ -45,17 +46,14 @@ Result<RelayDirectory> RelayDirectory::parse(std::string_view text) {
 }
 
 std::string RelayDirectory::text() const {
-  return Json::object({{"relays", Json::list(relays_,
-                                             [](const Relay& relay) {
-                                               return Json::object({{"key", relay.info.key.base64()},
-                                                                    {"region", relay.info.region},
-                                                                    {"addresses", Json::list(relay.info.addresses,
-                                                                                             [](const Endpoint& e) {
-                                                                                               return Json(e.text());
-                                                                                             })}});
-                                             })}})
-             .text() +
-         "\n";
+  const auto to_json = [](const Relay& relay) {
+    const wire::RelayInfo& info = relay.info;
+    return Json::object({{"key", info.key.base64()},
+                         {"region", info.region},
+                         {"addresses", Json::list(info.addresses, [](const Endpoint& e) { return Json(e.text()); })},
+                         {"stream", info.stream ? Json(to_base64url(*info.stream)) : Json()}});
+  };
+  return Json::object({{"relays", Json::list(relays_, to_json)}}).text() + "\n";
 }
 
 Result<void> RelayDirectory::allow(const crypto::PublicKey& key) {
@@ -79,7 +77,7 @@ Result<bool> RelayDirectory::offer(const crypto::PublicKey& key, const wire::Off
   if (relay == nullptr)
     return Error{Code::kRefused, "this server does not know the relay",
                  format("run there: lanrage server relays allow {}", key.base64())};
-  const wire::RelayInfo info{key, offer.region, offer.addresses};
+  const wire::RelayInfo info{key, offer.region, offer.addresses, offer.stream};
   const bool changed = relay->info != info;
   *relay = {info, true, std::nullopt, relay->report};
   return changed;

@@ -68,6 +68,7 @@ TEST_F(RelayDirectoryTest, WhatTheOperatorRemovesIsNeitherNamedNorAllowed) {
 
 TEST_F(RelayDirectoryTest, ARestartedServerNamesThemAsIfJustLost) {
   ASSERT_TRUE(directory.allow(key(2)));
+  EXPECT_TRUE(*directory.offer(key(1), {"eu", {kHome}, wire::StreamPin{7}})) << "the pin is news";
   auto again = RelayDirectory::parse(directory.text());
   ASSERT_TRUE(again);
   EXPECT_EQ(again->text(), directory.text());

@@ -171,7 +171,9 @@ class Front {
     // Nodes send none; a web page cannot leave it out.
     if (!request.header("Origin").empty()) return upgrade.refuse(error_response({Code::kRefused, "not for web pages"}));
     if (request.path() == wire::kRelayPath)
-      return follow(request, wire::parse_offer(request.query("region"), request.query("addresses")), upgrade);
+      return follow(request,
+                    wire::parse_offer(request.query("region"), request.query("addresses"), request.query("stream")),
+                    upgrade);
     follow(request, wire::parse_follow(request.query("party"), request.query("from")), upgrade);
   }
 
@@ -348,8 +350,9 @@ class WholeServer final : public Server {
       udp.relay->grant_keys = {crypto::verify_key(grant_key())};
     }
     LR_ASSIGN(udp_, UdpService::start(std::move(udp), log_));
-    http_ =
-        net::HttpServer::create({.limits = options_.limits, .tls = tls_, .loop = nullptr}, front_->handlers(), log_);
+    net::HttpServer::Handlers handlers = front_->handlers();
+    if (options_.relay) handlers.stream_to = local_entrance(options_.listen, udp_->port());
+    http_ = net::HttpServer::create({.limits = options_.limits, .tls = tls_, .loop = nullptr}, handlers, log_);
     if (everywhere) {
       LR_TRY(listen({IpAddress::v4(0u), party::kServerPort}));
       const auto v6 = listen({IpAddress::v6({}), party::kServerPort});
@@ -388,7 +391,7 @@ class WholeServer final : public Server {
         reachable.push_back({*address.ip(), udp_->port()});
     if (mapped) reachable.push_back(*mapped);
     std::vector<wire::RelayInfo> relays;
-    if (options_.relay) relays.push_back({identity_.public_key(), options_.region, reachable});
+    if (options_.relay) relays.push_back({identity_.public_key(), options_.region, reachable, info_.key});
     std::vector<Endpoint> stun = reachable;
     if (const std::uint16_t second = udp_->second_port(); second != 0) {
       for (const Endpoint& endpoint : reachable) {

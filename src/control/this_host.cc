@@ -55,6 +55,14 @@ std::vector<party::ServerAddress> own_addresses(const std::vector<Endpoint>& lis
   return out;
 }
 
+Endpoint local_entrance(const std::vector<Endpoint>& listen, std::uint16_t port) {
+  const IpAddress loopback = IpAddress::v4(127, 0, 0, 1);
+  if (listen.empty()) return {loopback, port};
+  const IpAddress& first = listen.front().address;
+  if (!first.is_unspecified()) return {first, port};
+  return {first.is_v4() ? loopback : *IpAddress::parse("::1"), port};
+}
+
 Result<party::Identity> load_seed(const std::string& path, Rng& rng) {
   LR_ASSIGN(auto text, config::read_file(path));
   if (text) {

@@ -15,6 +15,9 @@ namespace lanrage::control {
 // Never empty: 127.0.0.1 at worst.
 std::vector<party::ServerAddress> own_addresses(const std::vector<Endpoint>& listening);
 
+// Where something on this machine reaches what listens at those addresses, or at all of them, on that port.
+Endpoint local_entrance(const std::vector<Endpoint>& listen, std::uint16_t port);
+
 // The seed in the file, made now where there is none. kInvalid: damaged. kIo.
 Result<party::Identity> load_seed(const std::string& path, Rng& rng);
 

@@ -136,6 +136,7 @@ NodeDaemon::~NodeDaemon() {
   api_.reset();
   port_map_.reset();
   resolver_.reset();
+  streams_.clear();
   plane_.reset();
   client_.reset();
   server_api_.reset();
@@ -392,12 +393,14 @@ void NodeDaemon::post(std::function<void()> task) {
 void NodeDaemon::run(int stop_fd) {
   if (!poller_.add(stop_fd, kStop)) return;
   while (!stopping_) {
-    const std::span<const net::Ready> ready = poller_.wait(
-        now_.time, std::min({node_->next_timeout().value_or(kNever), hosting_until_, netchecks_until_, save_again_}));
+    const std::span<const net::Ready> ready =
+        poller_.wait(now_.time, std::min({node_->next_timeout().value_or(kNever), hosting_until_, netchecks_until_,
+                                          save_again_, streams_due()}));
     now_ = net::now();
     const ContextScope party(node_->context());
     if (save_again_ <= now_.time) save();
     if (hosting_until_ <= now_.time) answer_hosting();
+    if (streams_due() <= now_.time) retry_streams();
     for (const net::Ready& one : ready) handle_ready(one);
     drain_queues();
     if (const auto due = node_->next_timeout(); due && *due <= now_.time) node_->handle_timeout(now_);
@@ -510,6 +513,8 @@ void NodeDaemon::handle_event(const node::NodeEvent& event) {
     configure_adapter();
   } else if (std::holds_alternative<node::ForwardingChanged>(event)) {
     publish_ = true;
+  } else if (std::holds_alternative<node::RelayStreamsChanged>(event)) {
+    update_streams();
   } else if (std::holds_alternative<node::OpenDiscovery>(event)) {
     open_discovery();
   } else if (std::holds_alternative<node::CloseDiscovery>(event)) {
@@ -558,6 +563,7 @@ void NodeDaemon::read_interfaces() {
     for (const net::Route& route : *routes) network.ways_out.emplace_back(route.interface, route.gateway);
   const bool changed = network != network_;
   if (client_ && changed) client_->network_changed();
+  if (changed) reopen_streams();
   network_ = std::move(network);
   node_->handle_interfaces(now_, addresses, sockets_->port());
   update_ports();

@@ -29,6 +29,7 @@
 #include "net/netlink.h"
 #include "net/poller.h"
 #include "net/port_map.h"
+#include "net/stream_bridge.h"
 #include "node/node.h"
 #include "tun/adapter.h"
 
@@ -80,6 +81,14 @@ class NodeDaemon {
     std::vector<IpPrefix> addresses;
     std::vector<std::pair<unsigned, std::optional<IpAddress>>> ways_out;  // interface and gateway
     friend bool operator==(const Network&, const Network&) = default;
+  };
+
+  struct RelayStream {
+    wire::RelayInfo relay;
+    std::unique_ptr<net::StreamBridge> bridge{};
+    std::uint64_t number = 0;  // of this bridge
+    Duration backoff{};        // since the last that opened
+    Time again = kNever;       // to be opened
   };
 
   struct Saved {
@@ -134,6 +143,14 @@ class NodeDaemon {
   void ports_mapped(const net::PortMap::Outcome& outcome);
   void use_mapping();
   void answer_hosting();
+  // node_streams.cc
+  void update_streams();
+  void open_stream(RelayStream& stream);
+  void stream_closed(std::uint64_t number, const Error& why);
+  void reopen_streams();
+  void retry_streams();
+  Time streams_due() const;
+  RelayStream* stream_numbered(std::uint64_t number);
   // node_names.cc
   void update_names();
   void answer_names();
@@ -164,6 +181,9 @@ class NodeDaemon {
   std::unique_ptr<dataplane::UapiServer> uapi_;
   std::unique_ptr<dataplane::DataPlane> plane_;
   std::unique_ptr<net::PortMap> port_map_;
+  std::shared_ptr<net::IoLoop> stream_loop_;
+  std::vector<RelayStream> streams_;
+  std::uint64_t last_stream_ = 0;
   Network network_;
   net::PortMap::Outcome mapping_;  // for what is wanted now
   bool mapping_known_ = true;      // the router's answer is in it, or nothing is wanted of one

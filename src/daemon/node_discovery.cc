@@ -149,8 +149,14 @@ wire::Json NodeDaemon::netcheck_json() const {
       rtt = ms;
       heard = format("{:.1f} ms", ms);
     }
-    relays.push(Json::object({{"id", id}, {"registered", relay.path.has_value()}, {"rtt_ms", std::move(rtt)}}));
-    findings.push_back(relay.path ? format("Relay {}: {}.", id, heard) : format("Relay {} does not answer.", id));
+    relays.push(Json::object({{"id", id},
+                              {"registered", relay.path.has_value()},
+                              {"rtt_ms", std::move(rtt)},
+                              {"transport", !relay.path       ? Json()
+                                            : relay.by_stream ? "tls"
+                                                              : "udp"}}));
+    findings.push_back(relay.path ? format("Relay {}: {}{}.", id, heard, relay.by_stream ? " over TLS, not UDP" : "")
+                                  : format("Relay {} does not answer.", id));
   }
   if (names_problem_) {
     findings.push_back(names_problem_->empty()

@@ -59,8 +59,10 @@ const char* reach_name(node::Reach reach) {
 
 Json path_json(const std::optional<node::PathStatus>& path) {
   if (!path) return nullptr;
-  return Json::object(
-      {{"kind", path->relayed ? "relay" : "direct"}, {"endpoint", path->endpoint.text()}, {"relay", path->relay}});
+  return Json::object({{"kind", path->relayed ? "relay" : "direct"},
+                       {"endpoint", path->endpoint.text()},
+                       {"relay", path->relay},
+                       {"transport", path->tls ? "tls" : "udp"}});
 }
 
 Json text_list(const std::vector<std::string>& items) {

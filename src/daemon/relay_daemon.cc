@@ -7,6 +7,7 @@
 #include "config/folders.h"
 #include "control/client.h"
 #include "control/relay_meter.h"
+#include "control/server.h"
 #include "control/this_host.h"
 #include "control/udp_service.h"
 #include "crypto/random.h"
@@ -69,12 +70,11 @@ std::vector<crypto::VerifyKey> load_keys(const RelayOptions& options, const Logg
 class RelayDaemon {
  public:
   RelayDaemon(const RelayOptions& options, const party::Identity& identity, std::unique_ptr<control::UdpService> udp,
-              std::vector<crypto::VerifyKey> keys, std::vector<Endpoint> addresses, net::Poller poller,
-              const Logger& log)
+              std::vector<crypto::VerifyKey> keys, wire::OfferRelay offered, net::Poller poller, const Logger& log)
       : udp_(std::move(udp)),
         meter_(*udp_, net::now().time),
         poller_(std::move(poller)),
-        offer_{options.region, std::move(addresses)},
+        offer_(std::move(offered)),
         server_(options.server.key),
         keys_path_(keys_path(options.folder)),
         keys_(std::move(keys)),
@@ -89,8 +89,6 @@ class RelayDaemon {
         [](const std::function<void()>& callback) { callback(); }, std::make_unique<crypto::SystemRng>(), log);
     offer();
   }
-
-  const std::vector<Endpoint>& addresses() const { return offer_.addresses; }
 
   void run(StopSignals& stop) {
     if (!poller_.add(stop.fd(), kStopTag)) return;
@@ -187,6 +185,31 @@ class RelayDaemon {
   std::unique_ptr<control::Client> client_;  // last: it calls into the others from a thread of its own
 };
 
+// What listens for those whose network lets no UDP out; nothing where the port is another program's.
+std::unique_ptr<net::HttpServer> open_streams(const RelayOptions& options, const net::TlsIdentity& tls,
+                                              std::uint16_t port, const Logger& log) {
+  net::HttpServer::Options http;
+  http.limits = control::ServerOptions::default_limits();
+  http.tls = tls;
+  auto server =
+      net::HttpServer::create(std::move(http), {.stream_to = control::local_entrance(options.listen, port)}, log);
+  std::vector<Endpoint> listen = options.listen;
+  if (listen.empty()) {
+    for (const std::uint16_t one : {port, party::kHttpsPort})
+      for (const IpAddress& any : {IpAddress::v4(0u), IpAddress::v6({})}) listen.push_back({any, one});
+  }
+  bool any = false;
+  for (Endpoint endpoint : listen) {
+    if (endpoint.port == 0) endpoint.port = port;
+    const auto bound = server->listen(net::TcpListener{endpoint, true});
+    if (!bound) log.debug("not listening for TLS", {{"problem", bound.error().message}});
+    any = any || bound.has_value();
+  }
+  if (any) return server;
+  log.warn("no TLS: players whose networks let no UDP out cannot use this relay", {{"port", port}});
+  return nullptr;
+}
+
 // Where members find us, at the port that is open.
 std::vector<Endpoint> addresses_of(const RelayOptions& options, std::uint16_t port) {
   if (!options.public_addresses.empty()) return options.public_addresses;
@@ -209,6 +232,7 @@ Result<void> run_relay(const RelayOptions& options, const LogOptions& log_option
   const Logger logger(*log, "relay");
   LR_ASSIGN(const FolderLock lock, FolderLock::take(options.folder));
   LR_TRY(keep_network_privileges());
+  LR_TRY(raise_descriptor_limit());
   LR_ASSIGN(auto stop, StopSignals::take());
   crypto::SystemRng rng;
   LR_ASSIGN(const party::Identity identity, control::load_seed(options.folder + "/relay.seed", rng));
@@ -221,9 +245,12 @@ Result<void> run_relay(const RelayOptions& options, const LogOptions& log_option
   udp.relay->grant_keys = keys;
   LR_ASSIGN(auto service, control::UdpService::start(std::move(udp), logger));
   LR_ASSIGN(auto poller, net::Poller::create());
-  const std::vector<Endpoint> addresses = addresses_of(options, service->port());
-  RelayDaemon daemon(options, identity, std::move(service), keys, addresses, std::move(poller), logger);
-  on_ready({identity.public_key(), daemon.addresses()});
+  LR_ASSIGN(const auto tls, net::TlsIdentity::load_or_create(options.folder + "/relay.tls"));
+  const auto streams = open_streams(options, tls, service->port(), logger);
+  wire::OfferRelay offer{options.region, addresses_of(options, service->port())};
+  if (streams) offer.stream = tls.spki_hash();
+  on_ready({identity.public_key(), offer.addresses, streams != nullptr});
+  RelayDaemon daemon(options, identity, std::move(service), keys, std::move(offer), std::move(poller), logger);
   daemon.run(stop);
   logger.info("the relay stops");
   return {};

@@ -1,4 +1,5 @@
-// `lanrage relay`: a relay alone on a host, registered with a control server, until it is told to stop.
+// `lanrage relay`: a relay alone on a host, registered with a control server, until it is told to stop. By UDP, and by
+// TLS on the same port and 443 where these are free.
 #pragma once
 
 #include <functional>
@@ -12,9 +13,11 @@
 namespace lanrage::daemon {
 
 struct RelayOptions {
-  std::string folder;  // must exist; holds `relay.seed`, its identity, and `relay.keys`, whose grants counted last
+  // Must exist; holds `relay.seed`, its identity, `relay.tls`, that of its TLS, and `relay.keys`, whose grants counted
+  // last.
+  std::string folder;
   party::ServerInfo server;
-  std::vector<Endpoint> listen;            // UDP, all on the first one's port; empty: every address, party::kServerPort
+  std::vector<Endpoint> listen;  // UDP and TCP, all on the first one's port; empty: every address, party::kServerPort
   std::vector<Endpoint> public_addresses;  // what members are told; empty: of `listen`, or found on this machine
   std::string region;                      // wire::is_region
 };
@@ -22,6 +25,7 @@ struct RelayOptions {
 struct RelayReady {
   crypto::PublicKey key;
   std::vector<Endpoint> addresses;  // as members are told
+  bool streams = false;             // TLS works, too
 };
 
 // Relays until SIGTERM or SIGINT, whether the control server can be reached or not; before its first word of whose

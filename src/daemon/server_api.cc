@@ -59,6 +59,7 @@ Json status_of(const control::Server& server, Time started) {
   Json relayed;
   if (server.relays()) {
     relayed = Json::object({{"sessions", stats.udp.sessions},
+                            {"streams", stats.http.streams_open},
                             {"packets", relay.packets_forwarded + relay.frames_forwarded},
                             {"bytes", relay.bytes_forwarded},
                             {"report", stats.report ? report_json(*stats.report) : Json()}});

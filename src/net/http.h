@@ -162,6 +162,8 @@ class HttpServer {
     std::function<void(HttpRequest request, HttpResponder respond)> on_request{};
     // Without it upgrades are refused with 404. Host and Origin are in the request's headers: check them here.
     std::function<void(HttpRequest request, WebSocketUpgrade upgrade)> on_upgrade{};
+    // Where a relay's stream (wire/relay_stream.h) leads: a UDP port of this machine. Without it there is none.
+    std::optional<Endpoint> stream_to{};
   };
   struct Options {
     HttpLimits limits{};
@@ -172,6 +174,7 @@ class HttpServer {
   struct Stats {
     std::uint64_t connections_open = 0;
     std::uint64_t websockets_open = 0;
+    std::uint64_t streams_open = 0;  // of a relay
     std::uint64_t accepted = 0;
     std::uint64_t refused_total_cap = 0;
     std::uint64_t refused_address_cap = 0;

@@ -67,11 +67,12 @@ class Core : public std::enable_shared_from_this<Core> {
   std::uint64_t next_connection = 1;
   std::unordered_map<std::uint64_t, std::weak_ptr<Connection>> connections;
   std::unordered_map<std::uint64_t, std::weak_ptr<SocketSession>> sockets;
+  std::unordered_map<std::uint64_t, std::weak_ptr<BridgeSession>> streams;
   std::unordered_map<IpAddress, std::size_t> per_address;
   std::size_t open = 0;
 
-  std::atomic<std::uint64_t> connections_open{0}, websockets_open{0}, accepted{0}, refused_total{0}, refused_address{0},
-      timed_out{0}, malformed{0}, requests{0}, too_slow{0};
+  std::atomic<std::uint64_t> connections_open{0}, websockets_open{0}, streams_open{0}, accepted{0}, refused_total{0},
+      refused_address{0}, timed_out{0}, malformed{0}, requests{0}, too_slow{0};
 
   std::atomic<std::size_t> requests_open{0};
   std::mutex mutex;
@@ -173,6 +174,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
     const auto& head = parser_->get();
     const std::string_view method(head.method_string().data(), head.method_string().size());
     const std::string_view target(head.target().data(), head.target().size());
+    if (is_stream_upgrade(head)) return become_stream();
     if (beast::websocket::is_upgrade(head)) return hand_over_upgrade();
     const HttpLimits& limits = core_->limits;
     const std::size_t bytes_max =
@@ -185,6 +187,39 @@ class Connection : public std::enable_shared_from_this<Connection> {
       if (error) return self->refuse_input(error);
       self->hand_over_request();
     });
+  }
+
+  bool is_stream_upgrade(const SocketSession::RequestHead& head) const {
+    const auto is = [](beast::string_view text, std::string_view wanted) {
+      return beast::iequals(text, beast::string_view(wanted.data(), wanted.size()));
+    };
+    return core_->handlers->stream_to && is(head[http::field::upgrade], wire::kRelayStreamProtocol) &&
+           is(head.target(), wire::kRelayStreamPath);
+  }
+
+  // The rest of the connection is a relay's stream. It goes on counting for its address.
+  void become_stream() {
+    const auto self = shared_from_this();
+    const auto loop = core_->loop.lock();
+    if (!loop || core_->stopping) return close();
+    stop_deadline();
+    const auto release = [core = core_, address = peer_.remote.address, id = peer_.connection] {
+      if (core->streams.erase(id) == 0) return;
+      core->release(address);
+      core->streams_open.fetch_sub(1);
+    };
+    const auto session =
+        BridgeSession::create(*loop, BridgeSession::End::kRelay, [release](const Error&) { release(); });
+    counted_ = false;
+    core_->streams[peer_.connection] = session;
+    core_->streams_open.fetch_add(1);
+    const auto rest = buffer_.data();
+    const ByteView early(static_cast<const std::uint8_t*>(rest.data()), rest.size());
+    const auto started =
+        session->start(std::move(stream_), *core_->handlers->stream_to, wire::kRelayStreamAnswer, early);
+    if (started) return;
+    core_->log.warn("a relay's stream cannot be opened", {{"problem", started.error().message}});
+    release();
   }
 
   HttpRequest take_request() {
@@ -402,8 +437,12 @@ void Core::stop_all() {
   for (const auto& [id, connection] : connections) held.push_back(connection.lock());
   std::vector<std::shared_ptr<SocketSession>> sessions;
   for (const auto& [id, socket] : sockets) sessions.push_back(socket.lock());
+  std::vector<std::shared_ptr<BridgeSession>> bridges;
+  for (const auto& [id, stream] : streams) bridges.push_back(stream.lock());
   for (const auto& connection : held)
     if (connection) connection->close();
+  for (const auto& bridge : bridges)
+    if (bridge) bridge->close({Code::kUnavailable, "the server stops"});
   for (const auto& session : sessions)
     if (session) session->forget();
 }
@@ -562,6 +601,7 @@ class Server final : public HttpServer {
   Stats stats() const override {
     return {.connections_open = core_->connections_open,
             .websockets_open = core_->websockets_open,
+            .streams_open = core_->streams_open,
             .accepted = core_->accepted,
             .refused_total_cap = core_->refused_total,
             .refused_address_cap = core_->refused_address,

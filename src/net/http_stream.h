@@ -22,6 +22,7 @@
 #include <memory>
 
 #include "net/http.h"
+#include "wire/relay_stream.h"
 
 namespace lanrage::net {
 
@@ -54,8 +55,9 @@ class Stream {
   TlsExporter exporter() const;                                                 // after the handshake; TLS only
   std::optional<SpkiHash> remote_key() const;                                   // after the handshake; TLS only
   std::optional<PeerCredentials> credentials();                                 // Unix sockets only
-  void shutdown_send();                                                         // the TCP half; no TLS farewell
-  void close();  // what is under way ends with operation_aborted
+  int native_handle() { return socket().native_handle(); }
+  void shutdown_send();  // the TCP half; no TLS farewell
+  void close();          // what is under way ends with operation_aborted
 
   executor_type get_executor() { return socket().get_executor(); }
   void read_some(asio::mutable_buffer buffer, IoDone done);
@@ -145,6 +147,18 @@ class SocketSession : public WebSocket {
   virtual void ping() = 0;              // once open, one at a time
   virtual void fail(Error reason) = 0;  // ends it at once, with its on_close
   virtual void forget() = 0;            // ends it at once, without any further call
+};
+
+// A stream of datagrams and its UDP socket (stream_bridge.h), either end. On the loop; holds itself while it is open.
+class BridgeSession {
+ public:
+  using End = wire::RelayStreamReader::End;
+  static std::shared_ptr<BridgeSession> create(IoLoop& loop, End end, std::function<void(const Error&)> on_close);
+  virtual ~BridgeSession() = default;
+  // `first` goes out before any frame; `early` was read from the stream already. Gives the UDP socket's endpoint.
+  // When it fails, on_close is not called.
+  virtual Result<Endpoint> start(Stream stream, const Endpoint& inside, std::string_view first, ByteView early) = 0;
+  virtual void close(const Error& why) = 0;  // with its on_close
 };
 
 std::string describe(const error_code& error);

@@ -347,6 +347,7 @@ void Node::pump(Now now) {
   // Each part's output may be another's input; they settle within a few rounds.
   while (pump_lan(now) || pump_tunnel(now) || pump_relays(now) || pump_links(now)) {
   }
+  pump_streams();
   if (forwarding_dirty_) publish();
 }
 
@@ -472,6 +473,27 @@ bool Node::pump_relays(Now now) {
   return any;
 }
 
+void Node::pump_streams() {
+  auto wanted = relays_.streams_wanted();
+  if (wanted == streams_) return;
+  if (streams_.empty()) paths_log_.info("no relay answers over UDP; trying TLS");
+  if (wanted.empty()) paths_log_.info("relays are reached over UDP again");
+  streams_ = std::move(wanted);
+  event(RelayStreamsChanged{});
+}
+
+std::vector<wire::RelayInfo> Node::relay_streams() const {
+  std::vector<wire::RelayInfo> out;
+  for (const wire::RelayInfo& info : relay_infos_)
+    if (std::find(streams_.begin(), streams_.end(), info.key) != streams_.end()) out.push_back(info);
+  return out;
+}
+
+void Node::handle_relay_stream(Now now, const crypto::PublicKey& relay, const std::optional<Endpoint>& entrance) {
+  relays_.set_stream(now.time, relay, entrance);
+  pump(now);
+}
+
 // One side begins, so that two handshakes do not cross; either begins when packets wait.
 void Node::begin_session(Now now, const Link& link) {
   if (is_open(now, link)) return;
@@ -513,12 +535,14 @@ bool Node::pump_links(Now now) {
                                            {"relayed", happened->path.relayed},
                                            {"proven", happened->valid}});
           time_path(now.time, *link, happened->path);
+          relays_.check_all(now.time);  // what silenced another path may have silenced them
           forwarding_dirty_ = true;
           begin_session(now, *link);
           break;
         }
         case Kind::kLost:
           paths_log_.debug("no path", {{"peer_id", key.base64()}});
+          relays_.check_all(now.time);
           link->punching_since = Begun{now.time, Context::current().with("peer_id", key.base64())};
           link->relayed_since.reset();
           forwarding_dirty_ = true;

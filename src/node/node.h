@@ -93,12 +93,14 @@ struct AdapterChanged {};
 struct ForwardingChanged {};
 // Something a person would see changed: status().
 struct StatusChanged {};
+// relay_streams() is another list: open those that are new, say handle_relay_stream, and close the others.
+struct RelayStreamsChanged {};
 // Open two fresh pairs of UDP sockets for discovery in place of those there are, and say handle_discovery_sockets.
 struct OpenDiscovery {};
 // They are of no more use.
 struct CloseDiscovery {};
 using NodeEvent = std::variant<SaveParty, SaveContacts, SaveTimestampFloor, ServerChanged, AdapterChanged,
-                               ForwardingChanged, StatusChanged, OpenDiscovery, CloseDiscovery>;
+                               ForwardingChanged, StatusChanged, RelayStreamsChanged, OpenDiscovery, CloseDiscovery>;
 
 struct AdapterConfig {
   std::vector<IpPrefix> addresses;  // empty: not in a party
@@ -173,6 +175,8 @@ class Node {
   void handle_interfaces(Now now, const std::vector<paths::InterfaceAddress>& addresses, std::uint16_t port);
   // Where routers lead our UDP port, from now on, and what the router said about it.
   void handle_mapped(Now now, std::vector<Endpoint> mapped, const paths::RouterReport& router);
+  // The stream to that relay is open: UDP to `entrance` from our port goes into it. Nothing: it is over.
+  void handle_relay_stream(Now now, const crypto::PublicKey& relay, const std::optional<Endpoint>& entrance);
   // The ports of discovery's sockets; 0: they cannot be opened.
   void handle_discovery_sockets(Now now, std::uint16_t first_port, std::uint16_t second_port);
   void handle_discovery_packet(Now now, paths::NatDiscovery::Socket socket, const Endpoint& source, ByteView datagram);
@@ -207,6 +211,8 @@ class Node {
   bool is_discovering() const { return discovering_; }
   bool has_discovered() const { return has_discovered_; }  // in this run of ours
   std::vector<paths::RelayClient::Status> relays() const { return relays_.status(); }
+  // Those to be reached over TLS, now that none answers over UDP.
+  std::vector<wire::RelayInfo> relay_streams() const;
   // As the server names them.
   const std::vector<wire::RelayInfo>& relay_infos() const { return relay_infos_; }
   // How it is, as it said itself a few seconds ago; none: nobody knows, or the server is away.
@@ -266,6 +272,7 @@ class Node {
   bool pump_tunnel(Now now);
   bool pump_links(Now now);
   bool pump_relays(Now now);
+  void pump_streams();
   void note_activity(Now now, Link& link);
   static void note_rate(Now now, Link& link);
   void time_path(Time now, Link& link, const Path& path);
@@ -348,6 +355,7 @@ class Node {
   paths::RouterReport router_;
   wire::SignalNetwork network_signal_;  // of this, what members are told
   paths::RelayClient relays_;
+  std::vector<crypto::PublicKey> streams_;  // to these relays, as the driver was told
   lan::HostTables& tables_;
   std::optional<lan::Forwarder> lan_;  // while in a party
   bool strict_ = false;

@@ -187,7 +187,7 @@ void Node::use_relays(Now now, const wire::Relays& relays) {
   if (relay_infos_ != relays.relays || stun_endpoints_ != relays.stun) contacts_changed(now);
   relay_infos_ = relays.relays;
   std::vector<paths::RelayAddress> infos;
-  for (const wire::RelayInfo& info : relay_infos_) infos.push_back({info.key, info.addresses});
+  for (const wire::RelayInfo& info : relay_infos_) infos.push_back({info.key, info.addresses, info.stream.has_value()});
   if (!infos.empty() && relays_.registered().empty() && !registering_since_) registering_since_ = Begun{now.time};
   relays_.set_relays(now.time, infos);
   refresh_stun_servers(now, relays.stun);

@@ -1,6 +1,7 @@
 // What a person sees of the node.
 #include "base/format.h"
 #include "node/node.h"
+#include "paths/why.h"
 #include "wire/signal.h"
 
 namespace lanrage::node {
@@ -22,6 +23,8 @@ paths::NetworkView Node::network() const {
 PathStatus Node::status_of(const Path& path) const {
   PathStatus status{path.relayed, path.endpoint, std::nullopt};
   if (const auto relay = path.relayed ? relays_.id_of(path) : std::nullopt) status.relay = format("{:016x}", *relay);
+  status.tls = relays_.is_stream(path);
+  if (const auto address = status.tls ? relays_.address_of(path) : std::nullopt) status.endpoint = *address;
   return status;
 }
 
@@ -71,6 +74,7 @@ NodeStatus Node::status(Now now) const {
     if (const auto path = link->selector->selected()) peer.path = status_of(*path);
     if (const auto path = link->selector->second()) peer.second_path = status_of(*path);
     peer.why = peer.online || connected ? link->selector->why(now.time) : "not online";
+    if (connected && peer.path && peer.path->tls) peer.why = paths::kWhyOverTls;
     if (const paths::Quality* quality = link->selector->quality()) {
       peer.rtt_ms = in_ms(quality->rtt_last());
       peer.rtt_ema_ms = in_ms(quality->rtt_ema());

@@ -20,6 +20,7 @@ struct PathStatus {
   bool relayed = false;
   Endpoint endpoint;
   std::optional<std::string> relay;  // the relay's id
+  bool tls = false;                  // the relay is reached over TLS; `endpoint` is its address for UDP
 };
 
 struct PeerStatus {

@@ -127,7 +127,8 @@ std::string mapping_name_of(const NetworkView& view) {
 
 std::string type_in_words(const NetworkView& view) {
   const std::string type = nat_type(view);
-  if (type == "udp_blocked") return "UDP is blocked: no direct path and no relay over UDP is possible from here";
+  if (type == "udp_blocked")
+    return "UDP is blocked: no direct path is possible from here, and relays are reached over TLS alone";
   if (type == "none") return "an address of its own: direct paths work";
   if (type == "firewall") return "an address of its own behind a firewall: direct paths work";
   if (type == "symmetric")

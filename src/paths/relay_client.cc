@@ -47,7 +47,7 @@ void RelayClient::set_relays(Time now, const std::vector<RelayAddress>& relays) 
       relay.address = address;
       const bool in_use =
           relay.endpoint && std::count(address.endpoints.begin(), address.endpoints.end(), *relay.endpoint) != 0;
-      if (changed && !in_use) begin(now, relay);
+      if (changed && !in_use && !is_by_stream(relay)) begin(now, relay);
       continue;
     }
     Relay& relay = next.emplace_back();
@@ -103,6 +103,22 @@ void RelayClient::check(Time now, const Path& path) {
   if (now - relay->asked >= kCheckGap) send_refresh(now, *relay);
 }
 
+void RelayClient::check_all(Time now) {
+  for (const Relay& relay : relays_)
+    if (relay.endpoint) check(now, Path{*relay.endpoint, true});
+}
+
+void RelayClient::set_stream(Time now, const crypto::PublicKey& key, const std::optional<Endpoint>& entrance) {
+  const auto relay = std::find_if(relays_.begin(), relays_.end(), [&](const Relay& r) { return r.address.key == key; });
+  if (relay == relays_.end() || relay->stream == entrance) return;
+  const bool in_use = is_by_stream(*relay);
+  if (in_use) announce_loss(*relay);
+  relay->stream = entrance;
+  relay->udp_again_due = kNever;
+  const bool on_udp = relay->state == State::kRegistered && !in_use && !relay->udp_silent;
+  if (!on_udp && (entrance || in_use)) begin(now, *relay);
+}
+
 void RelayClient::stop() {
   for (Relay& relay : relays_) leave(relay);
   relays_.clear();
@@ -128,6 +144,7 @@ void RelayClient::begin(Time now, Relay& relay) {
 
 void RelayClient::send_register(Time now, Relay& relay) {
   if (relay.transaction == 0) relay.transaction = rng_.u64() | 1;
+  if (relay.tries == 0) relay.first_asked = now;
   relay.asked = now;
   relay.due = now + kRelayRetry * (1 << relay.tries);
   ++relay.tries;
@@ -139,7 +156,8 @@ void RelayClient::send_register(Time now, Relay& relay) {
   }
   const wire::RelayCookie cookie = relay.endpoint ? relay.cookie : wire::RelayCookie{};
   const Bytes datagram = wire::write_relay_register(relay.transaction, cookie, grant_, indices, *relay.mac_key);
-  const std::vector<Endpoint> all = relay.endpoint ? std::vector<Endpoint>{*relay.endpoint} : relay.address.endpoints;
+  std::vector<Endpoint> all = relay.endpoint ? std::vector<Endpoint>{*relay.endpoint} : relay.address.endpoints;
+  if (!relay.endpoint && relay.stream) all.push_back(*relay.stream);
   for (const Endpoint& endpoint : all) {
     send(endpoint, datagram);
     ++stats_.registers_sent;
@@ -147,7 +165,10 @@ void RelayClient::send_register(Time now, Relay& relay) {
 }
 
 void RelayClient::send_refresh(Time now, Relay& relay) {
-  if (relay.transaction == 0) relay.tries = 0;
+  if (relay.transaction == 0) {
+    relay.tries = 0;
+    relay.first_asked = now;
+  }
   // A repeated question keeps its name unless it has something new to say, so that a late answer still counts.
   const std::size_t told = relay.indices_told;
   const std::size_t removed = std::min(relay.removed.size(), wire::kRelayIndicesMax / 2);
@@ -167,6 +188,23 @@ void RelayClient::send_refresh(Time now, Relay& relay) {
   ++stats_.refreshes_sent;
 }
 
+// Without a cookie: nothing moves before the relay has answered from there.
+void RelayClient::ask_udp_again(Time now, Relay& relay) {
+  relay.udp_again = rng_.u64() | 1;
+  relay.udp_again_due = now + kRelayUdpAgain;
+  const Bytes datagram = wire::write_relay_register(relay.udp_again, {}, grant_, {}, *relay.mac_key);
+  for (const Endpoint& endpoint : relay.address.endpoints) send(endpoint, datagram);
+  stats_.registers_sent += relay.address.endpoints.size();
+}
+
+// When the answer that is owed over UDP is overdue.
+std::optional<Time> RelayClient::patience_ends(const Relay& relay) const {
+  const bool asked = relay.transaction != 0 && relay.state != State::kIdle;
+  if (!asked || relay.udp_silent || is_by_stream(relay)) return std::nullopt;
+  const Duration least = relay.announced ? kRelayPatience : kRelayFirstPatience;
+  return relay.first_asked + std::max<Duration>(least, 2 * relay.quality.rtt_ema().value_or(Duration{}));
+}
+
 void RelayClient::send(const Endpoint& to, Bytes datagram) {
   if (transmits_.size() == kRelayTransmitsMax) transmits_.pop_front();
   transmits_.push_back({to, std::move(datagram)});
@@ -178,7 +216,7 @@ void RelayClient::leave(Relay& relay) {
   }
   announce_loss(relay);
   relay.state = State::kIdle;
-  relay.due = relay.leave_at = kNever;
+  relay.due = relay.leave_at = relay.udp_again_due = kNever;
   relay.going.reset();
 }
 
@@ -267,6 +305,14 @@ void RelayClient::handle_challenge(Time now, Relay& relay, const Endpoint& sourc
     ++stats_.dropped_malformed;
     return;
   }
+  if (message->transaction == relay.udp_again && relay.udp_again != 0 && source != relay.stream) {
+    relay.state = State::kRegistering;
+    relay.endpoint.reset();
+    relay.transaction = std::exchange(relay.udp_again, 0);
+    relay.indices_told = relay.indices_asked = 0;
+    relay.removed.clear();
+    relay.udp_again_due = kNever;
+  }
   const bool is_repeated = relay.endpoint && (*relay.endpoint != source || relay.cookie == message->cookie);
   if (relay.state != State::kRegistering || message->transaction != relay.transaction || is_repeated) {
     ++stats_.dropped_stale;
@@ -299,7 +345,12 @@ void RelayClient::handle_registered(Time now, Relay& relay, ByteView datagram) {
   relay.backoff = {};
   relay.refusal.reset();
   relay.session = message->session;
-  relay.observed = message->observed;
+  if (is_by_stream(relay)) {
+    relay.observed.reset();
+  } else {
+    relay.observed = message->observed;
+    relay.udp_silent = false;
+  }
   relay.indices_told = relay.indices_asked;
   relay.removed.erase(relay.removed.begin(), relay.removed.begin() + static_cast<std::ptrdiff_t>(std::min(
                                                                          relay.removed_asked, relay.removed.size())));
@@ -308,6 +359,7 @@ void RelayClient::handle_registered(Time now, Relay& relay, ByteView datagram) {
   relay.due = now + std::clamp<Duration>(lifetime / 3, std::chrono::seconds(1), kRelayRefresh);
   if (relay.state == State::kRegistering) {
     relay.state = State::kRegistered;
+    relay.udp_again_due = is_by_stream(relay) ? now + kRelayUdpAgain : kNever;
     ++stats_.registrations;
     if (relay.announced != relay.endpoint) {
       announce_loss(relay);
@@ -384,6 +436,8 @@ void RelayClient::handle_timeout(Time now) {
   }
   std::erase_if(relays_, [](const Relay& relay) { return !relay.named && !relay.announced; });
   for (Relay& relay : relays_) {
+    if (patience_ends(relay).value_or(kNever) <= now) relay.udp_silent = true;
+    if (relay.udp_again_due <= now) ask_udp_again(now, relay);
     if (relay.due > now) continue;
     if (relay.transaction != 0 && relay.endpoint) relay.quality.record_loss(relay.asked);
     if (relay.state == State::kIdle) {
@@ -405,7 +459,10 @@ void RelayClient::handle_timeout(Time now) {
 
 std::optional<Time> RelayClient::next_timeout() const {
   Time next = kNever;
-  for (const Relay& relay : relays_) next = std::min({next, relay.due, relay.leave_at});
+  for (const Relay& relay : relays_) {
+    const Time silent = patience_ends(relay).value_or(kNever);
+    next = std::min({next, relay.due, relay.leave_at, relay.udp_again_due, silent});
+  }
   if (next == kNever) return std::nullopt;
   return next;
 }
@@ -451,7 +508,7 @@ std::vector<Endpoint> RelayClient::heard() const {
 RelayClient::Relay* RelayClient::relay_at(const Endpoint& endpoint) {
   for (Relay& relay : relays_) {
     // Where it was registered stays in use until it is elsewhere, also when it is no longer one of its addresses.
-    if (relay.announced == endpoint) return &relay;
+    if (relay.announced == endpoint || relay.stream == endpoint) return &relay;
     const auto& all = relay.address.endpoints;
     if (std::find(all.begin(), all.end(), endpoint) != all.end()) return &relay;
   }
@@ -460,6 +517,29 @@ RelayClient::Relay* RelayClient::relay_at(const Endpoint& endpoint) {
 
 bool RelayClient::is_relay(const Endpoint& source) const {
   return const_cast<RelayClient*>(this)->relay_at(source) != nullptr;
+}
+
+std::vector<crypto::PublicKey> RelayClient::streams_wanted() const {
+  std::vector<crypto::PublicKey> out;
+  if (grant_.empty()) return out;
+  for (const Relay& relay : relays_) {
+    const bool is_asked = relay.named && !relay.going && (relay.state != State::kIdle || relay.udp_silent);
+    if (!relay.mac_key || relay.address.endpoints.empty() || !is_asked) continue;
+    if (!relay.udp_silent) return {};
+    if (relay.address.takes_streams && out.size() < kRelayStreamsMax) out.push_back(relay.address.key);
+  }
+  return out;
+}
+
+bool RelayClient::is_stream(const Path& path) const {
+  return std::any_of(relays_.begin(), relays_.end(),
+                     [&](const Relay& relay) { return path.relayed && relay.stream == path.endpoint; });
+}
+
+std::optional<Endpoint> RelayClient::address_of(const Path& path) const {
+  const Relay* relay = const_cast<RelayClient*>(this)->relay_at(path.endpoint);
+  if (relay == nullptr || relay->address.endpoints.empty()) return std::nullopt;
+  return relay->address.endpoints.front();
 }
 
 std::optional<wire::RelayPeer> RelayClient::id_of(const Path& path) const {
@@ -476,6 +556,7 @@ std::vector<RelayClient::Status> RelayClient::status() const {
     one.key = relay.address.key;
     one.endpoints = relay.address.endpoints;
     if (relay.announced) one.path = Path{*relay.announced, true};
+    one.by_stream = relay.announced && relay.announced == relay.stream;
     one.observed = relay.observed;
     one.quality = relay.quality;
     one.refusal = relay.refusal;

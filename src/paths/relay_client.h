@@ -3,7 +3,9 @@
 // For each relay: a Register to all of its endpoints, the first that challenges is used (a broken family costs
 // nothing); registration with the grant and all receiver indices; a Refresh every kRelayRefresh, which also measures
 // the round trip; three unanswered ones in a row, or a relay that no longer knows us, mean that the registration is
-// lost, and it is made anew with backoff. Frames and unframes what the relay carries by name (initiations, probes);
+// lost, and it is made anew with backoff. While no relay answers over UDP, streams are wanted (wire/relay_stream.h):
+// the driver makes them, each looks like one more endpoint of its relay, and UDP is tried again every kRelayUdpAgain
+// and preferred as soon as it answers. Frames and unframes what the relay carries by name (initiations, probes);
 // WireGuard's other messages travel bare and never come by here.
 //
 // Owned by the node, control thread. Drive: after every call poll_transmit until empty, *before* other packets that the
@@ -31,12 +33,19 @@ inline constexpr Duration kRelayRetry = std::chrono::milliseconds(250);  // firs
 inline constexpr int kRelayTries = 4;                                    // 250 + 500 + 1000 + 2000 ms, then lost
 inline constexpr Duration kRelayBackoffMax = std::chrono::seconds(30);
 inline constexpr Duration kRelayLinger = std::chrono::seconds(2);  // others may still send by a relay that we left
-inline constexpr std::size_t kRelayTransmitsMax = 256;             // waiting to be polled
+// So long a relay may owe an answer over UDP, or twice its round trip: to the first question, with no repetition, and
+// to one of an hour's many, of which one packet may be lost.
+inline constexpr Duration kRelayFirstPatience = std::chrono::milliseconds(300);
+inline constexpr Duration kRelayPatience = std::chrono::milliseconds(550);
+inline constexpr Duration kRelayUdpAgain = std::chrono::seconds(3);
+inline constexpr std::size_t kRelayStreamsMax = 3;  // to the first that take one: whoever is without UDP meets there
+inline constexpr std::size_t kRelayTransmitsMax = 256;  // waiting to be polled
 inline constexpr std::size_t kRelayEventsMax = 1024;
 
 struct RelayAddress {
   crypto::PublicKey key;            // its X25519 key: its identity
   std::vector<Endpoint> endpoints;  // UDP, either family
+  bool takes_streams = false;
   friend bool operator==(const RelayAddress&, const RelayAddress&) = default;
 };
 
@@ -68,8 +77,9 @@ class RelayClient {
   struct Status {
     crypto::PublicKey key;
     std::vector<Endpoint> endpoints;
-    std::optional<Path> path;  // registered
-    std::optional<Endpoint> observed;
+    std::optional<Path> path;                   // registered
+    bool by_stream = false;                     // and that over a stream
+    std::optional<Endpoint> observed;           // ours, over UDP
     Quality quality;                            // from the refreshes
     std::optional<wire::RelayRefusal> refusal;  // why not registered, if it said so
   };
@@ -93,6 +103,9 @@ class RelayClient {
   // The network changed (register anew at once), or a path by this relay went silent (ask it at once).
   void restart(Time now);
   void check(Time now, const Path& relay);
+  void check_all(Time now);
+  // A stream to this relay is open, and its entrance there; or it is over.
+  void set_stream(Time now, const crypto::PublicKey& relay, const std::optional<Endpoint>& entrance);
   // Leaves every relay; nothing more is sent after that is polled.
   void stop();
 
@@ -109,6 +122,10 @@ class RelayClient {
   std::vector<Endpoint> heard() const;
   // The relay listens there: a bare WireGuard message from it came relayed.
   bool is_relay(const Endpoint& source) const;
+  // The relays that streams are wanted to, as of the last call: none while any answers over UDP.
+  std::vector<crypto::PublicKey> streams_wanted() const;
+  bool is_stream(const Path& path) const;
+  std::optional<Endpoint> address_of(const Path& path) const;  // the relay's first one, over UDP
   // The relay behind a path, as signals name it.
   std::optional<wire::RelayPeer> id_of(const Path& path) const;
   std::vector<Status> status() const;
@@ -129,6 +146,11 @@ class RelayClient {
     wire::RelaySession session = 0;
     std::optional<Endpoint> observed;
     std::optional<wire::RelayRefusal> refusal;
+    std::optional<Endpoint> stream;  // its entrance, while one is open
+    bool udp_silent = false;         // it owed an answer over UDP for too long, and has given none since
+    std::uint64_t udp_again = 0;     // transaction of a question over UDP while registered by stream; 0: none
+    Time udp_again_due = kNever;
+    Time first_asked{};                  // the question in flight
     std::uint64_t transaction = 0;       // of the question in flight; 0: none
     Time asked{};                        // its last repetition
     int tries = 0;                       // of it
@@ -154,6 +176,9 @@ class RelayClient {
   void announce_loss(Relay& relay);
   void back_off(Time now, Relay& relay, Duration least);
   void push_event(Event event);
+  bool is_by_stream(const Relay& relay) const { return relay.stream && relay.endpoint == relay.stream; }
+  std::optional<Time> patience_ends(const Relay& relay) const;
+  void ask_udp_again(Time now, Relay& relay);
   void handle_challenge(Time now, Relay& relay, const Endpoint& source, ByteView datagram);
   void handle_registered(Time now, Relay& relay, ByteView datagram);
   void handle_refused(Time now, Relay& relay, const Endpoint& source, ByteView datagram);

@@ -33,7 +33,7 @@ struct Script {
 
   void step(std::uint8_t what, std::uint8_t which, ByteView bytes) {
     ByteReader in(bytes);
-    switch (what % 12) {
+    switch (what % 13) {
       case 0:
         return receive(which, bytes);
       case 1:
@@ -75,8 +75,10 @@ struct Script {
         return client.check(now, {relay_at(which), true});
       case 10:
         return client.set_grant(now, which % 2 == 0 ? ByteView(stage.grant) : ByteView());
+      case 11:
+        return client.set_relays(now, {{stage.relay_public, {relay_at(which), relay_at(0)}, which % 2 == 0}});
       default:
-        return client.set_relays(now, {{stage.relay_public, {relay_at(which), relay_at(0)}}});
+        return client.set_stream(now, stage.relay_public, which % 4 == 3 ? std::nullopt : std::optional(relay_at(2)));
     }
   }
 
@@ -96,6 +98,7 @@ struct Script {
     while (client.poll_event()) LR_CHECK(++polled <= paths::kRelayEventsMax);
     LR_CHECK(answered || client.registered().empty());
     for (const Path& path : client.registered()) LR_CHECK(client.is_relay(path.endpoint) && client.id_of(path));
+    LR_CHECK(client.streams_wanted().size() <= 1);
     (void)client.status();
   }
 };

@@ -30,6 +30,12 @@ enum class Reason : std::uint8_t {
   kFiltered,        // nothing else is known: a firewall
 };
 
+// Of a path by a relay that is reached over TLS.
+inline constexpr const char* kWhyOverTls =
+    "UDP does not get out of this network, so all goes to the relay over TLS, where one lost packet delays the next "
+    "ones; "
+    "have outgoing UDP allowed, or use another network";
+
 // The first that holds, in the order above.
 Reason why_not_direct(const NetworkEnd& here, const NetworkEnd& there);
 // The reason and one thing to do, in one sentence without a full stop; `port` is this node's UDP port.

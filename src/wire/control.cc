@@ -125,10 +125,11 @@ Json to_json(const Signal& r) {
       {{"type", "signal"}, {"party", to_text(r.party)}, {"to", text_of(r.to)}, {"sealed", text_of(r.sealed)}});
 }
 Json to_json(const Follow& r) { return Json::object({{"party", to_text(r.party)}, {"from", r.from}}); }
+Json pin_json(const std::optional<StreamPin>& pin) { return pin ? text_of(*pin) : Json(); }
 Json to_json(const OfferRelay& r) {
-  return Json::object({{"region", r.region}, {"addresses", Json::list(r.addresses, [](const Endpoint& endpoint) {
-                                                return Json(endpoint.text());
-                                              })}});
+  return Json::object({{"region", r.region},
+                       {"addresses", Json::list(r.addresses, [](const Endpoint& e) { return Json(e.text()); })},
+                       {"stream", pin_json(r.stream)}});
 }
 Json to_json(const WithdrawRelay&) { return Json::object(); }
 Json to_json(const ReportRelay& r) {
@@ -287,7 +288,8 @@ Json to_json(const Relays& e) {
                                              [&](const RelayInfo& relay) {
                                                return Json::object({{"key", text_of(relay.key)},
                                                                     {"region", relay.region},
-                                                                    {"addresses", Json::list(relay.addresses, text)}});
+                                                                    {"addresses", Json::list(relay.addresses, text)},
+                                                                    {"stream", pin_json(relay.stream)}});
                                              })},
                        {"stun", Json::list(e.stun, text)}});
 }
@@ -358,6 +360,7 @@ Relays read_relays(JsonReader& reader) {
     for (const Json& address : item.items("addresses", kRelayAddressesMax)) {
       relay.addresses.push_back(read_endpoint(item, address, "addresses"));
     }
+    if (item.has("stream")) relay.stream = item.array<std::tuple_size_v<StreamPin>>("stream");
     return relay;
   });
   for (const Json& address : reader.items("stun", kRelayAddressesMax)) {
@@ -513,6 +516,7 @@ std::string offer_target(const OfferRelay& offer) {
     if (&endpoint != &offer.addresses.front()) out += ',';
     for (const char c : endpoint.text()) out += c == '[' ? "%5B" : c == ']' ? "%5D" : std::string(1, c);
   }
+  if (offer.stream) out += "&stream=" + to_base64url(*offer.stream);
   return out;
 }
 
@@ -522,10 +526,16 @@ bool is_region(std::string_view text) {
          });
 }
 
-Result<OfferRelay> parse_offer(std::string_view region, std::string_view addresses) {
-  const Error wrong{Code::kInvalid, "a relay is offered as ?region=NAME&addresses=ADDRESS:PORT,ADDRESS:PORT", {}};
+Result<OfferRelay> parse_offer(std::string_view region, std::string_view addresses, std::string_view stream) {
+  const Error wrong{
+      Code::kInvalid, "a relay is offered as ?region=NAME&addresses=ADDRESS:PORT,ADDRESS:PORT&stream=PIN", {}};
   OfferRelay offer{std::string(region), {}};
   if (!is_region(region)) return wrong;
+  if (!stream.empty()) {
+    const auto bytes = from_base64url(stream);
+    if (!bytes || bytes->size() != std::tuple_size_v<StreamPin>) return wrong;
+    std::copy(bytes->begin(), bytes->end(), offer.stream.emplace().begin());
+  }
   for (std::size_t begin = 0; begin <= addresses.size();) {
     const std::size_t end = std::min(addresses.find(',', begin), addresses.size());
     const auto endpoint = Endpoint::parse(addresses.substr(begin, end - begin));

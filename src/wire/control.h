@@ -145,11 +145,15 @@ struct Follow {
   friend bool operator==(const Follow&, const Follow&) = default;
 };
 
+// SHA-256 of a TLS server's SubjectPublicKeyInfo, as in a server's link.
+using StreamPin = std::array<std::uint8_t, 32>;
+
 // A relay alone on a host offers to serve the server's members; the key of its session is its identity. The stream that
 // it asks for says that it is there, and brings it GrantKeys. Kept and resumed as Follow is; replaces an earlier one.
 struct OfferRelay {
-  std::string region;               // letters, digits and '-', or empty
-  std::vector<Endpoint> addresses;  // UDP, 1 to kRelayAddressesMax
+  std::string region;                    // letters, digits and '-', or empty
+  std::vector<Endpoint> addresses;       // UDP, 1 to kRelayAddressesMax
+  std::optional<StreamPin> stream = {};  // as RelayInfo has it
   friend bool operator==(const OfferRelay&, const OfferRelay&) = default;
 };
 // It stops: members are told to use others, now.
@@ -248,7 +252,8 @@ struct Signalled {
 struct RelayInfo {
   crypto::PublicKey key;  // its identity: what registrations are MACed under
   std::string region;
-  std::vector<Endpoint> addresses;  // UDP
+  std::vector<Endpoint> addresses;       // UDP
+  std::optional<StreamPin> stream = {};  // it takes streams (wire/relay_stream.h) at their TCP ports, too, and at 443
   friend bool operator==(const RelayInfo&, const RelayInfo&) = default;
 };
 struct Relays {
@@ -289,7 +294,7 @@ std::optional<std::uint64_t> event_version(const Event& event);
 inline constexpr std::string_view kHelloPath = "/v1/session";
 inline constexpr std::string_view kProofPath = "/v1/session/proof";
 inline constexpr std::string_view kEventsPath = "/v1/events";  // ?party=HEX&from=N, a WebSocket
-inline constexpr std::string_view kRelayPath = "/v1/relay";    // ?region=R&addresses=A:P,A:P, a WebSocket
+inline constexpr std::string_view kRelayPath = "/v1/relay";    // ?region=R&addresses=A:P,A:P&stream=PIN, a WebSocket
 inline constexpr std::string_view kCorrelationHeader = "X-Correlation-Id";
 
 // Where a request is posted to; empty for Signal, Follow and OfferRelay, which belong to a stream.
@@ -299,7 +304,7 @@ std::size_t request_bytes_max(std::string_view path);
 std::string follow_target(const Follow& follow);                             // kEventsPath with its query
 Result<Follow> parse_follow(std::string_view party, std::string_view from);  // the query's two values
 std::string offer_target(const OfferRelay& offer);                           // kRelayPath with its query
-Result<OfferRelay> parse_offer(std::string_view region, std::string_view addresses);
+Result<OfferRelay> parse_offer(std::string_view region, std::string_view addresses, std::string_view stream);
 bool is_region(std::string_view text);  // as OfferRelay has it
 
 std::string encode(const Hello& hello);

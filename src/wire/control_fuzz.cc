@@ -61,13 +61,19 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       LR_CHECK(!signal || *wire::decode_signal(wire::encode_signal(*signal)) == *signal);
       return 0;
     }
-    case 15: {  // a region, a space, addresses
-      const std::size_t space = std::min(text.find(' '), text.size());
-      const auto offer = wire::parse_offer(text.substr(0, space), text.substr(std::min(space + 1, text.size())));
+    case 15: {  // a region, a space, addresses, a space, a pin
+      std::array<std::string_view, 3> parts;
+      std::string_view rest = text;
+      for (std::string_view& part : parts) {
+        part = rest.substr(0, rest.find(' '));
+        rest.remove_prefix(std::min(part.size() + 1, rest.size()));
+      }
+      const auto offer = wire::parse_offer(parts[0], parts[1], parts[2]);
       if (!offer) return 0;
       std::string addresses;
       for (const Endpoint& endpoint : offer->addresses) addresses += (addresses.empty() ? "" : ",") + endpoint.text();
-      LR_CHECK(*wire::parse_offer(offer->region, addresses) == *offer);
+      const std::string pin = offer->stream ? to_base64url(*offer->stream) : "";
+      LR_CHECK(*wire::parse_offer(offer->region, addresses, pin) == *offer);
       return 0;
     }
     case 16:

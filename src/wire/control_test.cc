@@ -137,20 +137,26 @@ TEST(ControlWire, FollowTravelsInTheQuery) {
 }
 
 TEST(ControlWire, ARelaysOfferTravelsInTheQuery) {
-  const OfferRelay offer{"eu-west", {{IpAddress::v4(192, 0, 2, 1), 41820}, *Endpoint::parse("[2001:db8::1]:5")}};
+  OfferRelay offer{"eu-west", {{IpAddress::v4(192, 0, 2, 1), 41820}, *Endpoint::parse("[2001:db8::1]:5")}};
   EXPECT_EQ(offer_target(offer), "/v1/relay?region=eu-west&addresses=192.0.2.1:41820,%5B2001:db8::1%5D:5");
-  const auto parsed = parse_offer("eu-west", "192.0.2.1:41820,[2001:db8::1]:5");
+  const auto parsed = parse_offer("eu-west", "192.0.2.1:41820,[2001:db8::1]:5", "");
   ASSERT_TRUE(parsed);
   EXPECT_EQ(*parsed, offer);
-  EXPECT_TRUE(parse_offer("", "192.0.2.1:1"));
+  offer.stream = StreamPin{7, 8};
+  const std::string pin = to_base64url(*offer.stream);
+  EXPECT_TRUE(offer_target(offer).ends_with("&stream=" + pin));
+  EXPECT_EQ(parse_offer("eu-west", "192.0.2.1:41820,[2001:db8::1]:5", pin).value(), offer);
+  for (const std::string& wrong : {std::string("x"), pin + "AAAA", pin.substr(4)})
+    EXPECT_FALSE(parse_offer("", "192.0.2.1:1", wrong)) << wrong;
+  EXPECT_TRUE(parse_offer("", "192.0.2.1:1", ""));
   for (const char* region : {"eu west", "eu/1", "0123456789012345678901234567890123"})
-    EXPECT_FALSE(parse_offer(region, "192.0.2.1:1")) << region;
+    EXPECT_FALSE(parse_offer(region, "192.0.2.1:1", "")) << region;
   for (const char* addresses : {"", ",", "192.0.2.1:1,", "192.0.2.1", "192.0.2.1:0", "name:1"})
-    EXPECT_FALSE(parse_offer("", addresses)) << addresses;
+    EXPECT_FALSE(parse_offer("", addresses, "")) << addresses;
   std::string many = "192.0.2.1:1";
   for (std::size_t i = 1; i < kRelayAddressesMax; ++i) many += ",192.0.2.1:1";
-  EXPECT_TRUE(parse_offer("", many));
-  EXPECT_FALSE(parse_offer("", many + ",192.0.2.1:1"));
+  EXPECT_TRUE(parse_offer("", many, ""));
+  EXPECT_FALSE(parse_offer("", many + ",192.0.2.1:1", ""));
 }
 
 TEST(ControlWire, HoldsItsBounds) {

@@ -1,0 +1,22 @@
+// What the kernel knows of a TCP connection's way, for those who must not let a queue build up on it. Linux.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+
+#include "base/time.h"
+
+namespace lanrage::net {
+
+struct TcpState {
+  Duration rtt{};                  // smoothed
+  Duration least_rtt{};            // of the last minutes
+  std::size_t unacknowledged = 0;  // bytes given to the kernel that the other side does not have yet
+};
+// Nothing: not a connected TCP socket.
+std::optional<TcpState> tcp_state(int fd);
+
+// Sends at once, keeps as little unsent as it can, and gives up soon when nothing is acknowledged any more.
+void prepare_for_datagrams(int fd);
+
+}  // namespace lanrage::net

@@ -252,6 +252,7 @@ struct Member {
       if (event->kind == kSignal) signal(event->call_me_now);
       if (event->kind == kSelected) chosen.push_back(event->path);
       if (event->kind == kPeerRestarted) ++restarts_seen;
+      if (event->kind == kRelaySilent) relays.check(now(), event->path);
     }
     while (const auto out = relays.poll_transmit()) world.network.send(host, kNodePort, out->to, out->datagram);
     while (const auto out = stun.poll_transmit()) world.network.send(host, kNodePort, out->to, to_bytes(out->datagram));
@@ -515,6 +516,42 @@ TEST(Paths, ADrainedRelayIsUsedToItsEndWhereThereIsNoOther) {
   world.run(paths::kRelayBackoffMax + 5s);
   EXPECT_TRUE(alice->is_relayed());
   EXPECT_TRUE(bob->is_relayed());
+}
+
+// The nearer relay dies and is started again, over and over, under a game: soon, or after up to a minute.
+TEST(Paths, ARelayThatDiesAgainAndAgainIsUsedAgainEachTime) {
+#ifdef LANRAGE_SANITIZED
+  constexpr std::uint64_t kSeeds = 4;
+#else
+  constexpr std::uint64_t kSeeds = 40;
+#endif
+  Duration longest{};
+  for (std::uint64_t seed = 1; seed <= kSeeds; ++seed) {
+    SCOPED_TRACE(seed);
+    World world(seed);
+    world.start_far();
+    SeededRng dice(seed);
+    const auto alice = place(world, Kind::kSymmetric, 1);
+    const auto bob = place(world, Kind::kSymmetric, 2);
+    alice->start(*bob);
+    bob->start(*alice);
+    world.run(10s);
+    alice->stream(20ms, kNever);
+    bob->stream(20ms, kNever);
+    const Path near{{kServer, kPort}, true};
+    for (int round = 0; round < 10; ++round) {
+      world.relay.reset();
+      world.run(1500ms + 1ms * dice.below(seed % 2 == 0 ? 60'000 : 3'000));
+      world.start_relay();
+      const Time back = world.scheduler.now();
+      const auto are_back = [&] { return alice->selector->selected() == near && bob->selector->selected() == near; };
+      while (!are_back() && world.scheduler.now() - back < 100s) world.run(50ms);
+      longest = std::max(longest, world.scheduler.now() - back);
+      world.run(2s);
+    }
+  }
+  std::printf("used again after %.1f s at most\n", milliseconds(longest) / 1000);
+  EXPECT_LE(longest, 20s);
 }
 
 TEST(Paths, WithoutARelayASymmetricPairIsUnreachableAndSaysWhatToDo) {

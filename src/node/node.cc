@@ -556,6 +556,9 @@ bool Node::pump_links(Now now) {
         case Kind::kPeerRestarted:
           tunnel_.start_handshake(now, key);
           break;
+        case Kind::kRelaySilent:
+          relays_.check(now.time, happened->path);
+          break;
         case Kind::kStateChanged:  // a handshake sent before the other side was there is lost
           if (link->selector->state() == paths::PeerState::kConnected) begin_session(now, *link);
           break;

@@ -248,7 +248,7 @@ void RelayClient::announce_loss(Relay& relay) {
 
 void RelayClient::back_off(Time now, Relay& relay, Duration least) {
   announce_loss(relay);
-  relay.backoff = std::min(kRelayBackoffMax, std::max({relay.backoff * 2, kBackoffFirst, least}));
+  relay.backoff = std::max(std::clamp(relay.backoff * 2, kBackoffFirst, kRelayBackoffMax), least);
   relay.state = State::kIdle;
   relay.transaction = 0;
   relay.due = now + times(relay.backoff, 0.9 + 0.2 * rng_.unit());
@@ -399,10 +399,10 @@ void RelayClient::handle_refused(Time now, Relay& relay, const Endpoint& source,
     case wire::RelayRefusal::kBadGrant:
     case wire::RelayRefusal::kExpiredGrant:
       push_event({Event::Kind::kGrantWanted, Path{source, true}});
-      back_off(now, relay, kRelayBackoffMax);
+      back_off(now, relay, kRelayRefusedFor);
       return;
     case wire::RelayRefusal::kFull:
-      back_off(now, relay, kRelayBackoffMax);
+      back_off(now, relay, kRelayRefusedFor);
       return;
   }
 }

@@ -31,7 +31,8 @@ inline constexpr std::size_t kIndicesMax = 1024;                         // rece
 inline constexpr Duration kRelayRefresh = std::chrono::seconds(20);      // keeps the NAT's mapping too
 inline constexpr Duration kRelayRetry = std::chrono::milliseconds(250);  // first; doubles
 inline constexpr int kRelayTries = 4;                                    // 250 + 500 + 1000 + 2000 ms, then lost
-inline constexpr Duration kRelayBackoffMax = std::chrono::seconds(30);
+inline constexpr Duration kRelayBackoffMax = std::chrono::seconds(10);   // of one that is silent
+inline constexpr Duration kRelayRefusedFor = std::chrono::seconds(30);   // of one that refused us
 inline constexpr Duration kRelayLinger = std::chrono::seconds(2);  // others may still send by a relay that we left
 // So long a relay may owe an answer over UDP, or twice its round trip: to the first question, with no repetition, and
 // to one of an hour's many, of which one packet may be lost.

@@ -65,9 +65,9 @@ inline constexpr Duration kStay = std::chrono::seconds(5);            // before 
 inline constexpr Duration kMarginMin = std::chrono::milliseconds(2);  // an improvement is this and a fifth
 inline constexpr Duration kRetryFirst = std::chrono::seconds(5);      // punching again while not direct; doubles
 inline constexpr Duration kHold = std::chrono::seconds(2);            // a healed path answers so long before it is used
-inline constexpr Duration kHoldMax = std::chrono::seconds(60);        // four times longer each time it is lost within
+inline constexpr Duration kHoldMax = std::chrono::seconds(30);        // four times longer each time it is lost within
 inline constexpr Duration kSteady = std::chrono::seconds(60);         // of use, and was so
-inline constexpr Duration kBrief = std::chrono::seconds(3);           // for less than this the time before
+inline constexpr Duration kBrief = std::chrono::milliseconds(1500);   // for less than this the time before
 inline constexpr Duration kHoldProbe = std::chrono::milliseconds(500);  // meanwhile
 inline constexpr Duration kHealProbe = std::chrono::seconds(1);         // a lost path, packets flowing
 inline constexpr Duration kLostProbe = std::chrono::seconds(4);         // a path that was proven once may heal:
@@ -105,6 +105,7 @@ class Selector {
       kSecondChanged,  // second() changed
       kSignal,         // send the peer a PeerSignal with our candidates; `call_me_now` as given
       kPeerRestarted,  // its sessions are gone, start a handshake; once told unproven, by a ping, then proven
+      kRelaySilent,    // a ping on the chosen `path` was missed: ask its relay whether it still knows us
       kStateChanged,   // state() and why() changed
     };
     Kind kind;

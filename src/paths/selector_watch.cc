@@ -85,7 +85,8 @@ void Selector::handle_miss(Time now, WatchedPath& entry) {
   else
     entry.next_ping = now;
   if (selected_ == entry.path && entry.misses == 1) {
-    // Distress: know by the next miss who could take over.
+    // Distress: know by the next miss who could take over, and whose fault it is.
+    if (entry.path.relayed) events_.push_back({Event::Kind::kRelaySilent, entry.path});
     for (WatchedPath& other : entries_) {
       if (&other != &entry && (other.valid || other.path.relayed)) ping(now, other);
     }

@@ -119,6 +119,14 @@ void Network::route(DomainId domain, Packet packet, bool from_outside) {
     ++dropped_;
     return;
   }
+  if (packet.destination.address.is_multicast()) {  // stays on its LAN
+    for (HostId host = 0; domain != kInternet && host < hosts_.size(); ++host) {
+      const auto& addresses = hosts_[host].addresses;
+      const bool is_sender = std::ranges::count(addresses, packet.source.address) != 0;
+      if (hosts_[host].domain == domain && !is_sender) deliver(host, packet);
+    }
+    return;
+  }
   if (const auto host = host_at_.find({domain, packet.destination.address}); host != host_at_.end())
     return deliver(host->second, std::move(packet));
   if (const auto gateway = gateway_at_.find({domain, packet.destination.address}); gateway != gateway_at_.end())
@@ -235,7 +243,8 @@ void Network::deliver(HostId host, Packet packet) {
 
 void Network::arrive(HostId host, const Packet& packet) {
   const Host& h = hosts_[host];
-  const bool here = std::find(h.addresses.begin(), h.addresses.end(), packet.destination.address) != h.addresses.end();
+  const bool here = packet.destination.address.is_multicast() ||
+                    std::ranges::count(h.addresses, packet.destination.address) != 0;
   if (!h.up || !here) {  // went down or moved while the packet travelled
     ++dropped_;
     return;

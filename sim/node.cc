@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "wire/demux.h"
+#include "wire/probe.h"
 #include "wire/wireguard.h"
 
 namespace lanrage::sim {
@@ -176,7 +177,7 @@ void SimNode::receive(const Endpoint& source, std::uint16_t port, const Bytes& d
     node_->handle_discovery_packet(now(), socket, source, datagram);
     return drive();
   }
-  if (port != kPort) return;
+  if (port != kPort && port != wire::kLanSearch.port) return;
   if (wire::protocol_of(datagram) == wire::Protocol::kWireGuard && datagram[0] == 4)
     handle_data(source, datagram);
   else

@@ -248,6 +248,23 @@ TEST(Party, GoesOnByARelayWhenOnlyTheControlServerIsGone) {
   EXPECT_FALSE(is_direct(p.at(0), cy));
 }
 
+// R14: what is on disk of the others is where they were, in another network.
+TEST(Party, FindsItsMembersOnANewLanWithoutTheServer) {
+  Party p(1, 2);
+  p.run(30s);
+  p.server.stop();
+  for (auto& node : p.nodes) node->kill();
+  Site lan = p.make_site(Place::kEasy);
+  for (auto& node : p.nodes) node->roam(lan.domain, {lan.next()});
+  for (auto& node : p.nodes) node->start();
+  const Time began = p.now();
+  for (auto& a : p.nodes)
+    for (auto& b : p.nodes)
+      EXPECT_TRUE(a == b || p.run_until([&] { return is_direct(*a, *b); }, 2s)) << a->name() << b->name();
+  EXPECT_LE(milliseconds(p.now() - began), 1000);
+  expect_all_reach_all(p);
+}
+
 TEST(Party, WritesWhereItsMembersAreOnceForManyChanges) {
   Party p(1, 2);
   const int before = p.at(0).contacts_saves;

@@ -28,7 +28,8 @@ enum Tag : std::uint64_t {
   kWaiting,
   kAttention,
   kNetlink,
-  kCapture
+  kCapture,
+  kSearch
 };
 
 constexpr std::size_t kTasksMax = 4096;
@@ -180,6 +181,13 @@ Result<void> NodeDaemon::open_parts() {
     uapi_ = std::move(*uapi);
   } else {
     log_.info("`wg show` cannot show this interface", {{"problem", uapi.error().message}});
+  }
+  auto search = LanSearch::open();
+  if (search && poller_.add(search->fd(), kSearch)) {
+    search_.emplace(std::move(*search));
+  } else {
+    log_.info("members on this LAN cannot be heard without the server",
+              {{"problem", search ? "the poller is full" : search.error().message}});
   }
   read_interfaces();
   restore(saved);
@@ -439,6 +447,11 @@ void NodeDaemon::handle_ready(const net::Ready& ready) {
         node_->handle_captured(now_, static_cast<int>(interface), packet);
       });
       break;
+    case kSearch:
+      search_->read([this](const Endpoint& source, ByteView datagram) {
+        if (wire::protocol_of(datagram) == wire::Protocol::kProbe) node_->handle_datagram(now_, source, datagram);
+      });
+      break;
     case kDiscoveryTag:
     case kDiscoveryTag + 1:
       read_discovery(ready.tag - kDiscoveryTag);
@@ -481,7 +494,7 @@ void NodeDaemon::settle() {
     staged_.push_back({inner->peer, inner->slot, std::move(inner->inner), inner->lane});
   publish();
   while (auto datagram = node_->poll_datagram()) {
-    sockets_->send(net::SendItem{.destination = datagram->to, .bytes = datagram->bytes});
+    sockets_->send(net::SendItem{.destination = datagram->to, .bytes = datagram->bytes, .source = datagram->from});
   }
   send_discovery();
   answer_netchecks();
@@ -551,10 +564,12 @@ void NodeDaemon::read_interfaces() {
   auto interfaces = netlink_.interfaces();
   if (!interfaces) return log_.warn("the interfaces cannot be read", {{"problem", interfaces.error().message}});
   std::vector<paths::InterfaceAddress> addresses;
+  std::vector<unsigned> cards;
   for (const net::Interface& interface : *interfaces) {
     if (!interface.up) continue;
     const bool ours = interface.index == adapter_->info().index || interface.name.rfind("lanrage", 0) == 0;
     for (const IpPrefix& address : interface.addresses) addresses.push_back({address, ours});
+    if (!ours && !interface.addresses.empty()) cards.push_back(interface.index);
   }
   Network network;
   for (const paths::InterfaceAddress& address : addresses)
@@ -565,6 +580,7 @@ void NodeDaemon::read_interfaces() {
   if (client_ && changed) client_->network_changed();
   if (changed) reopen_streams();
   network_ = std::move(network);
+  if (search_) search_->follow(cards);
   node_->handle_interfaces(now_, addresses, sockets_->port());
   update_ports();
   if (server_ && changed) use_mapping();  // its own addresses are others now

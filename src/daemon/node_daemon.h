@@ -19,6 +19,7 @@
 #include "control/client.h"
 #include "control/server.h"
 #include "crypto/random.h"
+#include "daemon/lan_search.h"
 #include "daemon/process.h"
 #include "dataplane/data_plane.h"
 #include "dataplane/uapi_server.h"
@@ -167,6 +168,7 @@ class NodeDaemon {
   net::NetlinkWatch watch_;
   std::unique_ptr<net::Queue<std::function<void()>>> tasks_;
   std::unique_ptr<tun::Adapter> adapter_;
+  std::optional<LanSearch> search_;
   std::array<std::optional<net::UdpPair>, 2> discovery_;    // while this network is looked at
   std::vector<std::function<void(wire::Json)>> netchecks_;  // wait for that
   Time netchecks_until_ = kNever;

@@ -50,6 +50,7 @@ constexpr std::array kNeverForwarded = {
     PortRule{32412, "Plex discovery"},
     PortRule{32413, "Plex discovery"},
     PortRule{32414, "Plex discovery"},
+    PortRule{41821, "LANrage's search for members"},
     PortRule{57621, "Spotify Connect"},
 };
 

@@ -208,21 +208,26 @@ void Node::handle_counters(Now now) {
 }
 
 void Node::handle_interfaces(Now now, const std::vector<paths::InterfaceAddress>& addresses, std::uint16_t port) {
-  const bool changed =
-      port != port_ || interfaces_.size() != addresses.size() ||
-      !std::equal(addresses.begin(), addresses.end(), interfaces_.begin(),
-                  [](const auto& a, const auto& b) { return a.prefix == b.prefix && a.is_ours == b.is_ours; });
-  if (!changed) return;
+  // A party's adapter that comes or goes changes no way to anybody.
+  const auto outside = [](const std::vector<paths::InterfaceAddress>& all) {
+    std::vector<IpPrefix> out;
+    for (const auto& [prefix, is_ours] : all)
+      if (!is_ours) out.push_back(prefix);
+    return out;
+  };
+  const bool changed = port != port_ || outside(interfaces_) != outside(addresses);
   interfaces_ = addresses;
   port_ = port;
   std::vector<IpAddress> own;
   for (const auto& address : interfaces_) own.push_back(address.prefix.address);
   stun_.set_local(own, port_);
+  if (!changed) return;
   stun_.restart(now.time);
   if (!stun_endpoints_.empty()) discovering_since_ = Begun{now.time};
   relays_.restart(now.time);
   refresh_candidates(now);
   discover(now);
+  begin_search(now);
   pump(now);
 }
 
@@ -257,8 +262,32 @@ void Node::handle_mapped(Now now, std::vector<Endpoint> mapped, const paths::Rou
   pump(now);
 }
 
+// --- who is on this LAN, whatever the server knows -----------------------------------------------------------------
+
+void Node::begin_search(Now now) {
+  if (links_.empty()) return;
+  search_at_ = now.time;
+  search_gap_ = kSearchFirst;
+}
+
+void Node::search_lan(Now now) {
+  search_at_ = kNever;
+  std::vector<IpAddress> cards;
+  for (const auto& [prefix, is_ours] : interfaces_)
+    if (!is_ours && prefix.address.is_v4() && prefix.address.is_private()) cards.push_back(prefix.address);
+  for (auto& [key, link] : links_) {
+    if (link->selector->is_direct()) continue;
+    search_at_ = now.time + search_gap_;
+    const auto ping = link->selector->search_ping();
+    if (!ping) continue;
+    for (const IpAddress& card : cards) datagrams_.push_back({wire::kLanSearch, to_bytes(*ping), card});
+  }
+  search_gap_ = std::min(kSearchGapMax, search_gap_ * 2);
+}
+
 void Node::handle_timeout(Now now) {
   if (now.time >= counters_due_) handle_counters(now);
+  if (now.time >= search_at_) search_lan(now);
   if (now.time >= contacts_due_) {
     contacts_due_ = kNever;
     event(SaveContacts{});
@@ -288,7 +317,7 @@ void Node::handle_timeout(Now now) {
 }
 
 std::optional<Time> Node::next_timeout() const {
-  Time next = std::min(counters_due_, contacts_due_);
+  Time next = std::min({counters_due_, contacts_due_, search_at_});
   auto consider = [&next](std::optional<Time> time) {
     if (time) next = std::min(next, *time);
   };
@@ -536,6 +565,7 @@ bool Node::pump_links(Now now) {
                                            {"proven", happened->valid}});
           time_path(now.time, *link, happened->path);
           relays_.check_all(now.time);  // what silenced another path may have silenced them
+          if (happened->path.relayed && search_at_ == kNever) begin_search(now);
           forwarding_dirty_ = true;
           begin_session(now, *link);
           break;
@@ -545,6 +575,7 @@ bool Node::pump_links(Now now) {
           relays_.check_all(now.time);
           link->punching_since = Begun{now.time, Context::current().with("peer_id", key.base64())};
           link->relayed_since.reset();
+          if (search_at_ == kNever) begin_search(now);
           forwarding_dirty_ = true;
           break;
         case Kind::kSecondChanged:

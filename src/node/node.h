@@ -46,6 +46,8 @@ namespace lanrage::node {
 inline constexpr std::uint16_t kInnerMtu = 1420;        // of the adapter, whatever the paths are (DESIGN section 4)
 inline constexpr std::size_t kWaitingPacketsMax = 128;  // per member, while a session is being made
 inline constexpr std::size_t kQuestionsMax = 64;        // requests to the server in flight
+inline constexpr Duration kSearchFirst = std::chrono::milliseconds{250};  // between two searches of the LAN; doubles
+inline constexpr Duration kSearchGapMax = std::chrono::seconds{30};
 inline constexpr Duration kContactsSaved = std::chrono::seconds{10};  // after their first change at the latest
 inline constexpr Duration kSessionless = std::chrono::seconds{5};     // how long packets wait for a session
 
@@ -64,6 +66,7 @@ struct NodeOptions {
 struct OutDatagram {
   Endpoint to;
   Bytes bytes;
+  IpAddress from{};  // of ours, to go out by its interface; 0.0.0.0: the kernel chooses
 };
 // Something for TX to seal: an IP packet that waited, one of our frames, or nothing (a keepalive).
 struct OutInner {
@@ -277,6 +280,8 @@ class Node {
   static void note_rate(Now now, Link& link);
   void time_path(Time now, Link& link, const Path& path);
   void finished(Time now, Operation operation, std::optional<Begun>& begun);
+  void begin_search(Now now);
+  void search_lan(Now now);
   void pump_stun(Now now);
   void pump_discovery();
   bool pump_lan(Now now);
@@ -383,6 +388,8 @@ class Node {
   std::map<std::uint16_t, Ping> pings_;
   std::uint16_t last_ping_ = 0;
   Time counters_due_ = kNever;
+  Time search_at_ = kNever;  // while a member is not reached directly
+  Duration search_gap_ = kSearchFirst;
   Time host_due_{};
 
   bool forwarding_dirty_ = true;

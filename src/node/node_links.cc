@@ -46,6 +46,7 @@ void Node::add_link(Now now, const party::Member& member) {
   Link& placed = *(links_[key] = std::move(link));
   update_keys(now, placed);
   placed.selector->start(now.time);
+  if (search_at_ == kNever) begin_search(now);
   if (counters_due_ == kNever) counters_due_ = now.time + std::chrono::seconds{1};
 }
 

@@ -153,6 +153,10 @@ class Selector {
   // Our candidates changed: tell the peer and probe anew.
   void restart(Time now);
 
+  // A ping for the LAN's group (wire::kLanSearch), where the peer may be without our knowing its address. The peer's
+  // own ping is the answer. Nothing without a key.
+  std::optional<wire::ProbeBytes> search_ping();
+
   // An opened signal of the peer.
   void handle_signal(Time now, const wire::PeerSignal& signal);
   // A probe that came on `path` (relayed: out of a Deliver frame of the relay there).
@@ -172,6 +176,7 @@ class Selector {
   std::optional<Event> poll_event();
 
   PeerState state() const { return state_; }
+  bool is_direct() const;                                 // the chosen path is proven and not relayed
   std::optional<Path> selected() const;                   // where to send; empty: nowhere
   std::optional<Path> second() const { return second_; }  // where to send game packets too; empty: one path will do
   bool is_valid() const;                                  // the chosen path is proven
@@ -214,7 +219,6 @@ class Selector {
   bool is_active(Time now) const { return now < active_until_; }
   void doubt(Time now, WatchedPath& entry);
   const WatchedPath* best(Time now, const WatchedPath* but) const;
-  bool is_direct() const;
   bool needs_keepalive(const WatchedPath& entry) const;
   const WatchedPath* shown() const;
   void collect_measured();

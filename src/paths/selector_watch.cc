@@ -38,6 +38,13 @@ void Selector::send_ping(Time now, WatchedPath& entry, std::size_t key, bool cou
   ++stats_.pings_sent;
 }
 
+std::optional<wire::ProbeBytes> Selector::search_ping() {
+  if (keys_.empty()) return std::nullopt;
+  const std::size_t key = confirmed_key_.value_or(key_turn_++ % keys_.size());
+  const wire::Probe probe{.tag = send_tags_[key], .transaction = rng_.u64() | 1, .instance = options_.instance};
+  return wire::write_probe(probe, keys_[key].bytes());
+}
+
 // One ping under the key that the peer is known to have; beside it one under the newest, until the peer has that too.
 void Selector::ping(Time now, WatchedPath& entry) {
   entry.pinged = now;

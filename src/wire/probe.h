@@ -33,6 +33,9 @@ inline constexpr std::size_t kProbeBytes = 68;
 inline constexpr std::uint8_t kLossUnknown = 255;
 inline constexpr std::uint32_t kRateMax = 0xffffff;
 
+// Where a ping asks the members on one LAN that cannot hear of each other otherwise (docs/wire/probe.md).
+inline const Endpoint kLanSearch{IpAddress::v4(239, 255, 76, 82), 41821};
+
 using ProbeBytes = std::array<std::uint8_t, kProbeBytes>;
 using ProbeKeyView = std::span<const std::uint8_t, crypto::kKeySize>;
 

@@ -219,6 +219,30 @@ def check_over_tls(alice: Node, bob: Node) -> None:
 
 
 @scenario("party")
+def party_lan_alone(lab: Lab) -> None:
+    """Who knew each other meets on a new LAN without any server: directly, within a second of the second one's start."""
+    network = lab.network()
+    server = server_on(lab, network)
+    alice, bob = node_behind(lab, network, "easy", "alice"), node_behind(lab, network, "sym", "bob")
+    bob.join(alice.host_party(server.link))
+    check_all_pairs([alice, bob])
+    address = bob.address()
+    server.kill()
+    for node in (alice, bob):
+        node.kill_daemon()
+    elsewhere = network.router("elsewhere", "udpblock")
+    for node in (alice, bob):
+        network.move(node.host, elsewhere)
+    alice.command("up")
+    bob.command("up")
+    start = time.monotonic()
+    took = wait_until(lambda: alice.path_kind("bob") == bob.path_kind("alice") == "direct", 5, "both are direct", 0.05)
+    print(f"direct {took:.2f} s after the start, {time.monotonic() - start:.2f} s in all")
+    expect(took <= 1.0, f"direct after {took:.1f} s")
+    expect(alice.host.ping(address, count=3) == 1, "packets are lost")
+
+
+@scenario("party")
 def party_udpblock(lab: Lab) -> None:
     """Where UDP is blocked, all goes by the relay over TLS, and status says so in a sentence at both ends."""
     network = lab.network()

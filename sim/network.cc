@@ -243,8 +243,8 @@ void Network::deliver(HostId host, Packet packet) {
 
 void Network::arrive(HostId host, const Packet& packet) {
   const Host& h = hosts_[host];
-  const bool here = packet.destination.address.is_multicast() ||
-                    std::ranges::count(h.addresses, packet.destination.address) != 0;
+  const bool here =
+      packet.destination.address.is_multicast() || std::ranges::count(h.addresses, packet.destination.address) != 0;
   if (!h.up || !here) {  // went down or moved while the packet travelled
     ++dropped_;
     return;

@@ -48,6 +48,7 @@ wire::ReportRelay RelayMeter::look(Time now) {
     if (drops.packets > 0) report.dropped.push_back({std::string(drops.reason), drops.packets});
   }
   if (stats.overflows > 0) report.dropped.push_back({"receive_queue", stats.overflows});
+  if (stats.dropped_queue > 0) report.dropped.push_back({"queue", stats.dropped_queue});
   if (stats.unsent > 0) report.dropped.push_back({"send_queue", stats.unsent});
   return report;
 }

@@ -15,16 +15,23 @@
 #include "net/clock.h"
 #include "net/poller.h"
 #include "net/udp_socket.h"
+#include "relay/fair_queue.h"
 #include "wire/demux.h"
 #include "wire/stun.h"
 
 namespace lanrage::control {
 namespace {
 
-constexpr std::size_t kSlots = 32;
+constexpr std::size_t kSlots = 128;  // received runs that can wait to be forwarded
 constexpr std::size_t kSlotBytes = 65536;
-constexpr std::uint64_t kTagFirst = 1000;   // and the socket's place among those of the port
-constexpr std::uint64_t kTagSecond = 2000;  // likewise
+constexpr std::size_t kReadMax = 32;                             // runs at once
+constexpr std::size_t kServeMax = 32;                            // runs, before what came meanwhile is read
+constexpr std::uint32_t kServeCostMax = 256 * 1024;              // likewise
+constexpr std::uint32_t kDatagramCost = 512;                     // of forwarding one, besides its bytes
+constexpr Duration kBacklogMax = std::chrono::milliseconds(50);  // longer is no burst (CoDel, RFC 8289, waits 100 ms)
+constexpr std::uint32_t kNoParty = 0;                            // whoever is not registered
+constexpr std::uint64_t kTagFirst = 1000;                        // and the socket's place among those of the port
+constexpr std::uint64_t kTagSecond = 2000;                       // likewise
 constexpr int kFreePortAttempts = 16;
 
 // One port at some addresses of this machine.
@@ -148,10 +155,9 @@ class Service final : public UdpService {
         second_(std::move(second)),
         stun_(std::move(stun)),
         poller_(std::move(poller)),
-        memory_(kSlots * kSlotBytes) {
+        memory_(std::make_unique_for_overwrite<std::uint8_t[]>(kSlots * kSlotBytes)) {
     if (relay) relay_.emplace(std::move(*relay), rng_);
-    for (std::size_t i = 0; i < kSlots; ++i)
-      slots_[i].buffer = MutableBytes(memory_).subspan(i * kSlotBytes, kSlotBytes);
+    for (std::size_t i = 0; i < kSlots; ++i) free_.push_back(static_cast<relay::FairQueue::Item>(i));
     thread_ = std::thread([this] { run(); });
   }
   ~Service() override {
@@ -190,13 +196,15 @@ class Service final : public UdpService {
     Outbox outbox(sockets_);
     while (!stop_.load()) {
       const auto due = relay_ ? relay_->next_timeout() : std::nullopt;
-      for (const net::Ready& ready : poller_.wait(net::now().time, due.value_or(kNever))) {
+      const Time until = queue_.empty() ? due.value_or(kNever) : Time{};
+      for (const net::Ready& ready : poller_.wait(net::now().time, until)) {
         if (ready.tag >= kTagSecond) {
           if (net::UdpSocket* socket = second_->at(ready.tag - kTagSecond)) read_second(*socket);
         } else if (ready.tag >= kTagFirst) {
-          if (net::UdpSocket* socket = sockets_.at(ready.tag - kTagFirst)) read(*socket, outbox);
+          if (net::UdpSocket* socket = sockets_.at(ready.tag - kTagFirst)) read(*socket);
         }
       }
+      serve(outbox);
       if (relay_) relay_->handle_timeout(net::now());
       if (drain_.load()) drain(net::now().time);
       const std::lock_guard lock(mutex_);
@@ -209,17 +217,63 @@ class Service final : public UdpService {
       }
       stats_.overflows = sockets_.overflows();
       stats_.unsent = sockets_.unsent();
+      stats_.dropped_queue = dropped_queue_;
       stats_.stun = stun_.stats();
     }
   }
 
-  // One batch of one socket; what is left is told again by the next wait, so that no socket starves the other.
-  void read(net::UdpSocket& socket, Outbox& outbox) {
-    const std::size_t count = socket.receive(slots_);
+  // What waits, as far as there is room. After a moment of more than can be forwarded, all that waits, and who sends
+  // most makes room: it is to wait behind itself, not before everybody in the kernel.
+  void read(net::UdpSocket& socket) {
+    const Time now = net::now().time;
+    if (queue_.empty()) served_all_ = now;
+    const bool is_flooded = now - served_all_ >= kBacklogMax;
+    for (std::size_t total = 0, count = kReadMax; count == kReadMax && total < kSlots; total += count) {
+      if (is_flooded) make_room();
+      if (free_.size() < kReadMax) return;
+      count = socket.receive(stage());
+      for (std::size_t i = 0; i < count; ++i) {
+        const net::ReceiveSlot& slot = incoming_[i];
+        if (slot.truncated || slot.size == 0) continue;
+        const relay::FairQueue::Item item = item_of(slot);
+        held_[item] = slot;
+        std::erase(free_, item);
+        const std::uint32_t party = relay_ ? relay_->party_of(slot.source).value_or(kNoParty) : kNoParty;
+        queue_.push(party, item, static_cast<std::uint32_t>(slot.size + kDatagramCost * datagrams(slot)));
+      }
+    }
+  }
+
+  // The buffers to read into next, of the last free ones.
+  std::span<net::ReceiveSlot> stage() {
+    for (std::size_t i = 0; i < kReadMax; ++i)
+      incoming_[i].buffer = {memory_.get() + free_[free_.size() - 1 - i] * kSlotBytes, kSlotBytes};
+    return incoming_;
+  }
+  relay::FairQueue::Item item_of(const net::ReceiveSlot& slot) const {
+    return static_cast<relay::FairQueue::Item>(static_cast<std::size_t>(slot.buffer.data() - memory_.get()) /
+                                               kSlotBytes);
+  }
+  static std::size_t datagrams(const net::ReceiveSlot& slot) {
+    return (slot.size + slot.segment_size - 1) / slot.segment_size;
+  }
+  void make_room() {
+    while (free_.size() < kReadMax) {
+      const auto item = queue_.drop();
+      dropped_queue_ += datagrams(held_[*item]);
+      free_.push_back(*item);
+    }
+  }
+
+  void serve(Outbox& outbox) {
     const Now now = net::now();
-    for (std::size_t i = 0; i < count; ++i) {
-      const net::ReceiveSlot& slot = slots_[i];
-      if (slot.truncated || slot.size == 0) continue;
+    served_.clear();
+    for (std::uint32_t cost = 0; served_.size() < kServeMax && cost < kServeCostMax;) {
+      const auto item = queue_.pop();
+      if (!item) break;
+      cost += queue_.cost_of(*item);
+      served_.push_back(*item);
+      const net::ReceiveSlot& slot = held_[*item];
       net::for_each_datagram(slot, [&](MutableBytes datagram) {
         if (wire::protocol_of(datagram) == wire::Protocol::kStun) {
           answer_stun(now, slot, sockets_.port(), datagram);
@@ -229,6 +283,7 @@ class Service final : public UdpService {
       });
     }
     outbox.flush();
+    free_.insert(free_.end(), served_.begin(), served_.end());
   }
 
   void drain(Time now) {
@@ -241,10 +296,11 @@ class Service final : public UdpService {
   }
 
   void read_second(net::UdpSocket& socket) {
-    const std::size_t count = socket.receive(slots_);
+    make_room();
+    const std::size_t count = socket.receive(stage());
     const Now now = net::now();
     for (std::size_t i = 0; i < count; ++i) {
-      const net::ReceiveSlot& slot = slots_[i];
+      const net::ReceiveSlot& slot = incoming_[i];
       if (slot.truncated || slot.size == 0) continue;
       net::for_each_datagram(slot, [&](ByteView datagram) { answer_stun(now, slot, second_->port(), datagram); });
     }
@@ -264,8 +320,8 @@ class Service final : public UdpService {
     if (!transmit) return;
     const net::SendItem item{.destination = transmit->to, .bytes = transmit->datagram, .source = transmit->from};
     // Only what lies in the received buffer stays as it is until the batch is sent.
-    const bool in_place =
-        transmit->datagram.data() >= memory_.data() && transmit->datagram.data() < memory_.data() + memory_.size();
+    const std::uint8_t* at = transmit->datagram.data();
+    const bool in_place = at >= memory_.get() && at < memory_.get() + kSlots * kSlotBytes;
     if (in_place) {
       outbox.add(item);
     } else {
@@ -277,8 +333,13 @@ class Service final : public UdpService {
   std::optional<Sockets> second_;
   relay::StunServer stun_;
   net::Poller poller_;
-  Bytes memory_;
-  std::array<net::ReceiveSlot, kSlots> slots_;
+  const std::unique_ptr<std::uint8_t[]> memory_;  // kSlots buffers; never touched, never resident
+  std::array<net::ReceiveSlot, kSlots> held_;     // by item
+  std::array<net::ReceiveSlot, kReadMax> incoming_;
+  std::vector<relay::FairQueue::Item> free_, served_;
+  relay::FairQueue queue_{kSlots};
+  Time served_all_{};                // nothing waited in it then
+  std::uint64_t dropped_queue_ = 0;  // datagrams of parties that sent too much for all to be served
   crypto::SystemRng rng_;
   std::optional<relay::Server> relay_;
   std::atomic<bool> stop_{false};

@@ -1,7 +1,8 @@
 // The UDP half of a server's port: answers STUN, on a second one too, and, where it relays, runs the relay's core.
 //
 // One thread, started by `start` and ended by the destructor. Bare packets of a received run that go to one destination
-// leave as the run they came in. It decides nothing: who may send what to whom is relay/server.h.
+// leave as the run they came in; what waits is forwarded party by party (relay/fair_queue.h). It decides nothing: who
+// may send what to whom is relay/server.h.
 #pragma once
 
 #include <memory>
@@ -23,8 +24,9 @@ class UdpService {
   struct Stats {
     relay::Server::Stats relay;
     std::size_t sessions = 0, sessions_max = 0, parties = 0;
-    std::uint64_t overflows = 0;  // datagrams that came too fast to be read
-    std::uint64_t unsent = 0;     // that the kernel did not take
+    std::uint64_t overflows = 0;      // datagrams that came too fast to be read
+    std::uint64_t unsent = 0;         // that the kernel did not take
+    std::uint64_t dropped_queue = 0;  // of the parties that sent most when all together sent too much
     relay::StunServer::Stats stun;
   };
 

@@ -170,6 +170,7 @@ std::optional<Server::Transmit> Server::handle_refresh(const Now& now, const End
   if (!charge(now.time, session, datagram.size())) return std::nullopt;
   ++stats_.refreshes;
   session.expires = now.time + kSessionLifetime;
+  forget_last();
   for (std::size_t i = 0; i < message->removed.size(); ++i) {
     const std::uint32_t index = message->removed[i];
     if (erase_one(session.indices, index) || erase_one(session.learned, index)) {
@@ -233,25 +234,46 @@ const Server::Session* Server::receiver_of(Time now, const Endpoint& source, Byt
     ++stats_.dropped_malformed;
     return nullptr;
   }
-  const auto from = by_endpoint_.find(source);
-  if (from == by_endpoint_.end()) {
+  const auto from = slot_at(source);
+  if (!from) {
     ++stats_.dropped_unknown_source;
     return nullptr;
   }
-  Session& session = slots_[from->second];
+  Session& session = slots_[*from];
   if (!charge(now, session, datagram.size())) return nullptr;
-  const auto to = by_index_.find(index_key(session.party, load_le<std::uint32_t>(datagram.data() + *index_at)));
-  if (to == by_index_.end() || to->second == from->second) {
+  const auto to = owner_of(index_key(session.party, load_le<std::uint32_t>(datagram.data() + *index_at)));
+  if (!to || *to == *from) {
     ++stats_.dropped_unknown_index;
     return nullptr;
   }
   if (*index_at == kResponseReceiverAt) {
-    learn_index(from->second, load_le<std::uint32_t>(datagram.data() + kIndexAt));
+    learn_index(*from, load_le<std::uint32_t>(datagram.data() + kIndexAt));
   }
   ++stats_.packets_forwarded;
   stats_.bytes_forwarded += datagram.size();
   forwarded_ = now;
-  return &slots_[to->second];
+  return &slots_[*to];
+}
+
+std::optional<std::uint32_t> Server::slot_at(const Endpoint& source) {
+  if (last_source_ && last_source_->first == source) return last_source_->second;
+  const auto found = by_endpoint_.find(source);
+  if (found == by_endpoint_.end()) return std::nullopt;
+  last_source_ = {source, found->second};
+  return found->second;
+}
+
+std::optional<std::uint32_t> Server::owner_of(std::uint64_t index) {
+  if (last_index_ && last_index_->first == index) return last_index_->second;
+  const auto found = by_index_.find(index);
+  if (found == by_index_.end()) return std::nullopt;
+  last_index_ = {index, found->second};
+  return found->second;
+}
+
+void Server::forget_last() {
+  last_source_.reset();
+  last_index_.reset();
 }
 
 std::optional<Endpoint> Server::route(Time now, const Endpoint& source, ByteView datagram) {
@@ -315,6 +337,7 @@ void Server::rotate_cookies(Time now) {
 // The session of this member at this address: the one it has, moved if it comes from elsewhere, or a new one.
 std::optional<std::uint32_t> Server::open_session(const Endpoint& source, const wire::RelayGrant& grant,
                                                   const wire::RelayMacKey& mac_key) {
+  forget_last();
   const auto party = parties_.find(grant.party);
   if (party != parties_.end()) {
     const auto known = by_peer_.find({party->second.number, wire::relay_peer(grant.peer)});
@@ -362,6 +385,7 @@ std::optional<std::uint32_t> Server::open_session(const Endpoint& source, const 
 }
 
 void Server::close_session(std::uint32_t slot) {
+  forget_last();
   Session& session = slots_[slot];
   drop_indices(session);
   by_endpoint_.erase(session.endpoint);
@@ -380,7 +404,13 @@ std::optional<std::uint32_t> Server::slot_of(wire::RelaySession name, const Endp
   return session.endpoint == source ? std::optional(slot) : std::nullopt;
 }
 
+std::optional<std::uint32_t> Server::party_of(const Endpoint& source) const {
+  const auto from = by_endpoint_.find(source);
+  return from == by_endpoint_.end() ? std::nullopt : std::optional(slots_[from->second].party);
+}
+
 void Server::drop_indices(Session& session) {
+  forget_last();
   for (const auto* list : {&session.indices, &session.learned}) {
     for (const std::uint32_t index : *list) by_index_.erase(index_key(session.party, index));
   }
@@ -390,6 +420,7 @@ void Server::drop_indices(Session& session) {
 
 // Those that belong to another member already.
 std::vector<std::uint32_t> Server::add_indices(std::uint32_t slot, const wire::IndexList& indices) {
+  forget_last();
   Session& session = slots_[slot];
   std::vector<std::uint32_t> taken;
   for (std::size_t i = 0; i < indices.size(); ++i) {
@@ -414,6 +445,7 @@ std::vector<std::uint32_t> Server::add_indices(std::uint32_t slot, const wire::I
 void Server::learn_index(std::uint32_t slot, std::uint32_t index) {
   Session& session = slots_[slot];
   if (!by_index_.try_emplace(index_key(session.party, index), slot).second) return;
+  forget_last();
   if (session.learned.size() == kLearnedPerSession) {
     by_index_.erase(index_key(session.party, session.learned.front()));
     session.learned.erase(session.learned.begin());
@@ -507,6 +539,14 @@ bool Server::is_consistent() const {
         if (owner == by_index_.end() || owner->second != slot) return false;
       }
     }
+  }
+  if (last_source_) {
+    const auto found = by_endpoint_.find(last_source_->first);
+    if (found == by_endpoint_.end() || found->second != last_source_->second) return false;
+  }
+  if (last_index_) {
+    const auto found = by_index_.find(last_index_->first);
+    if (found == by_index_.end() || found->second != last_index_->second) return false;
   }
   return live == by_endpoint_.size() && live == by_peer_.size() && indices == by_index_.size() &&
          live + free_.size() == slots_.size() && parties_.size() <= live;

@@ -88,6 +88,8 @@ class Server {
 
   void set_grant_keys(std::vector<crypto::VerifyKey> keys);
   const crypto::PublicKey& public_key() const { return public_key_; }
+  // A number of the party that the member at this address is in, never 0; nothing for strangers.
+  std::optional<std::uint32_t> party_of(const Endpoint& source) const;
   std::size_t sessions() const { return by_endpoint_.size(); }
   std::size_t sessions_max() const { return options_.sessions_max; }
   std::size_t parties() const { return parties_.size(); }
@@ -153,6 +155,9 @@ class Server {
   void close_session(std::uint32_t slot);
   wire::RelaySession name_of(std::uint32_t slot) const { return std::uint64_t{slots_[slot].nonce} << 32 | slot; }
   std::optional<std::uint32_t> slot_of(wire::RelaySession name, const Endpoint& source) const;
+  std::optional<std::uint32_t> slot_at(const Endpoint& source);
+  std::optional<std::uint32_t> owner_of(std::uint64_t index);
+  void forget_last();
   void drop_indices(Session& session);
   bool charge(Time now, Session& session, std::size_t bytes);
   std::vector<std::uint32_t> add_indices(std::uint32_t slot, const wire::IndexList& indices);
@@ -174,6 +179,9 @@ class Server {
   std::unordered_map<std::uint64_t, std::uint32_t> by_index_;  // party number, then index
   std::unordered_map<wire::PartyIdBytes, Party, PartyHash> parties_;
   std::uint32_t next_party_ = 1;
+  // What the tables said last: a run of packets is from one address to one index. Empty after any change of theirs.
+  std::optional<std::pair<Endpoint, std::uint32_t>> last_source_;
+  std::optional<std::pair<std::uint64_t, std::uint32_t>> last_index_;
   std::optional<Time> draining_since_;
   Time drain_round_{};            // when the next begins
   std::uint32_t drain_slot_ = 0;  // the next to tell in this one

@@ -5,14 +5,21 @@
 """
 from __future__ import annotations
 
+import base64
+import json
+import os
+import select
 import signal
+import struct
 import time
 
+import relaywire
 from flow import flowing
 from namespace import wait_until
-from party import Node, Relay, Server, node_behind, relay_on, server_on
+from party import Node, Relay, Server, environment, node_behind, relay_on, server_on
+from relaywire import Device, SigningKey, data_for, kind_of, send_to
 from scenario import Lab, expect, expect_equal, scenario
-from topology import Network
+from topology import Host, Network
 
 
 def relayed_pair(lab: Lab, network: Network, server: Server) -> tuple[Node, Node]:
@@ -116,3 +123,94 @@ def relay_drained(lab: Lab) -> None:
     print(f"  lost {missing}, silence in ms {[round(1000 * s) for s in silences]}, relay gone after {gone:.1f} s")
     expect_equal(missing, [0, 0], "datagrams lost while the relay was drained")
     expect(gone > 1.5, f"the relay went after {gone} s: players had no time to leave")
+
+
+class Caller:
+    """A socket that asks a relay, and what it gets."""
+
+    def __init__(self, host: Host, relay: tuple[str, int]) -> None:
+        self._socket = host.udp_socket(host.ipv4)
+        self._relay = relay
+
+    def send(self, datagram: bytes) -> None:
+        self._socket.sendto(datagram, self._relay)
+
+    def hear(self, wait_s: float = 2) -> bytes | None:
+        return self._socket.recv(2048) if select.select([self._socket], [], [], wait_s)[0] else None
+
+    def ask(self, datagram: bytes, wait_s: float = 2) -> bytes | None:
+        self.send(datagram)
+        return self.hear(wait_s)
+
+    def enter(self, device: Device, *indices: int) -> bytes:
+        """Registers by the two round trips; the relay's last word."""
+        challenge = self.ask(device.register())
+        expect(challenge is not None and kind_of(challenge) == relaywire.CHALLENGE, "an address without a cookie gets a challenge")
+        said = self.ask(device.register(challenge[12:28], *indices))
+        expect(said is not None, "a relay answers to a cookie")
+        if kind_of(said) == relaywire.REGISTERED:
+            device.session = said[12:20]
+        return said
+
+    def silent(self) -> bool:
+        return self.hear(0.3) is None
+
+
+@scenario("relays")
+def relay_hostile(lab: Lab) -> None:
+    """Parties do not reach each other; forged, overheard, replayed and expired grants are refused; strangers get little."""
+    network = lab.network()
+    host, inside, outside = (network.public(name) for name in ("relay", "inside", "outside"))
+    grants = SigningKey()
+    folder = lab.state / "relay"
+    folder.mkdir(mode=0o700)
+    (folder / "relay.keys").write_text(json.dumps({"server": bytes(32).hex(), "keys": [base64.b64encode(grants.public).decode()]}))
+    process = host.start("lanrage", lab.binary, "relay", "--server", f"https://{host.ipv4}:9#{'A' * 43}", "--json",
+                         env=environment(str(folder)))
+    wait_until(lambda: '"key"' in process.output(), 10, "the relay is ready")
+    key = base64.b64decode(json.loads(next(x for x in process.output().splitlines() if x.startswith('{"key"')))["key"])
+    relay = (host.ipv4, 41820)
+    alice, bob, mallory = Device(key, 1, grants), Device(key, 1, grants), Device(key, 2, grants)
+    at = {device: Caller(inside if device is not mallory else outside, relay) for device in (alice, bob, mallory)}
+    for device, index in ((alice, 1), (bob, 2), (mallory, 3)):
+        expect_equal(kind_of(at[device].enter(device, index)), relaywire.REGISTERED, "a member is registered")
+
+    payload = data_for(2, b"x" * 32)
+    at[alice].send(payload)
+    expect_equal(at[bob].hear(), payload, "a party's own packet")
+    at[mallory].send(payload)
+    expect(at[bob].silent(), "another party's packet arrived by its index")
+    refused = at[mallory].ask(send_to(bob.peer, b"\1" + b"x" * 147))
+    expect(refused is not None and kind_of(refused) == relaywire.ABSENT and at[bob].silent(), "another party's frame arrived")
+
+    other = SigningKey()
+    stranger = Caller(outside, relay)
+    for title, device, reason in (("another server's", Device(key, 1, other), relaywire.BAD_GRANT),
+                                  ("a forged", Device(key, 1, grants, signed_by=other), relaywire.BAD_GRANT),
+                                  ("an expired", Device(key, 1, grants, lifetime_s=-3600), relaywire.EXPIRED_GRANT)):
+        said = stranger.enter(device)
+        expect_equal((kind_of(said), said[12]), (relaywire.REFUSED, reason), f"{title} grant")
+    # Overheard: the whole question again, from elsewhere; then with a cookie that was fetched, and no key.
+    overheard = alice.register(bytes(16), 1)
+    cookie = stranger.ask(overheard)[12:28]
+    expect_equal(kind_of(stranger.ask(overheard)), relaywire.CHALLENGE, "a replayed question")
+    stranger.send(overheard[:12] + cookie + overheard[28:])
+    expect(stranger.silent(), "a grant without its key was answered")
+    at[bob].send(data_for(1, b"y" * 32))
+    expect(at[alice].hear() is not None, "the packet came to alice, not to who overheard her")
+    said = stranger.ask(alice.refresh())
+    expect_equal((kind_of(said), said[12]), (relaywire.REFUSED, relaywire.UNKNOWN_SESSION), "a refresh from elsewhere")
+
+    # Whatever a stranger sends, under any address, it gets less back, and nobody else gets any of it.
+    for kind in range(relaywire.REGISTER - 1, relaywire.DRAIN + 3):
+        for size in (12, 13, 28, 30, 36, 60, 64, 148, 175, 179, 1200):
+            for question in (struct.pack("<I", kind) + bob.peer + bytes(size - 12), struct.pack("<I", kind) + os.urandom(size - 4)):
+                stranger.send(question)
+                answer = stranger.hear(0.01)
+                expect(answer is None or len(answer) <= size, f"{len(answer or b'')} bytes for {size} of type {kind:#x}")
+    for kind in (1, 2, 3, 4):
+        stranger.send(struct.pack("<II", kind, 2) + bytes(140))
+        answer = stranger.hear(0.05)
+        expect(answer is None or len(answer) <= 148, "an answer to a stranger's packet")
+    expect(all(caller.silent() for caller in at.values()), "a stranger's packet was passed on")
+    expect(process.running(), "the relay lives")

@@ -35,19 +35,25 @@ Result<void> serve(Cli& cli, const std::vector<std::string>& listen, const std::
   LR_ASSIGN(const LogOptions log, loaded.config.settings().log_options());
   const auto on_ready = [&cli, check](const daemon::ServerReady& ready) {
     if (cli.json) {
-      print_json(Json::object({{"link", ready.link}, {"addresses", Json::list(ready.listening, [](const Endpoint& e) {
-                                                        return Json(e.text());
-                                                      })}}));
+      print_json(
+          Json::object({{"link", ready.link},
+                        {"addresses", Json::list(ready.listening, [](const Endpoint& e) { return Json(e.text()); })},
+                        {"mapped_link", ready.mapped_link.empty() ? Json() : Json(ready.mapped_link)}}));
       return;
     }
     std::string places;
     for (const Endpoint& e : ready.listening) places += (places.empty() ? "" : ", ") + e.text();
     std::printf("The server %s on %s. Host with:\n\n  lanrage host --server '%s'\n\n", check ? "can serve" : "is ready",
                 places.c_str(), ready.link.c_str());
+    if (!ready.mapped_link.empty())
+      std::printf(
+          "The router leads a public port here. For friends elsewhere, host with:\n\n  lanrage host --server '%s'\n\n",
+          ready.mapped_link.c_str());
     std::fflush(stdout);
   };
-  return check ? daemon::check_server(std::move(options), log, on_ready)
-               : daemon::run_server(options, where.server_socket(), log, on_ready);
+  return check
+             ? daemon::check_server(std::move(options), log, on_ready)
+             : daemon::run_server(options, where.server_socket(), loaded.config.settings().port_mapping, log, on_ready);
 }
 
 // "1536" -> "1.5 kB".
@@ -121,6 +127,16 @@ Result<void> show_status(Cli& cli) {
     if (address.if_string() != nullptr) places += (places.empty() ? "listening on " : ", ") + *address.if_string();
   }
   print_wrapped("", places);
+  if (const Json& router = member_of(status, "port_mapping"); !router.is_null()) {
+    const std::string outside = text_of(router, "outside"), problem = text_of(router, "problem");
+    const double port = number(router, "port");
+    print_wrapped(
+        "", outside.empty()
+                ? format("the router opens no port: {}; forward TCP and UDP port {:.0f} to this machine on it, and "
+                         "say the public address with --public",
+                         problem, port)
+                : format("the router leads {} here ({})", outside, text_of(router, "by")));
+  }
   std::printf("%.0f parties with %.0f members; %.0f of them connected, %.0f tokens\n", number(status, "parties"),
               number(status, "members"), number(status, "clients"), number(status, "tokens"));
   const Json& requests = member_of(status, "requests");
@@ -158,7 +174,7 @@ void add_server(CLI::App& app, Cli& cli) {
                       "ADDRESS:PORT that players reach it at, if it cannot see that itself");
   command->add_flag("--no-relay", options->no_relay, "introduce only");
   command->add_flag("--check", options->check, "start everything, say whether it could serve, and end");
-  add_settings(*command, cli, {"log_level", "log_format", "log_file"});
+  add_settings(*command, cli, {"port_mapping", "log_level", "log_format", "log_file"});
   CLI::App* status = command->add_subcommand("status", "Load, parties, relay and version of the server that runs here");
   CLI::App* others =
       command->add_subcommand("relays", "The relays on other hosts that this server names to its players");

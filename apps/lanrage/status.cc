@@ -95,6 +95,13 @@ void print_status(const Json& status, const std::string& page) {
   }
   if (const std::string words = text_of(member_of(self, "nat"), "words"); !words.empty())
     print_wrapped("network    ", words);
+  const Json& router = member_of(self, "port_mapping");
+  if (const std::string words = text_of(router, "words"); !words.empty()) {
+    const auto left = number_of(router, "lifetime_s");
+    print_wrapped("router     ", left ? format("{}, for {}; renewed before", words,
+                                               duration_text(std::chrono::seconds(static_cast<std::int64_t>(*left))))
+                                      : words);
+  }
   if (!page.empty()) print_wrapped("dashboard  ", page);
   for (const Json& warning : items_of(status, "warnings")) {
     // In one line: it holds a command to be copied.

@@ -24,7 +24,7 @@ struct Settings {
   std::string api;                  // ADDRESS:PORT of the local page; empty: the first free port from 127.0.0.1:8666
   std::string server;               // a server's link; empty: `host` embeds one
   std::string name;                 // this player's name; empty: the machine's
-  bool port_mapping = true;         // ask the router (UPnP) for ports while in a party
+  bool port_mapping = true;         // ask the router for ports while in a party, and for a server
   std::string redundancy = "auto";  // game packets on two paths at once: auto, off or always
   bool strict = false;              // members reach only what `allow` opens
   bool offload = true;              // segmentation offloads of adapter and sockets

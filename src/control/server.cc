@@ -275,7 +275,7 @@ class WholeServer final : public Server {
     info_.key = tls_.spki_hash();
     named_ = listening_;
     if (options_.listen.empty()) listen_on_https_port();
-    set_mapped({}, {});
+    set_mapped({});
     link_ = party::ServerLink{own_.front(), info_.key}.text();
     if (options_.write_link) LR_TRY(config::write_file(link_path(), link() + "\n"));
     linked_ = options_.write_link;
@@ -289,17 +289,18 @@ class WholeServer final : public Server {
   }
 
   const party::ServerInfo& info() const override { return info_; }
-  void set_mapped(const std::optional<Endpoint>& tcp, const std::optional<Endpoint>& udp) override {
+  void set_mapped(const Mapped& mapped) override {
     own_ = options_.public_addresses;
     if (own_.empty()) own_ = own_addresses(named_);
     info_.addresses = own_;
-    const std::size_t room = party::kServerAddressesMax - (tcp ? 1 : 0);
+    const std::size_t room = party::kServerAddressesMax - (mapped.tcp ? 1 : 0);
     if (info_.addresses.size() > room) info_.addresses.resize(room);
-    if (tcp) info_.addresses.push_back(party::ServerAddress::of(*tcp));
-    announce(udp);
+    if (mapped.tcp) info_.addresses.push_back(party::ServerAddress::of(*mapped.tcp));
+    announce(mapped);
   }
   std::string link() const override { return link_; }
   const std::vector<Endpoint>& listening() const override { return listening_; }
+  std::uint16_t second_udp_port() const override { return udp_->second_port(); }
   bool relays() const override { return options_.relay; }
   std::vector<RelayDirectory::Relay> relay_directory() const override {
     std::vector<RelayDirectory::Relay> out;
@@ -382,22 +383,23 @@ class WholeServer final : public Server {
   }
 
   // Tells the service where STUN and the relay are: at those public addresses that are no names.
-  void announce(const std::optional<Endpoint>& mapped) {
+  void announce(const Mapped& mapped) {
     std::vector<Endpoint> reachable;
     for (const party::ServerAddress& address : own_)
       if (const auto ip = address.ip()) reachable.push_back({*ip, udp_->port()});
     if (reachable.empty())
       for (const party::ServerAddress& address : own_addresses(named_))
         reachable.push_back({*address.ip(), udp_->port()});
-    if (mapped) reachable.push_back(*mapped);
+    std::vector<Endpoint> seconds;
+    if (const std::uint16_t second = udp_->second_port(); second != 0)
+      for (const Endpoint& endpoint : reachable) seconds.push_back({endpoint.address, second});
+    if (mapped.udp) reachable.push_back(*mapped.udp);
+    if (mapped.second_udp) seconds.push_back(*mapped.second_udp);
     std::vector<wire::RelayInfo> relays;
     if (options_.relay) relays.push_back({identity_.public_key(), options_.region, reachable, info_.key});
     std::vector<Endpoint> stun = reachable;
-    if (const std::uint16_t second = udp_->second_port(); second != 0) {
-      for (const Endpoint& endpoint : reachable) {
-        if (stun.size() < wire::kRelayAddressesMax) stun.push_back({endpoint.address, second});
-      }
-    }
+    stun.insert(stun.end(), seconds.begin(), seconds.end());
+    if (stun.size() > wire::kRelayAddressesMax) stun.resize(wire::kRelayAddressesMax);
     loop_->run([&] { service_->set_relays(std::move(relays), std::move(stun)); });
   }
 

@@ -47,9 +47,14 @@ class Server {
   // Further public addresses, of ports that a router leads here: they come last in info() and in the relay directory,
   // and replace those of the call before. Looks at this machine's own addresses anew, where none were given, so call it
   // when they changed, too. On the thread that calls info().
-  virtual void set_mapped(const std::optional<Endpoint>& tcp, const std::optional<Endpoint>& udp) = 0;
+  struct Mapped {
+    std::optional<Endpoint> tcp{}, udp{};
+    std::optional<Endpoint> second_udp{};  // of second_udp_port()
+  };
+  virtual void set_mapped(const Mapped& mapped) = 0;
   virtual std::string link() const = 0;  // https://HOST:PORT#KEY by the first public address; any thread
   virtual const std::vector<Endpoint>& listening() const = 0;
+  virtual std::uint16_t second_udp_port() const = 0;  // of address discovery; 0: none
 
   struct Stats {
     net::HttpServer::Stats http;

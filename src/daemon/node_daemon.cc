@@ -7,6 +7,7 @@
 #include <charconv>
 
 #include "base/format.h"
+#include "crypto/hash.h"
 #include "daemon/server_api.h"
 #include "daemon/stop_signals.h"
 #include "dataplane/uapi.h"
@@ -135,7 +136,7 @@ NodeDaemon::NodeDaemon(const config::Settings& settings, const config::Folders& 
 NodeDaemon::~NodeDaemon() {
   const Timed timed(log_, op::kNodeStop);
   api_.reset();
-  port_map_.reset();
+  router_ports_.reset();
   resolver_.reset();
   streams_.clear();
   plane_.reset();
@@ -189,6 +190,8 @@ Result<void> NodeDaemon::open_parts() {
     log_.info("members on this LAN cannot be heard without the server",
               {{"problem", search ? "the poller is full" : search.error().message}});
   }
+  const Bytes secret = crypto::hkdf_sha256(saved.seed.bytes(), {}, as_bytes("lanrage v1 router ports"), 32);
+  LR_ASSIGN(router_ports_, RouterPorts::create(poller_, secret, rng_, log_.named("router")));
   read_interfaces();
   restore(saved);
   LR_TRY(open_api());
@@ -401,9 +404,9 @@ void NodeDaemon::post(std::function<void()> task) {
 void NodeDaemon::run(int stop_fd) {
   if (!poller_.add(stop_fd, kStop)) return;
   while (!stopping_) {
-    const std::span<const net::Ready> ready =
-        poller_.wait(now_.time, std::min({node_->next_timeout().value_or(kNever), hosting_until_, netchecks_until_,
-                                          save_again_, streams_due()}));
+    const std::span<const net::Ready> ready = poller_.wait(
+        now_.time, std::min({node_->next_timeout().value_or(kNever), router_ports_->next_timeout().value_or(kNever),
+                             hosting_until_, netchecks_until_, save_again_, streams_due()}));
     now_ = net::now();
     const ContextScope party(node_->context());
     if (save_again_ <= now_.time) save();
@@ -412,6 +415,8 @@ void NodeDaemon::run(int stop_fd) {
     for (const net::Ready& one : ready) handle_ready(one);
     drain_queues();
     if (const auto due = node_->next_timeout(); due && *due <= now_.time) node_->handle_timeout(now_);
+    if (const auto due = router_ports_->next_timeout(); due && *due <= now_.time)
+      router_ports_->handle_timeout(now_.time);
     settle();
   }
 }
@@ -460,6 +465,7 @@ void NodeDaemon::handle_ready(const net::Ready& ready) {
       answer_names();
       break;
     default:
+      router_ports_->handle_ready(now_.time, ready);
       break;
   }
 }
@@ -489,6 +495,7 @@ void NodeDaemon::drain_queues() {
 }
 
 void NodeDaemon::settle() {
+  take_mappings();
   while (auto event = node_->poll_event()) handle_event(*event);
   while (auto inner = node_->poll_inner())
     staged_.push_back({inner->peer, inner->slot, std::move(inner->inner), inner->lane});
@@ -696,7 +703,8 @@ Result<void> NodeDaemon::start_server() {
     auto started = control::Server::start(options, log_);
     if (started) {
       server_ = std::move(*started);
-      LR_ASSIGN(server_api_, open_server_api(*server_, folders_.server_socket(), rng_, log_));
+      LR_ASSIGN(server_api_, open_server_api(
+                                 *server_, folders_.server_socket(), [] { return wire::Json(); }, rng_, log_));
       return config::write_file(options.folder + "/port", std::to_string(port));
     }
     last = std::move(started).error();

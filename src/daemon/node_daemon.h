@@ -21,6 +21,7 @@
 #include "crypto/random.h"
 #include "daemon/lan_search.h"
 #include "daemon/process.h"
+#include "daemon/router_ports.h"
 #include "dataplane/data_plane.h"
 #include "dataplane/uapi_server.h"
 #include "host/kernel_tables.h"
@@ -29,7 +30,6 @@
 #include "host/resolver.h"
 #include "net/netlink.h"
 #include "net/poller.h"
-#include "net/port_map.h"
 #include "net/stream_bridge.h"
 #include "node/node.h"
 #include "tun/adapter.h"
@@ -68,6 +68,8 @@ class NodeDaemon {
   const config::Settings& settings() const { return settings_; }
   // `self.nat` of the status; null where nothing is known.
   wire::Json nat_json() const;
+  // `self.port_mapping` of the status: what the router did; null where none was asked, or is being asked just now.
+  wire::Json port_mapping_json() const;
   // Looks at this network anew; `done` is called within about three seconds.
   void netcheck(std::function<void(wire::Json)> done);
   std::string metrics() const;
@@ -139,9 +141,10 @@ class NodeDaemon {
   void answer_netchecks();
   wire::Json netcheck_json() const;
   // node_ports.cc
-  net::PortMap::Wanted ports_to_map();
+  std::vector<paths::PortToMap> ports_to_map() const;
   void update_ports();
-  void ports_mapped(const net::PortMap::Outcome& outcome);
+  void take_mappings();
+  std::optional<Endpoint> outside_of(paths::PortTransport transport, std::uint16_t port) const;
   void use_mapping();
   void answer_hosting();
   // node_streams.cc
@@ -182,13 +185,13 @@ class NodeDaemon {
   std::unique_ptr<control::Client> client_;
   std::unique_ptr<dataplane::UapiServer> uapi_;
   std::unique_ptr<dataplane::DataPlane> plane_;
-  std::unique_ptr<net::PortMap> port_map_;
+  std::unique_ptr<RouterPorts> router_ports_;
   std::shared_ptr<net::IoLoop> stream_loop_;
   std::vector<RelayStream> streams_;
   std::uint64_t last_stream_ = 0;
   Network network_;
-  net::PortMap::Outcome mapping_;  // for what is wanted now
-  bool mapping_known_ = true;      // the router's answer is in it, or nothing is wanted of one
+  paths::PortMapper::Outcome mapping_;  // the router's newest
+  bool mapping_known_ = true;           // it is of what is wanted now, or nothing is wanted of a router
   std::vector<std::function<void(Result<party::ServerInfo>)>> hosting_;  // wait for that answer
   Time hosting_until_ = kNever;
   std::optional<net::UdpSocket> names_;  // answers questions about the party's names

@@ -170,7 +170,8 @@ wire::Json NodeDaemon::netcheck_json() const {
                        {"ipv4", family_json(view.discovery.v4)},
                        {"ipv6", family_json(view.discovery.v6)},
                        {"upstream", text_or_null(upstream_name(paths::upstream_of(view)))},
-                       {"port_mapping", view.router.asked ? Json(view.router.mapped) : Json()},
+                       {"port_mapping", view.router.asked ? Json(view.router.outside.has_value()) : Json()},
+                       {"router", port_mapping_json()},
                        {"relays", relays},
                        {"findings", Json::list(findings, [](const std::string& line) { return Json(line); })},
                        {"advice", text_or_null(advice)}});

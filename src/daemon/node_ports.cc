@@ -7,85 +7,72 @@ namespace {
 
 constexpr Duration kMappingWait = std::chrono::seconds(2);  // how long `host` waits for the router
 
-std::optional<Endpoint> outside_of(const std::vector<net::PortMapping>& mappings, const net::PortToMap& inside) {
-  for (const net::PortMapping& mapping : mappings)
-    if (mapping.inside == inside) return mapping.outside;
-  return std::nullopt;
-}
-
 }  // namespace
 
-// While we are in a party (or about to host one) behind a router: the node's port, and those of a server of our own.
-net::PortMap::Wanted NodeDaemon::ports_to_map() {
-  net::PortMap::Wanted wanted;
+// While we are in a party (or about to host one): the node's port, and those of a server of our own.
+std::vector<paths::PortToMap> NodeDaemon::ports_to_map() const {
+  using enum paths::PortTransport;
   const bool in_party = node_->server().has_value();
-  if (!settings_.port_mapping || (!in_party && hosting_.empty())) return wanted;
-  const auto routes = netlink_.default_routes();
-  const auto interfaces = netlink_.interfaces();
-  if (!routes || !interfaces) return wanted;
-  const auto gateway =
-      std::find_if(routes->begin(), routes->end(), [](const net::Route& r) { return r.gateway && r.gateway->is_v4(); });
-  if (gateway == routes->end()) return wanted;
-  for (const net::Interface& interface : *interfaces) {
-    if (interface.index != gateway->interface) continue;
-    for (const IpPrefix& address : interface.addresses) {
-      // A public address needs no mapping.
-      if (!address.contains(*gateway->gateway) || !address.address.is_private()) continue;
-      wanted.gateway = *gateway->gateway;
-      wanted.self = address.address;
-      wanted.ports = {{net::Transport::kUdp, sockets_->port()}};
-      if (server_ && (!hosting_.empty() || node_->server()->key == server_->info().key)) {
-        const std::uint16_t port = server_->listening().front().port;
-        wanted.ports.push_back({net::Transport::kTcp, port});
-        wanted.ports.push_back({net::Transport::kUdp, port});
-      }
-      return wanted;
-    }
-  }
-  return wanted;
+  if (!settings_.port_mapping || (!in_party && hosting_.empty())) return {};
+  std::vector<paths::PortToMap> ports = {{kUdp, sockets_->port()}};
+  if (!server_ || (hosting_.empty() && node_->server()->key != server_->info().key)) return ports;
+  const std::vector<paths::PortToMap> more = server_ports(*server_);
+  ports.insert(ports.end(), more.begin(), more.end());
+  return ports;
 }
 
 void NodeDaemon::update_ports() {
-  net::PortMap::Wanted wanted = ports_to_map();
-  if (wanted == mapping_.wanted) return;
-  if (!port_map_) {
-    port_map_ = std::make_unique<net::PortMap>([this](net::PortMap::Outcome outcome) {
-      post([this, outcome = std::move(outcome)] { ports_mapped(outcome); });
-    });
-  }
-  mapping_ = {.wanted = wanted};
-  mapping_known_ = wanted.ports.empty();
-  port_map_->want(std::move(wanted));
+  std::vector<paths::PortToMap> ports = ports_to_map();
+  const auto router = ports.empty() ? std::nullopt : find_router(netlink_);
+  if (!router) ports.clear();
+  const paths::RouterPlace place = router ? router->place : mapping_.wanted.place;
+  if (paths::PortMapper::Wanted{place, ports} == mapping_.wanted) return;
+  mapping_.wanted = {place, ports};
+  mapping_known_ = ports.empty();
+  if (mapping_known_) mapping_ = {.wanted = mapping_.wanted};
+  router_ports_->want(now_.time, router.value_or(RouterFound{place, 0}), std::move(ports));
   use_mapping();
 }
 
-void NodeDaemon::ports_mapped(const net::PortMap::Outcome& outcome) {
-  if (outcome.wanted != mapping_.wanted) return;  // others are wanted by now
-  if (!mapping_known_ || outcome.mappings != mapping_.mappings) {
-    log_.info("ports of the router", {{"mapped", outcome.mappings.size()}, {"problem", outcome.problem}});
+void NodeDaemon::take_mappings() {
+  while (auto outcome = router_ports_->poll_event()) {
+    if (outcome->wanted != mapping_.wanted) continue;  // others are wanted by now
+    log_.info("ports of the router", {{"mapped", outcome->mappings.size()},
+                                      {"by", outcome->by ? paths::port_method_name(*outcome->by) : ""},
+                                      {"took_ms", milliseconds(outcome->took)},
+                                      {"problem", outcome->problem}});
+    mapping_ = std::move(*outcome);
+    mapping_known_ = true;
+    use_mapping();
+    answer_hosting();
   }
-  mapping_ = outcome;
-  mapping_known_ = true;
-  use_mapping();
-  answer_hosting();
+}
+
+std::optional<Endpoint> NodeDaemon::outside_of(paths::PortTransport transport, std::uint16_t port) const {
+  return mapping_.outside_of({transport, port});
 }
 
 void NodeDaemon::use_mapping() {
   if (!mapping_known_) return;  // what was before stays good while the router is asked again
-  std::vector<Endpoint> node_port;
-  if (const auto outside = outside_of(mapping_.mappings, {net::Transport::kUdp, sockets_->port()}))
-    node_port.push_back(*outside);
   const paths::RouterReport router{.asked = !mapping_.wanted.ports.empty(),
                                    .speaks = mapping_.speaks,
-                                   .mapped = !node_port.empty(),
+                                   .outside = outside_of(paths::PortTransport::kUdp, sockets_->port()),
                                    .is_offline = mapping_.offline,
-                                   .address = mapping_.address};
+                                   .address = mapping_.address,
+                                   .by = mapping_.by,
+                                   .problem = mapping_.problem};
+  std::vector<Endpoint> node_port;
+  if (router.outside) node_port.push_back(*router.outside);
   node_->handle_mapped(now_, std::move(node_port), router);
   if (!server_) return;
-  const std::uint16_t port = server_->listening().front().port;
-  server_->set_mapped(outside_of(mapping_.mappings, {net::Transport::kTcp, port}),
-                      outside_of(mapping_.mappings, {net::Transport::kUdp, port}));
+  server_->set_mapped(mapped_server(*server_, mapping_));
   node_->handle_server_addresses(server_->info());
+}
+
+wire::Json NodeDaemon::port_mapping_json() const {
+  if (!mapping_known_ || mapping_.wanted.ports.empty()) return nullptr;
+  return router_json(mapping_, {paths::PortTransport::kUdp, sockets_->port()}, now_.time,
+                     paths::port_mapping_in_words(node_->network()));
 }
 
 void NodeDaemon::hosting_server(const std::string& link, std::function<void(Result<party::ServerInfo>)> done) {
@@ -114,8 +101,8 @@ std::string NodeDaemon::reach() const {
   bool lan = false;
   bool open = false;
   const std::uint16_t port = server_->listening().front().port;
-  const auto outside = outside_of(mapping_.mappings, {net::Transport::kTcp, port});
-  if (outside) return format("Friends anywhere can join: the router leads {} to this machine.", outside->text());
+  if (const auto outside = outside_of(paths::PortTransport::kTcp, port))
+    return format("Friends anywhere can join: the router leads {} to this machine.", outside->text());
   for (const party::ServerAddress& address : server_->info().addresses) {
     const auto ip = address.ip();
     if (!ip || ip->is_loopback()) continue;

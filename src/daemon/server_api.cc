@@ -53,7 +53,7 @@ void change_relays(control::Server& server, const api::Request& request, const a
   respond(Json::object({{"relays", relays_of(server)}}));
 }
 
-Json status_of(const control::Server& server, Time started) {
+Json status_of(const control::Server& server, const Json& port_mapping, Time started) {
   const control::Server::Stats stats = server.stats();
   const relay::Server::Stats& relay = stats.udp.relay;
   Json relayed;
@@ -69,6 +69,7 @@ Json status_of(const control::Server& server, Time started) {
                        {"uptime_s", uptime.count()},
                        {"link", server.link()},
                        {"addresses", Json::list(server.listening(), [](const Endpoint& e) { return Json(e.text()); })},
+                       {"port_mapping", port_mapping},
                        {"parties", stats.store.parties},
                        {"members", stats.store.members},
                        {"clients", stats.service.streams},
@@ -85,8 +86,8 @@ Json status_of(const control::Server& server, Time started) {
 
 }  // namespace
 
-Result<std::unique_ptr<api::Api>> open_server_api(control::Server& server, const std::string& socket, Rng& rng,
-                                                  const Logger& log) {
+Result<std::unique_ptr<api::Api>> open_server_api(control::Server& server, const std::string& socket,
+                                                  std::function<Json()> port_mapping, Rng& rng, const Logger& log) {
   api::Options options;
   options.socket = socket;
   options.with_page = false;
@@ -95,7 +96,9 @@ Result<std::unique_ptr<api::Api>> open_server_api(control::Server& server, const
   return api::Api::start(
       std::move(options),
       {{"GET", "/api/server", "how the server is", false,
-        [&server, started](api::Request, const api::Respond& respond) { respond(status_of(server, started)); }},
+        [&server, port_mapping = std::move(port_mapping), started](api::Request, const api::Respond& respond) {
+          respond(status_of(server, port_mapping(), started));
+        }},
        {"GET", "/api/relays", "the relays that are allowed", false,
         [&server](api::Request, const api::Respond& respond) {
           respond(Json::object({{"relays", relays_of(server)}}));

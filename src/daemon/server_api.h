@@ -2,6 +2,7 @@
 // GET and POST /api/relays for `lanrage server relays`.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -10,8 +11,10 @@
 
 namespace lanrage::daemon {
 
-// Serves until destroyed; `server` and `rng` outlive it. kConflict: the socket is served by another.
-Result<std::unique_ptr<api::Api>> open_server_api(control::Server& server, const std::string& socket, Rng& rng,
+// Serves until destroyed; `server` and `rng` outlive it. `port_mapping` says what the router of this server did, on
+// another thread. kConflict: the socket is served by another.
+Result<std::unique_ptr<api::Api>> open_server_api(control::Server& server, const std::string& socket,
+                                                  std::function<wire::Json()> port_mapping, Rng& rng,
                                                   const Logger& log);
 
 }  // namespace lanrage::daemon

@@ -52,6 +52,8 @@ void set_buffer(int fd, int forced, int plain, int bytes) {
 Result<void> set_options(int fd, const UdpOptions& options, bool v6) {
   if (v6 && !set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1)) return os_error("cannot make a socket IPv6 only", errno);
   if (options.reuse_port && !set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1)) return os_error("cannot share a port", errno);
+  if (options.share_group && !set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1))
+    return os_error("cannot share a group", errno);
   if (options.mark != 0 && !set_option(fd, SOL_SOCKET, SO_MARK, static_cast<int>(options.mark))) {
     Error error = os_error("cannot mark a socket", errno);
     error.hint = "run as root or with CAP_NET_ADMIN";

@@ -28,6 +28,7 @@ struct UdpOptions {
   int receive_buffer = 16 << 20;  // bytes; more than net.core.rmem_max needs CAP_NET_ADMIN
   int send_buffer = 1 << 20;      // bytes; deep send buffers only add delay
   bool reuse_port = false;        // several sockets share one port, one per shard
+  bool share_group = false;       // `bind` is a group, and other programs' sockets there hear it, too
   // Datagrams larger than the path are cut by whoever must, here or on the way; else they are lost, and whoever sends
   // finds the path's MTU itself (RFC 8899).
   bool may_fragment = false;

@@ -110,7 +110,7 @@ void Node::refresh_network() {
   if (judged && judged->answered) fresh.filtering = judged->filtering;
   const paths::Upstream upstream = paths::upstream_of(view);
   fresh.is_behind_nat = upstream != paths::Upstream::kUnknown && upstream != paths::Upstream::kNothing;
-  fresh.is_mapping_refused = router_.asked && !router_.mapped;
+  fresh.is_mapping_refused = router_.asked && !router_.outside;
   if (fresh == std::exchange(network_signal_, fresh)) return;
   for (auto& [key, link] : links_) {
     link->selector->set_network(network_signal_);

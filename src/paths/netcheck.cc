@@ -55,6 +55,18 @@ const char* mapping_in_words(Dependence mapping) {
   return "how it chooses public ports is not known";
 }
 
+const char* method_in_words(const RouterReport& router) {
+  switch (router.by.value_or(PortMethod::kUpnp)) {
+    case PortMethod::kPcp:
+      return "PCP";
+    case PortMethod::kNatPmp:
+      return "NAT-PMP";
+    case PortMethod::kUpnp:
+      break;
+  }
+  return "UPnP";
+}
+
 void describe_family(const char* name, const std::optional<FamilyReport>& report, std::vector<std::string>& out) {
   if (!report) {
     out.push_back(format("{}: not here, or not at the server.", name));
@@ -137,6 +149,20 @@ std::string type_in_words(const NetworkView& view) {
   return "one public port for every destination: direct paths work";
 }
 
+std::string port_mapping_in_words(const NetworkView& view) {
+  const RouterReport& router = view.router;
+  if (router.outside)
+    return format("the router leads {} to this machine ({})", router.outside->text(), method_in_words(router));
+  if (!router.asked) return "";
+  const Upstream upstream = upstream_of(view);
+  if (upstream == Upstream::kSecondRouter)
+    return format("{}; on both routers, forward UDP port {} to this machine", router.problem, view.port);
+  if (router.is_offline) return router.problem + "; ask the provider for IPv6 or a public address of your own";
+  if (router.speaks) return format("{}; forward UDP port {} to this machine on the router", router.problem, view.port);
+  return format("{}; switch one of them on in the router, or forward UDP port {} to this machine there", router.problem,
+                view.port);
+}
+
 std::vector<std::string> describe(const NetworkView& view) {
   std::vector<std::string> out;
   if (view.udp_blocked) {
@@ -159,11 +185,11 @@ std::vector<std::string> describe(const NetworkView& view) {
       out.push_back("The router here has no public address itself: a carrier's NAT or a second router is behind it.");
       break;
   }
-  if (view.router.mapped) {
-    out.push_back(format("The router leads a public port to this machine's UDP port {} (UPnP).", view.port));
+  if (view.router.outside) {
+    out.push_back(format("The router leads a public port, {}, to this machine's UDP port {} ({}).",
+                         view.router.outside->text(), view.port, method_in_words(view.router)));
   } else if (view.router.asked) {
-    out.push_back(view.router.speaks ? "The router was asked to open a port (UPnP) and did not."
-                                     : "The router takes no requests to open ports (UPnP is off or missing).");
+    out.push_back(format("No port of the router is open: {}.", view.router.problem));
   }
   return out;
 }
@@ -172,17 +198,18 @@ std::string advice(const NetworkView& view) {
   if (view.udp_blocked) return "Allow outgoing UDP in this network's firewall, or use another network.";
   const FamilyReport* report = judged(view);
   if (report == nullptr) return "Nothing can be said before a server answers.";
-  if (!report->translated || view.router.mapped) return "Nothing needs to be done.";
+  if (!report->translated || view.router.outside) return "Nothing needs to be done.";
   const Upstream upstream = upstream_of(view);
   if (upstream == Upstream::kCarrier || upstream == Upstream::kNat) {
     return is_symmetric(*report) ? "Ask the provider for IPv6 or a public address of your own; until then friends with "
                                    "ordinary routers are reached by the relay."
                                  : "Nothing needs to be done; forwarding ports on the router would not help.";
   }
-  const std::string forward = format(
-      "{} UDP port {} to this machine",
-      upstream == Upstream::kSecondRouter ? "On both routers, forward" : "On the router, switch UPnP on or forward",
-      view.port);
+  const std::string forward =
+      format("{} UDP port {} to this machine",
+             upstream == Upstream::kSecondRouter ? "On both routers, forward"
+                                                 : "On the router, switch UPnP, NAT-PMP or PCP on, or forward",
+             view.port);
   if (is_symmetric(*report)) return forward + ": then friends reach you directly.";
   if (report->filtering == Dependence::kAddressAndPort)
     return "Nothing needs to be done. " + forward + ", and friends behind symmetric NATs reach you directly too.";

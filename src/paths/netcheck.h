@@ -8,6 +8,7 @@
 
 #include "paths/nat_discovery.h"
 #include "paths/nat_report.h"
+#include "paths/port_protocol.h"
 
 namespace lanrage::paths {
 
@@ -15,9 +16,11 @@ namespace lanrage::paths {
 struct RouterReport {
   bool asked = false;                  // and answered, or did not in time
   bool speaks = false;                 // it takes such requests at all
-  bool mapped = false;                 // it leads the node's port here
+  std::optional<Endpoint> outside{};   // which leads to the node's port
   bool is_offline = false;             // it says that it has no public address, or no connection
   std::optional<IpAddress> address{};  // outside, as it says itself
+  std::optional<PortMethod> by{};      // what it was asked by with success
+  std::string problem{};               // why the port is not open, without a full stop; empty: it is
   friend bool operator==(const RouterReport&, const RouterReport&) = default;
 };
 
@@ -48,6 +51,10 @@ std::string nat_type(const NetworkView& view);
 std::string mapping_name_of(const NetworkView& view);
 // The type in a sentence without a full stop.
 std::string type_in_words(const NetworkView& view);
+
+// What the router did when it was asked for a port, and what to do where it did not; without a full stop. Empty: it was
+// not asked.
+std::string port_mapping_in_words(const NetworkView& view);
 
 std::vector<std::string> describe(const NetworkView& view);
 std::string advice(const NetworkView& view);

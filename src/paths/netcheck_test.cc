@@ -100,7 +100,7 @@ TEST(Netcheck, AdvisesWhatHelpsAndNothingElse) {
   using enum Dependence;
   NetworkView symmetric = view_of(behind(kAddressAndPort, kAddressAndPort));
   EXPECT_THAT(advice(symmetric), HasSubstr("forward UDP port 777"));
-  symmetric.router = {.asked = true, .speaks = true, .mapped = true};
+  symmetric.router = {.asked = true, .speaks = true, .outside = kSeen};
   EXPECT_EQ(advice(symmetric), "Nothing needs to be done.");
   symmetric.router = {.asked = true, .speaks = true, .is_offline = true};
   EXPECT_THAT(advice(symmetric), HasSubstr("Ask the provider"));
@@ -117,16 +117,31 @@ TEST(Netcheck, AdvisesWhatHelpsAndNothingElse) {
   EXPECT_THAT(advice({}), HasSubstr("before a server answers"));
 }
 
+TEST(Netcheck, SaysWhatTheRouterDidAndWhatHelps) {
+  NetworkView view = view_of(behind(Dependence::kEndpointIndependent, Dependence::kAddressAndPort));
+  EXPECT_EQ(port_mapping_in_words(view), "");
+  view.router = {.asked = true, .speaks = true, .outside = kSeen, .by = PortMethod::kNatPmp};
+  EXPECT_EQ(port_mapping_in_words(view), "the router leads 203.0.113.9:1234 to this machine (NAT-PMP)");
+  view.router = {.asked = true, .problem = "it is silent"};
+  EXPECT_THAT(port_mapping_in_words(view), HasSubstr("it is silent; switch one of them on"));
+  view.router.speaks = true;
+  EXPECT_EQ(port_mapping_in_words(view), "it is silent; forward UDP port 777 to this machine on the router");
+  view.router.is_offline = true;
+  EXPECT_THAT(port_mapping_in_words(view), HasSubstr("ask the provider"));
+  view.router.address = IpAddress::v4(192, 168, 0, 5);
+  EXPECT_THAT(port_mapping_in_words(view), HasSubstr("on both routers"));
+}
+
 TEST(Netcheck, DescribesWhatWasMeasured) {
   NetworkView view = view_of(behind(Dependence::kEndpointIndependent, Dependence::kAddress));
   view.discovery.v4->hairpin = true;
-  view.router = {.asked = true};
+  view.router = {.asked = true, .problem = "the router does not answer"};
   const auto lines = describe(view);
   EXPECT_THAT(lines, Contains("IPv4: behind a NAT, one public port for every destination."));
   EXPECT_THAT(lines, Contains("IPv4: packets get in from addresses written to before, whatever their port."));
   EXPECT_THAT(lines, Contains(HasSubstr("changes port numbers and lets machines behind it reach each other")));
   EXPECT_THAT(lines, Contains("IPv6: not here, or not at the server."));
-  EXPECT_THAT(lines, Contains(HasSubstr("takes no requests to open ports")));
+  EXPECT_THAT(lines, Contains("No port of the router is open: the router does not answer."));
 }
 
 }  // namespace

@@ -99,12 +99,27 @@ table inet upnp {
 }
 """
 
-UPNP_SETTINGS = """
+# How a router can be asked for ports.
+METHODS = ("pcp", "natpmp", "upnp")
+
+# miniupnpd has one switch for PCP and NAT-PMP; the first byte of a question tells which it is.
+_NOT_ASKED = """
+table inet not_asked {{
+  chain input {{
+    type filter hook input priority filter - 1;
+    udp dport 5351 @th,64,8 {version} drop
+  }}
+}}
+"""
+
+_MINIUPNPD = """
 ext_ifname=wan
 listening_ip=lan
 port=5000
-enable_upnp=yes
-enable_natpmp=no
+enable_upnp={upnp}
+enable_natpmp={pmp}
+max_lifetime={lifetime}
+min_lifetime=1
 secure_mode=yes
 uuid=0d4b1a52-6b0c-4d0e-9c53-6a1f3c1e6a01
 upnp_table_name=upnp
@@ -115,6 +130,17 @@ upnp_nat_postrouting_chain=opened_postrouting
 allow 1024-65535 0.0.0.0/0 1024-65535
 deny 0-65535 0.0.0.0/0 0-65535
 """
+
+
+def miniupnpd_settings(methods: tuple[str, ...], max_lifetime_s: int) -> str:
+    return _MINIUPNPD.format(upnp="yes" if "upnp" in methods else "no",
+                             pmp="yes" if "pcp" in methods or "natpmp" in methods else "no", lifetime=max_lifetime_s)
+
+
+def deaf_to(methods: tuple[str, ...]) -> str:
+    """Rules for what miniupnpd answers beside `methods`."""
+    return "".join(_NOT_ASKED.format(version=version) for method, version in (("natpmp", 0), ("pcp", 2))
+                   if ("pcp" in methods or "natpmp" in methods) and method not in methods)
 
 
 def home_kind(kind: str) -> str:

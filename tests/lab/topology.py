@@ -24,7 +24,7 @@ import subprocess
 import nat
 from echo import Echo
 from link import Links, Shape
-from namespace import NETNS, LabError, Namespace, connect, wait_until
+from namespace import NETNS, LabError, Namespace, Process, connect, wait_until
 
 
 class Host(Namespace):
@@ -107,6 +107,7 @@ class Router(Namespace):
         self.lan4: str | None = None  # first three numbers of the inside network
         self.lan6: str | None = None
         self._hosts = 0
+        self._opener: Process | None = None
         # bridge-nf-call would send bridged packets through the NAT and short-cut a hairpin.
         self.ip("link add lan type bridge", "link set lan up")
         if pathlib.Path("/proc/sys/net/bridge").exists():
@@ -131,10 +132,21 @@ class Router(Namespace):
         self.ip(*lines)
         self.apply_rules()
         if self.kind == "upnp":
-            settings = self.state / f"{self.name}-miniupnpd.conf"
-            settings.write_text(nat.UPNP_SETTINGS)
-            opener = self.start("miniupnpd", "miniupnpd", "-d", "-f", str(settings), "-P", f"{settings}.pid")
-            wait_until(lambda: "HTTP listening" in opener.output(), 5, "miniupnpd listens", 0.03)
+            self.open_by("upnp")
+
+    def open_by(self, *methods: str, max_lifetime_s: int = 86400) -> None:
+        """Opens ports for whoever asks by these of nat.METHODS; ports opened before are closed, as when it restarts."""
+        if self._opener:
+            self._opener.stop()
+        self.apply_rules()
+        self.nft(nat.deaf_to(methods))
+        settings = self.state / f"{self.name}-miniupnpd.conf"
+        settings.write_text(nat.miniupnpd_settings(methods, max_lifetime_s))
+        self._opener = self.start("miniupnpd", "miniupnpd", "-d", "-f", str(settings), "-P", f"{settings}.pid")
+        if "upnp" in methods:
+            wait_until(lambda: self.run("ss", "-Hltn", "sport = :5000").stdout, 5, "miniupnpd listens for UPnP", 0.03)
+        if "upnp" not in methods or len(methods) > 1:
+            wait_until(lambda: self.run("ss", "-Hlun", "sport = :5351").stdout, 5, "miniupnpd listens for PCP", 0.03)
 
     def opened_ports(self) -> list[str]:
         """Rules of the ports that were opened on request."""

@@ -243,8 +243,25 @@ void Node::handle_discovery_sockets(Now now, std::uint16_t first_port, std::uint
   paths::NatDiscovery::Local local{{}, first_port, second_port};
   for (const auto& address : interfaces_)
     if (!address.is_ours) local.addresses.push_back(address.prefix.address);
-  discovery_.start(now.time, stun_endpoints_, std::move(local));
+  std::vector<Endpoint> servers = stun_endpoints_;
+  for (const Endpoint& relay : second_opinions(local.addresses)) servers.push_back(relay);
+  discovery_.start(now.time, servers, std::move(local));
   pump(now);
+}
+
+// Relays on other hosts, by which a mapping that depends on the address asked shows where the server has but one. Those
+// that do not see us from outside would only cast doubt on what others see.
+std::vector<Endpoint> Node::second_opinions(const std::vector<IpAddress>& own) const {
+  std::vector<Endpoint> out;
+  for (const wire::RelayInfo& info : relay_infos_) {
+    for (const Endpoint& endpoint : info.addresses) {
+      const auto is_at = [&](const Endpoint& server) { return server.address == endpoint.address; };
+      if (std::any_of(stun_endpoints_.begin(), stun_endpoints_.end(), is_at)) continue;
+      if (std::find(own.begin(), own.end(), endpoint.address) != own.end()) continue;
+      if (!endpoint.address.is_private() && !endpoint.address.is_loopback()) out.push_back(endpoint);
+    }
+  }
+  return out;
 }
 
 void Node::handle_discovery_packet(Now now, paths::NatDiscovery::Socket socket, const Endpoint& source,

@@ -328,6 +328,7 @@ class Node {
   void contacts_changed(Now now);
   void refresh_candidates(Now now);
   void refresh_network();
+  std::vector<Endpoint> second_opinions(const std::vector<IpAddress>& own) const;
   void refresh_stun_servers(Now now, std::vector<Endpoint> servers);
 
   const NodeOptions options_;

@@ -64,8 +64,8 @@ class NatDiscovery {
 
   explicit NatDiscovery(Rng& rng);
 
-  // Begins anew; what an earlier run would have found is not told. `servers`: endpoints of one server that answer STUN;
-  // one on this machine shows nothing.
+  // Begins anew; what an earlier run would have found is not told. `servers`: endpoints that answer STUN, first those
+  // of one server, whose silence counts; then of relays, to compare with. One on this machine shows nothing.
   void start(Time now, const std::vector<Endpoint>& servers, Local local);
   void handle_packet(Time now, Socket socket, const Endpoint& source, ByteView datagram);
   void handle_timeout(Time now);

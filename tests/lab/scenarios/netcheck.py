@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 from namespace import Process, wait_until
-from party import ACCESS, PORT, Node, Server, node_behind, server_on
+from party import ACCESS, PORT, Node, Server, node_behind, relay_on, server_on
 from scenario import Lab, expect, expect_equal, scenario
 from topology import Host, Network
 
@@ -68,6 +68,21 @@ def netcheck_second_opinion(lab: Lab) -> None:
         expect_equal((nat["type"], nat["mapping"]), (TYPES[kind], opinion["mapping"]), f"status on {kind}")
         expect(all(endpoint.startswith("5.9.") for endpoint in nat["public"] if "[" not in endpoint), f"{nat}")
     expect_equal(netcheck(nodes["dual"])["ipv6"]["filtering"], "address_and_port_dependent", "IPv6's firewall")
+
+
+@scenario("netcheck")
+def netcheck_relay_as_second(lab: Lab) -> None:
+    """One address cannot tell an endpoint-independent mapping from a port-independent one; with a relay's it can."""
+    network = lab.network()
+    server = server_on(lab, network)
+    nodes = {kind: node_behind(lab, network, kind, kind) for kind in ("easy", "sym")}
+    for node in nodes.values():
+        node.host_party(server.link)
+    expect_equal(netcheck(nodes["easy"])["ipv4"]["mapping"], "port_independent", "mapping, as one address shows it")
+    relay_on(lab, network, server, "relay", 10)
+    wait_until(lambda: netcheck(nodes["easy"])["ipv4"]["mapping"] == "endpoint_independent", 20,
+               "the relay is asked, too", 0.2)
+    expect_equal(netcheck(nodes["sym"])["ipv4"]["mapping"], "address_and_port_dependent", "a symmetric NAT stays one")
 
 
 @scenario("netcheck", limit_s=90)

@@ -2,6 +2,7 @@
 
 #include "base/format.h"
 #include "net/clock.h"
+#include "observe/prometheus.h"
 #include "wire/relay.h"
 
 namespace lanrage::daemon {
@@ -84,6 +85,54 @@ Json status_of(const control::Server& server, const Json& port_mapping, Time sta
                        {"store", Json::object({{"kind", stats.store_kind}, {"bytes", stats.store.bytes}})}});
 }
 
+using Reports = std::vector<std::pair<std::string, wire::ReportRelay>>;  // by the relay's id
+
+// One series per relay, and per reason where it dropped something.
+void relay_metrics(observe::MetricsText& out, const Reports& reports) {
+  using Field = std::uint64_t (*)(const wire::ReportRelay&);
+  const auto each = [&](bool grows, std::string_view name, std::string_view help, Field field) {
+    for (const auto& [id, report] : reports) {
+      if (grows) out.counter(name, help, field(report), {{"relay", id}});
+      if (!grows) out.gauge(name, help, static_cast<double>(field(report)), {{"relay", id}});
+    }
+  };
+  using R = const wire::ReportRelay&;
+  each(false, "lanrage_relay_health", "How well it would serve one more, 0 to 100.",
+       [](R r) -> std::uint64_t { return r.health; });
+  each(false, "lanrage_relay_load", "How much of what it can do it does, 0 to 100.",
+       [](R r) -> std::uint64_t { return r.load; });
+  each(false, "lanrage_relay_cpu_percent", "CPU of its machine in use.", [](R r) -> std::uint64_t { return r.cpu; });
+  each(false, "lanrage_relay_memory_bytes", "Memory that its process uses.", [](R r) { return r.memory_bytes; });
+  each(false, "lanrage_relay_sessions", "Members registered.", [](R r) { return r.sessions; });
+  each(false, "lanrage_relay_parties", "Parties with members registered.", [](R r) { return r.parties; });
+  each(true, "lanrage_relay_packets_in_total", "Datagrams that came.", [](R r) { return r.packets_in; });
+  each(true, "lanrage_relay_bytes_in_total", "Their bytes.", [](R r) { return r.bytes_in; });
+  each(true, "lanrage_relay_packets_out_total", "Datagrams passed on.", [](R r) { return r.packets_out; });
+  each(true, "lanrage_relay_bytes_out_total", "Their bytes.", [](R r) { return r.bytes_out; });
+  for (const auto& [id, report] : reports) {
+    for (const auto& drops : report.dropped)
+      out.counter("lanrage_relay_dropped_total", "Datagrams dropped.", drops.packets,
+                  {{"relay", id}, {"reason", drops.reason}});
+  }
+}
+
+std::string metrics_of(const control::Server& server, const Logger& log) {
+  const control::Server::Stats stats = server.stats();
+  observe::MetricsText out;
+  out.gauge("lanrage_server_parties", "Parties kept.", static_cast<double>(stats.store.parties));
+  out.gauge("lanrage_server_clients", "Members whose event stream is open.",
+            static_cast<double>(stats.service.streams));
+  out.counter("lanrage_server_requests_total", "Requests served.", stats.service.requests);
+  Reports reports;
+  if (stats.report) reports.emplace_back("own", *stats.report);
+  for (const control::RelayDirectory::Relay& relay : server.relay_directory()) {
+    if (relay.report) reports.emplace_back(format("{:016x}", wire::relay_peer(relay.info.key)), *relay.report);
+  }
+  relay_metrics(out, reports);
+  out.timings(log.log().timings());
+  return out.text();
+}
+
 }  // namespace
 
 Result<std::unique_ptr<api::Api>> open_server_api(control::Server& server, const std::string& socket,
@@ -92,6 +141,7 @@ Result<std::unique_ptr<api::Api>> open_server_api(control::Server& server, const
   options.socket = socket;
   options.with_page = false;
   options.post = [](const std::function<void()>& task) { task(); };  // on the API's own thread, which may wait
+  options.metrics = [&server, log] { return metrics_of(server, log); };
   const Time started = net::now().time;
   return api::Api::start(
       std::move(options),

@@ -1,5 +1,5 @@
 // What a server answers to its operator on this machine, on a Unix socket: GET /api/server for `lanrage server status`,
-// GET and POST /api/relays for `lanrage server relays`.
+// GET and POST /api/relays for `lanrage server relays`, GET /metrics for Prometheus.
 #pragma once
 
 #include <functional>

@@ -40,9 +40,10 @@ struct ServerOptions {
   crypto::PrivateKey key{};                     // X25519, the relay's identity
   std::vector<crypto::VerifyKey> grant_keys{};  // of the control servers whose grants count
   std::size_t sessions_max = 20000;
-  std::uint32_t registrations_per_second = 1000;      // with a right cookie: each costs a signature check
-  std::uint64_t bytes_per_second = 16 * 1024 * 1024;  // per session, what it sends
-  std::uint64_t burst_bytes = 4 * 1024 * 1024;
+  std::uint32_t registrations_per_second = 1000;  // with a right cookie: each costs a signature check
+  // Per session, what it sends. Not what keeps parties fair: that is the driver's queue (fair_queue.h).
+  std::uint64_t bytes_per_second = 256 * 1024 * 1024;
+  std::uint64_t burst_bytes = 8 * 1024 * 1024;
 };
 
 class Server {

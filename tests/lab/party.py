@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import signal
+import socket
 import time
 from typing import Any
 
@@ -281,3 +282,15 @@ def share_family(a: str, b: str) -> bool:
     if (a == "fw") == (b == "fw"):
         return True
     return bool(_IPV6 & {a if b == "fw" else b})
+
+
+def unix_get(path: pathlib.Path, target: str) -> bytes:
+    """What an API answers on its socket, head and body."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(5)
+        sock.connect(str(path))
+        sock.sendall(f"GET {target} HTTP/1.1\r\nHost: lanrage\r\nConnection: close\r\n\r\n".encode())
+        found = b""
+        while part := sock.recv(65536):
+            found += part
+        return found

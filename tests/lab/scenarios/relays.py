@@ -16,7 +16,7 @@ import time
 import relaywire
 from flow import flowing
 from namespace import wait_until
-from party import Node, Relay, Server, environment, node_behind, relay_on, server_on
+from party import Node, Relay, Server, environment, node_behind, relay_on, server_on, unix_get
 from relaywire import Device, SigningKey, data_for, kind_of, send_to
 from scenario import Lab, expect, expect_equal, scenario
 from topology import Host, Network
@@ -87,6 +87,9 @@ def relay_killed(lab: Lab) -> None:
     expect_equal(listed["secondary"]["id"], far.id, "the secondary relay")
     wait_until(lambda: all(relay["health"] is not None and relay["load"] is not None
                            for relay in alice.command("relays")["relays"]), 15, "alice hears how both relays are")
+    metrics = unix_get(server.folder / "server.sock", "/metrics").decode()
+    for name in ("health", "sessions", "packets_out_total"):
+        expect(f'lanrage_relay_{name}{{relay="{near.id}"}}' in metrics, f"{name} of the nearer relay in {metrics}")
     expect(18 < listed["primary"]["rtt_ms"] < 40 and 54 < listed["secondary"]["rtt_ms"] < 90, f"{listed}")
     with flowing(alice.host, alice.address(), bob.host, bob.address()) as flow:
         time.sleep(2)

@@ -21,7 +21,7 @@ import time
 import urllib.parse
 
 from namespace import LabError
-from party import Node, Server, check_all_pairs, daemon_pids, environment, node_behind, server_on
+from party import Node, Server, check_all_pairs, daemon_pids, environment, node_behind, server_on, unix_get
 from scenario import Lab, expect, expect_equal, scenario
 
 STRANGER = 65534  # nobody
@@ -317,8 +317,8 @@ def safety_secrets(lab: Lab) -> None:
 
     for node in (alice, bob):
         for path in ("status", "peers", "netcheck", "lan", "log?lines=10000", "invites", "rules", "openapi.json"):
-            places[f"{node.name}: /api/{path}"] = unix_get(node, f"/api/{path}")
-        places[f"{node.name}: /metrics"] = unix_get(node, "/metrics")
+            places[f"{node.name}: /api/{path}"] = unix_get(node.folder / "lanrage.sock", f"/api/{path}")
+        places[f"{node.name}: /metrics"] = unix_get(node.folder / "lanrage.sock", "/metrics")
         expect(b"alice" in places[f"{node.name}: /api/status"] or node is bob, "the API did not answer")
     places["command lines at the end"] = command_lines(lab)
     for path in lab.state.rglob("*"):
@@ -340,17 +340,6 @@ def safety_secrets(lab: Lab) -> None:
 
 def alice_code(answer: dict) -> str:
     return urllib.parse.parse_qs(urllib.parse.urlsplit(answer["dashboard"]).query)["code"][0]
-
-
-def unix_get(node: Node, path: str) -> bytes:
-    with socket.socket(socket.AF_UNIX) as sock:
-        sock.settimeout(5)
-        sock.connect(str(node.folder / "lanrage.sock"))
-        sock.sendall(f"GET {path} HTTP/1.1\r\nHost: lanrage\r\nConnection: close\r\n\r\n".encode())
-        found = b""
-        while part := sock.recv(65536):
-            found += part
-        return found
 
 
 @scenario("safety")

@@ -132,7 +132,7 @@ def netcheck_why(lab: Lab) -> None:
              ("bob", "dave", "one side has only IPv4 and the other only IPv6", "enable IPv6"),
              ("dave", "bob", "one side has only IPv4 and the other only IPv6", "enable IPv6"),
              ("bob", "erin", "the other side's network blocks UDP", "one rule for UDP"),
-             ("erin", "bob", "this network blocks UDP", "use another network")]
+             ("erin", "bob", "UDP does not get out of this network", "use another network")]
     for name, other, reason, remedy in cases:
         def told() -> bool:
             why = str((nodes[name].peer(other) or {}).get("why"))

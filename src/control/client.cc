@@ -14,11 +14,12 @@ namespace {
 constexpr double kJitter = 0.2;
 constexpr Duration kSessionMargin = std::chrono::minutes(5);  // a session this near its end is made anew
 
-net::TlsTarget target_of(const party::ServerInfo& server) {
+net::TlsTarget target_of(const party::ServerInfo& server, std::shared_ptr<std::optional<Endpoint>> found) {
   net::TlsTarget target;
   for (const party::ServerAddress& address : server.addresses) target.addresses.push_back({address.host, address.port});
   target.pin = server.key;
   target.last_port = party::kHttpsPort;
+  target.found = std::move(found);
   return target;
 }
 
@@ -144,7 +145,7 @@ class Link : public std::enable_shared_from_this<Link> {
   void open_http() {
     net::HttpClient::Options http;
     http.loop = shared_loop_.lock();
-    http_ = net::HttpClient::create(target_of(options_.server), http, log_);
+    http_ = net::HttpClient::create(target_of(options_.server, found_), http, log_);
   }
 
   // Whether the server is still heard over the connections there are.
@@ -332,7 +333,7 @@ class Link : public std::enable_shared_from_this<Link> {
     net::Headers headers = {{"Authorization", "Bearer " + *session_}};
     headers.emplace_back(wire::kCorrelationHeader, follow_job_ ? follow_job_->correlation : to_hex(rng_->array<8>()));
     stream_ = net::WebSocketClient::open(
-        target_of(options_.server), stream_target(*follow_), std::move(headers), options,
+        target_of(options_.server, found_), stream_target(*follow_), std::move(headers), options,
         {.on_open = [when_current, started] { when_current([&](Link& self) { self.stream_opened(started); }); },
          .on_text = [when_current](std::string text) { when_current([&](Link& self) { self.event_came(text); }); },
          .on_close =
@@ -441,6 +442,8 @@ class Link : public std::enable_shared_from_this<Link> {
   const Logger log_;
   const std::shared_ptr<std::atomic<bool>> alive_ = std::make_shared<std::atomic<bool>>(true);
 
+  // Of the stream and the requests, which live on one loop.
+  const std::shared_ptr<std::optional<Endpoint>> found_ = std::make_shared<std::optional<Endpoint>>();
   std::unique_ptr<net::HttpClient> http_;
   std::optional<std::string> session_;  // token text
   Time session_ends_{};

@@ -208,6 +208,8 @@ struct TlsTarget {
   // Tried on the same hosts after all of `addresses`, for networks that let no other port out. Whoever else serves
   // there is no news: a wrong key counts as no server. 0: not tried.
   std::uint16_t last_port = 0;
+  // Where the key was shown last, by any target that shares it: tried first. For targets on one loop.
+  std::shared_ptr<std::optional<Endpoint>> found = {};
 };
 struct TcpTarget {
   Endpoint endpoint;

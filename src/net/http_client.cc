@@ -18,7 +18,8 @@ namespace {
 
 namespace http = beast::http;
 
-constexpr Duration kAttemptStagger = std::chrono::milliseconds(250);  // RFC 8305 section 5
+constexpr Duration kAttemptStagger = std::chrono::milliseconds(250);   // RFC 8305 section 5
+constexpr Duration kLastPortStagger = std::chrono::milliseconds(100);  // the least that it recommends
 constexpr std::size_t kAttemptsMax = 16;
 
 // The system resolver's answer in its order (RFC 6724), families alternating (RFC 8305 section 4). Blocks.
@@ -76,10 +77,12 @@ class Race final : public Connector, public std::enable_shared_from_this<Race> {
     const auto& tls = std::get<TlsTarget>(target);
     pin_ = tls.pin;
     last_port_ = tls.last_port;
+    found_ = tls.found;
+    if (found_ && *found_) candidates_.push_back(**found_);
     tls_ = client_tls();
     for (const HostPort& address : tls.addresses) {
       if (const auto ip = IpAddress::parse(address.host)) {
-        candidates_.push_back({*ip, address.port});
+        if (!found_ || *found_ != Endpoint{*ip, address.port}) candidates_.push_back({*ip, address.port});
       } else {
         look_up(address);
       }
@@ -96,6 +99,7 @@ class Race final : public Connector, public std::enable_shared_from_this<Race> {
   struct Attempt {
     std::optional<asio::ip::tcp::socket> socket;
     std::optional<Stream> stream;
+    Endpoint endpoint{};
     bool named = true;  // by the target, port and all
   };
 
@@ -137,9 +141,9 @@ class Race final : public Connector, public std::enable_shared_from_this<Race> {
     }
     const auto attempt = attempts_.emplace(attempts_.end());
     attempt->named = started_ < named_;
-    const Endpoint endpoint = candidates_[started_++];
+    attempt->endpoint = candidates_[started_++];
     attempt->socket.emplace(io_);
-    attempt->socket->async_connect(to_tcp(endpoint), [self = shared_from_this(), attempt](error_code error) {
+    attempt->socket->async_connect(to_tcp(attempt->endpoint), [self = shared_from_this(), attempt](error_code error) {
       if (!self->done_) return;
       if (error)
         return self->failed(attempt, {Code::kUnavailable, "cannot connect: " + describe(error), {}, error.value()});
@@ -148,7 +152,8 @@ class Race final : public Connector, public std::enable_shared_from_this<Race> {
       Stream::Socket generic(std::move(*attempt->socket));
       self->handshake(attempt, self->tls_ ? Stream(std::move(generic), self->tls_) : Stream(std::move(generic)));
     });
-    stagger_.expires_after(kAttemptStagger);
+    const bool last_port_is_next = started_ == candidates_.size() && last_port_ != 0;
+    stagger_.expires_after(last_port_is_next ? kLastPortStagger : kAttemptStagger);
     stagger_.async_wait([weak = weak_from_this()](error_code error) {
       const auto self = weak.lock();
       if (!error && self) self->next_attempt();
@@ -163,6 +168,7 @@ class Race final : public Connector, public std::enable_shared_from_this<Race> {
       if (self->tls_ && attempt->stream->remote_key() != self->pin_)
         return self->failed(attempt, {Code::kRefused, "the server's key is not the one in the link or invite",
                                       "ask for a new one; somebody may also be in between"});
+      if (self->found_) *self->found_ = attempt->endpoint;
       Stream won = std::move(*attempt->stream);
       attempt->stream.reset();
       self->finish(std::move(won));
@@ -222,7 +228,8 @@ class Race final : public Connector, public std::enable_shared_from_this<Race> {
   SpkiHash pin_{};
   std::vector<Endpoint> candidates_;
   std::size_t started_ = 0;
-  std::uint16_t last_port_ = 0;   // until it was added
+  std::uint16_t last_port_ = 0;  // until it was added
+  std::shared_ptr<std::optional<Endpoint>> found_;
   std::size_t named_ = SIZE_MAX;  // candidates before those at the last port
   int lookups_ = 0;
   std::list<Attempt> attempts_;

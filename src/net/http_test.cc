@@ -156,6 +156,16 @@ TEST(Http, TakesAnotherServerAtTheLastPortForNone) {
   EXPECT_EQ(other.server->stats().requests, 0u);
 }
 
+TEST(Http, TriesFirstWhereTheKeyWasShownLast) {
+  TestServer server;
+  TlsTarget target{
+      {{"127.0.0.1", 1}}, identity().spki_hash(), server.endpoint.port, std::make_shared<std::optional<Endpoint>>()};
+  EXPECT_TRUE(client_of(target)->call(post("/", ""), kTestPatience));
+  EXPECT_EQ(*target.found, server.endpoint);
+  target.last_port = 0;
+  EXPECT_TRUE(client_of(target)->call(post("/", ""), kTestPatience)) << "nothing else leads there";
+}
+
 TEST(Http, ListensOnIpv6Alone) {
   TestServer server;
   auto bound = server.server->listen(TcpListener{{*IpAddress::parse("::1"), 0}, true});

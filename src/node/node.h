@@ -329,6 +329,7 @@ class Node {
   void refresh_candidates(Now now);
   void refresh_network();
   std::vector<Endpoint> second_opinions(const std::vector<IpAddress>& own) const;
+  void ask_over_udp(Time now);
   void refresh_stun_servers(Now now, std::vector<Endpoint> servers);
 
   const NodeOptions options_;
@@ -361,6 +362,7 @@ class Node {
   paths::RouterReport router_;
   wire::SignalNetwork network_signal_;  // of this, what members are told
   paths::RelayClient relays_;
+  std::optional<Time> udp_asked_;           // the server, over UDP, when it was met; nothing: it answered
   std::vector<crypto::PublicKey> streams_;  // to these relays, as the driver was told
   lan::HostTables& tables_;
   std::optional<lan::Forwarder> lan_;  // while in a party

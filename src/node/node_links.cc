@@ -118,6 +118,18 @@ void Node::refresh_network() {
   }
 }
 
+// A server answers STUN at its own port: by the time it has told of its relays, we know whether UDP gets out.
+void Node::ask_over_udp(Time now) {
+  udp_asked_.reset();
+  std::vector<Endpoint> servers;
+  if (server_ && link_state_ == LinkState::kDown)
+    for (const party::ServerAddress& address : server_->addresses)
+      if (const auto ip = address.ip()) servers.push_back({*ip, address.port});
+  if (servers.empty() || stun_.stats().answered != 0) return;
+  stun_.set_servers(now, servers);
+  udp_asked_ = now;
+}
+
 void Node::refresh_stun_servers(Now now, std::vector<Endpoint> servers) {
   const bool changed = servers != stun_endpoints_;
   stun_endpoints_ = servers;
@@ -191,6 +203,8 @@ void Node::use_relays(Now now, const wire::Relays& relays) {
   for (const wire::RelayInfo& info : relay_infos_) infos.push_back({info.key, info.addresses, info.stream.has_value()});
   if (!infos.empty() && relays_.registered().empty() && !registering_since_) registering_since_ = Begun{now.time};
   relays_.set_relays(now.time, infos);
+  if (udp_asked_ && now.time - *udp_asked_ >= paths::kRelayFirstPatience && stun_.stats().answered == 0)
+    relays_.doubt_udp();
   refresh_stun_servers(now, relays.stun);
 }
 

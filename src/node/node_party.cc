@@ -63,6 +63,7 @@ void Node::set_server(Now now, std::optional<party::ServerInfo> server) {
   link_state_ = LinkState::kDown;
   link_problem_.clear();
   event(ServerChanged{});
+  ask_over_udp(now.time);
   fail_questions(now, {Code::kUnavailable, "this machine left that server before it answered", "try again"});
 }
 

@@ -108,6 +108,11 @@ void RelayClient::check_all(Time now) {
     if (relay.endpoint) check(now, Path{*relay.endpoint, true});
 }
 
+void RelayClient::doubt_udp() {
+  for (Relay& relay : relays_)
+    if (!relay.announced) relay.udp_silent = true;
+}
+
 void RelayClient::set_stream(Time now, const crypto::PublicKey& key, const std::optional<Endpoint>& entrance) {
   const auto relay = std::find_if(relays_.begin(), relays_.end(), [&](const Relay& r) { return r.address.key == key; });
   if (relay == relays_.end() || relay->stream == entrance) return;

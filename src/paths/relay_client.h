@@ -105,6 +105,8 @@ class RelayClient {
   void restart(Time now);
   void check(Time now, const Path& relay);
   void check_all(Time now);
+  // UDP does not get out of this network, as it seems elsewhere: relays that are new are not waited for.
+  void doubt_udp();
   // A stream to this relay is open, and its entrance there; or it is over.
   void set_stream(Time now, const crypto::PublicKey& relay, const std::optional<Endpoint>& entrance);
   // Leaves every relay; nothing more is sent after that is polled.

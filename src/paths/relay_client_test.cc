@@ -433,6 +433,18 @@ TEST_F(RelayClientStreamTest, WantsNoneWhileARelayAnswersOverUdpAndNoneOfARelayW
   EXPECT_TRUE(client.streams_wanted().empty());
 }
 
+TEST_F(RelayClientStreamTest, DoesNotWaitWhereUdpIsKnownToBeSilent) {
+  client.set_relays(now, {{relay_public, {kV4}, true}});
+  client.doubt_udp();
+  client.set_grant(now, grant);
+  EXPECT_EQ(client.streams_wanted(), std::vector{relay_public});
+  challenge(to(kV4));
+  accept(to(kV4));
+  EXPECT_TRUE(client.streams_wanted().empty()) << "it does answer";
+  client.doubt_udp();
+  EXPECT_TRUE(client.streams_wanted().empty()) << "who is registered is not doubted";
+}
+
 TEST_F(RelayClientStreamTest, RegistersByTheStreamAsByAnyEndpoint) {
   begin_with_streams();
   run(kRelayFirstPatience);

@@ -30,7 +30,8 @@ enum Tag : std::uint64_t {
   kAttention,
   kNetlink,
   kCapture,
-  kSearch
+  kSearch,
+  kIcmp
 };
 
 constexpr std::size_t kTasksMax = 4096;
@@ -174,6 +175,10 @@ Result<void> NodeDaemon::open_parts() {
   LR_TRY(poller_.add(queues.attention.fd(), kAttention));
   LR_TRY(poller_.add(watch_.fd(), kNetlink));
   LR_TRY(poller_.add(capture_->fd(), kCapture));
+  LR_ASSIGN(auto icmp, net::IcmpWatch::open());
+  icmp_.emplace(std::move(icmp));
+  LR_TRY(poller_.add(icmp_->fd4(), kIcmp));
+  if (const auto fd = icmp_->fd6()) LR_TRY(poller_.add(*fd, kIcmp));
   // A second node with the same interface name elsewhere, or no /var/run/wireguard: the party works without `wg show`.
   auto uapi = dataplane::UapiServer::open(adapter_->info().name, poller_, [this](std::string_view request) {
     return request.rfind("get=1", 0) == 0 ? describe_wireguard() : dataplane::format_uapi_result(EPERM);
@@ -446,6 +451,9 @@ void NodeDaemon::handle_ready(const net::Ready& ready) {
       break;
     case kNetlink:
       if (watch_.take_changes()) read_interfaces();
+      break;
+    case kIcmp:
+      if (const auto endpoint = icmp_->receive(sockets_->port())) node_->handle_unreachable(now_, *endpoint);
       break;
     case kCapture:
       capture_->read([this](unsigned interface, ByteView packet) {

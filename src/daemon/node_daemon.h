@@ -28,6 +28,7 @@
 #include "host/lan_capture.h"
 #include "host/lan_inject.h"
 #include "host/resolver.h"
+#include "net/icmp_watch.h"
 #include "net/netlink.h"
 #include "net/poller.h"
 #include "net/stream_bridge.h"
@@ -178,6 +179,7 @@ class NodeDaemon {
   std::optional<net::UdpPair> sockets_;
   std::unique_ptr<host::KernelTables> tables_;
   std::optional<host::LanCapture> capture_;
+  std::optional<net::IcmpWatch> icmp_;
   std::optional<host::LanInject> inject_;
   std::unique_ptr<node::Node> node_;
   std::unique_ptr<control::Server> server_;  // of our own

@@ -112,6 +112,14 @@ void Node::handle_datagram(Now now, const Endpoint& source, ByteView datagram, b
   pump(now);
 }
 
+void Node::handle_unreachable(Now now, const Endpoint& endpoint) {
+  for (auto& [key, link] : links_) {
+    note_activity(now, *link);
+    link->selector->handle_unreachable(now.time, endpoint);
+  }
+  pump(now);
+}
+
 void Node::handle_frame(Now now, const crypto::PublicKey& peer, ByteView frame) {
   Link* link = link_of(peer);
   if (link == nullptr) return;

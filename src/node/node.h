@@ -169,6 +169,8 @@ class Node {
 
   // --- what happens ---
   void handle_datagram(Now now, const Endpoint& source, ByteView datagram, bool under_load = false);
+  // ICMP says that what we send to `endpoint` does not arrive.
+  void handle_unreachable(Now now, const Endpoint& endpoint);
   void handle_frame(Now now, const crypto::PublicKey& peer, ByteView frame);
   void handle_group_packet(Now now, ByteView packet);                       // from the adapter
   void handle_captured(Now now, int interface, ByteView packet);            // leaving by another interface

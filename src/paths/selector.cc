@@ -223,6 +223,16 @@ void Selector::doubt(Time now, WatchedPath& entry) {
   if (entry.valid && now - entry.pinged >= kTriggerGap) ping(now, entry);
 }
 
+// Its word could be forged: it only makes us look, at most once in kDoubt.
+void Selector::handle_unreachable(Time now, const Endpoint& endpoint) {
+  for (WatchedPath& entry : entries_) {
+    if (entry.path.endpoint != endpoint || !entry.valid) continue;
+    if (entry.refused != Time{} && now - entry.refused < kDoubt) continue;
+    entry.refused = now;
+    ping(now, entry);
+  }
+}
+
 void Selector::handle_relay_absent(Time now, const Path& relay) {
   WatchedPath* entry = find(relay);
   if (entry == nullptr || !relay.relayed) return;

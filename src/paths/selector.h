@@ -13,7 +13,8 @@
 //
 // Watching: while packets flow, any authentic packet shows that the chosen path lives; after 200 ms without one it is
 // pinged, and again every 150 ms. Three pings missed in silence mean that it is lost (more on a path that loses packets
-// anyway, or when the peer is still heard; two when the peer, too, says that it hears nothing): the best other one is
+// anyway, or when the peer is still heard; two when the peer, too, says that it hears nothing; one when ICMP says that
+// nobody is there, whose word is worth a ping and a short wait, but no more): the best other one is
 // chosen, the relay at once and unproven if need be, and punching starts again. The second path is pinged every 2 s
 // meanwhile, so that it is known and open when it is needed. Idle paths are pinged every 25 s.
 // What was proven once is pinged every second under traffic, else every 4 s, for ten minutes more: it may heal. It is
@@ -167,6 +168,8 @@ class Selector {
   void handle_traffic(Time now);
   // So much of the peer's arrived per second, over a second or so.
   void handle_rate(Time now, double mbps);
+  // Somebody on the way said (ICMP) that nothing arrives at `endpoint`.
+  void handle_unreachable(Time now, const Endpoint& endpoint);
   // The relay says that the peer is not registered there, or the relay itself stopped answering.
   void handle_relay_absent(Time now, const Path& relay);
 

@@ -98,6 +98,35 @@ TEST_F(SelectorTest, APeerThatIsHeardIsNotLeftForThreeMissesButWhenItSaysThatItH
   EXPECT_EQ(selector.selected(), kRelay);
 }
 
+TEST_F(SelectorTest, WhereIcmpSaysThatNobodyIsThereOneQuickMissIsEnough) {
+  start_with({kRelay, kOtherRelay}, {});
+  alive = {{kRelay, 20ms}, {kOtherRelay, 40ms}};
+  run(10s);
+  selector.handle_traffic(now);
+  run(100ms);
+  ASSERT_EQ(selector.selected(), kRelay);
+  alive.erase(kRelay);
+  selector.handle_unreachable(now, kRelay.endpoint);
+  run(kRefusedWait - 1ms);
+  EXPECT_EQ(selector.selected(), kRelay);
+  run(2ms);
+  EXPECT_EQ(selector.selected(), kOtherRelay);
+}
+
+TEST_F(SelectorTest, ForgedIcmpCostsAPingASecond) {
+  start_with({kRelay, kOtherRelay}, {});
+  alive = {{kRelay, 20ms}, {kOtherRelay, 40ms}};
+  run(10s);
+  counts.clear();
+  for (int i = 0; i < 1000; ++i) {
+    selector.handle_unreachable(now, kRelay.endpoint);
+    run(10ms);
+  }
+  EXPECT_EQ(selector.selected(), kRelay);
+  EXPECT_EQ(selector.stats().losses, 0u);
+  EXPECT_LE(counts[kRelay], 13);
+}
+
 TEST_F(SelectorTest, SaysThatItHearsNothing) {
   start_with({}, {kPublicCandidate});
   answer(kPublic, 20ms);

@@ -23,7 +23,7 @@ void WatchedPath::note_ping(Time now, std::uint64_t transaction, bool counts) {
   const auto slot = std::min_element(in_flight.begin(), in_flight.end(), [](const Ping& a, const Ping& b) {
     return a.transaction == 0 || b.transaction == 0 ? a.transaction == 0 && b.transaction != 0 : a.sent < b.sent;
   });
-  *slot = {transaction, now, now + (counts ? pong_wait() : kPongMemory), counts, false};
+  *slot = {transaction, now, now + (counts ? pong_wait(now) : kPongMemory), counts, false};
 }
 
 bool WatchedPath::take_answer(Time now, std::uint64_t transaction) {
@@ -57,14 +57,16 @@ void WatchedPath::note(const Aggregate& change) {
   measured->add(change);
 }
 
-Duration WatchedPath::pong_wait() const {
+Duration WatchedPath::pong_wait(Time now) const {
   const auto rtt = quality.rtt_ema();
   if (!rtt) return kPongWaitMax;
   const Duration least = *rtt + quality.jitter().value_or(Duration::zero()) * 4;
+  if (is_refused(now)) return std::max(kRefusedWait, least + *rtt / 2);
   return std::max(std::clamp(*rtt * 3, kPongWaitMin, kPongWaitMax), std::min(least, kPongMemory));
 }
 
 int WatchedPath::misses_allowed(Time now) const {
+  if (is_refused(now)) return 1;
   if (is_doubted(now)) return kMissesDoubted;
   if (heard > missed_since) return kMissesHeard;
   const int lost_before = static_cast<int>(quality.lost()) - misses;  // of the last kPingsKept

@@ -26,6 +26,7 @@ inline constexpr Duration kPongMemory = std::chrono::seconds(5);          // lat
 inline constexpr int kMissesMax = 3;                                      // in a row and in silence: the path is lost
 inline constexpr int kMissesDoubted = 2;                                  // the peer hears nothing or left the path
 inline constexpr int kMissesHeard = 6;                                    // the peer is heard
+inline constexpr Duration kRefusedWait = std::chrono::milliseconds(50);   // for a pong, at least, where ICMP said no
 inline constexpr Duration kDoubt = std::chrono::seconds(1);               // how long the peer's word counts
 inline constexpr Duration kReflexiveBias = std::chrono::milliseconds(5);  // in favour of the LAN
 
@@ -53,6 +54,7 @@ struct WatchedPath {
   Time healed{};        // last time that it became so
   Duration hold{};      // before it is used again, from then on; 0: never lost in use
   Time doubted{};       // the peer said that it hears nothing here, or sent from elsewhere; 0: never
+  Time refused{};       // somebody said that nothing arrives there (ICMP); 0: never
   Time heard{};         // last authenticated packet from here
   Time missed_since{};  // when the first of `misses` was sent
   Time pinged{};
@@ -74,12 +76,13 @@ struct WatchedPath {
   // When a ping was sent that is missed, and so noted, by now; each is given once. Its late pong still tells the round
   // trip and proves the path.
   std::optional<Time> take_missed(Time now);
-  Duration pong_wait() const;  // until a ping is missed
+  Duration pong_wait(Time now) const;  // until a ping is missed
 
   // How many pings in a row may be missed while packets go here: so many that the line's own losses are no likely
   // cause.
   int misses_allowed(Time now) const;
   bool is_doubted(Time now) const { return doubted != Time{} && now - doubted < kDoubt; }
+  bool is_refused(Time now) const { return refused != Time{} && now - refused < kDoubt && heard <= refused; }
   bool is_held(Time now) const { return now < healed + hold; }
 
   void note_rate(Time now, double mbps, bool full) { note(quality.record_rate(now, mbps, full)); }

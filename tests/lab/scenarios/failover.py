@@ -81,6 +81,48 @@ def failover_direct_path(lab: Lab) -> None:
             time.sleep(1)
 
 
+@scenario("failover", limit_s=900, long=True)
+def failover_direct_path_often(lab: Lab) -> None:
+    """A direct path dies silently, both ways, ten times: on the relay in 1 s p95, direct again in 5 s."""
+    alice, bob = pair(lab, lab.network())
+    silences, returns = [], []
+    with flowing(alice.host, alice.address(), bob.host, bob.address()) as flow:
+        for number in range(10):
+            time.sleep(2 + 0.037 * number)
+            silent, back = break_and_heal(alice, bob, flow, (alice, bob), (bob, alice))
+            silences.append(silent)
+            returns.append(back)
+    print(f"silence in ms: {sorted(round(1000 * s) for s in silences)}; direct again in s: {sorted(round(s, 1) for s in returns)}")
+    expect(sorted(silences)[-2] <= 1.0 and max(silences) <= 1.5, "too long")
+    expect(max(returns) <= 5.0, "not direct again in time")
+
+
+@scenario("failover", limit_s=300, long=True)
+def failover_lossy_line(lab: Lab) -> None:
+    """5 % lost in bursts, 40 +- 5 ms, 2 % out of order: nothing more is lost or late, and the path does not flap."""
+    network = lab.network()
+    server = server_on(lab, network)
+    alice, bob = node_behind(lab, network, "easy", "alice"), Node(lab, network.public("bob"), "bob")
+    bob.join(alice.host_party(server.link))
+    alice.wait_path("bob", "direct")
+    network.links["alice-router"].set(Shape(delay_ms=40, jitter_ms=5, loss_percent=5, burst=4, reorder_percent=2))
+    log = alice.folder / "lanrage.log"
+    changes = -log.read_text().count("path chosen")
+    minutes = 2
+    with (flowing(alice.host, alice.address(), bob.host, bob.address()) as inside,
+          flowing(alice.host, str(alice.host.ipv4), bob.host, str(bob.host.ipv4), b_sends=False) as bare):
+        since = time.monotonic()
+        time.sleep(60 * minutes)
+        until = time.monotonic() - 1
+        lost = [flow.missing(1, since, until) / (until - since) for flow in (inside, bare)]  # 100 a second: percent
+        added = inside.delay(1, since) - bare.delay(1, since)
+    changes += log.read_text().count("path chosen")
+    print(f"lost {lost[0]:.1f} % inside, {lost[1]:.1f} % beside; median {1000 * added:+.2f} ms; {changes} changes of path")
+    expect(lost[0] <= lost[1] + 1.0, "the tunnel lost more than the line")
+    expect(added <= 0.001, f"the tunnel added {1000 * added:.2f} ms")  # 0.3 is the aim on an idle machine
+    expect(changes <= minutes, f"{changes} changes of path in {minutes} minutes")
+
+
 def points(value: float, best: float, worst: float) -> float:
     return 100 * min(1, max(0, (worst - value) / (worst - best)))
 
@@ -166,21 +208,31 @@ def failover_nat_forgets(lab: Lab) -> None:
             expect(silent <= 3.0, f"{silent:.1f} s of silence")
 
 
-@scenario("failover")
-def failover_sleep(lab: Lab) -> None:
-    """A node stopped for ten seconds plays on within a second of waking."""
+def sleep_and_wake(lab: Lab, asleep_s: float) -> None:
     alice, bob = pair(lab, lab.network())
     with flowing(alice.host, alice.address(), bob.host, bob.address()) as flow:
         time.sleep(1)
         for pid in daemon_pids(bob):
             os.kill(pid, signal.SIGSTOP)
-        time.sleep(10)
+        time.sleep(asleep_s)
         woke = time.monotonic()
         for pid in daemon_pids(bob):
             os.kill(pid, signal.SIGCONT)
         time.sleep(3)
         print(f"{silence(flow, woke) * 1000:.0f} ms of silence")
         expect(silence(flow, woke) <= 1.0, f"{silence(flow, woke):.1f} s of silence")
+
+
+@scenario("failover")
+def failover_sleep(lab: Lab) -> None:
+    """A node stopped for ten seconds plays on within a second of waking."""
+    sleep_and_wake(lab, 10)
+
+
+@scenario("failover", limit_s=300, long=True)
+def failover_sleep_long(lab: Lab) -> None:
+    """So does one that was stopped for three minutes."""
+    sleep_and_wake(lab, 180)
 
 
 @scenario("failover", limit_s=90)

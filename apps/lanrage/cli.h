@@ -77,6 +77,7 @@ const wire::Json& member_of(const wire::Json& object, std::string_view key);
 
 void add_up(CLI::App& app, Cli& cli);                 // up, down
 void add_server(CLI::App& app, Cli& cli);             // server, server status, server relays
+void add_quality(CLI::App& app, Cli& cli);            // quality
 void add_relay(CLI::App& app, Cli& cli);              // relay
 void add_party(CLI::App& app, Cli& cli);              // host, join, leave, invite, revoke, kick, rekey, handover
 void add_status(CLI::App& app, Cli& cli);             // status, peers, ping, netcheck

@@ -96,6 +96,7 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   cli::add_party(app, state);
   cli::add_status(app, state);
+  cli::add_quality(app, state);
   cli::add_lan(app, state);
   cli::add_rules(app, state);
   cli::add_up(app, state);

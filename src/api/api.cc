@@ -221,6 +221,11 @@ class Api::Server : public std::enable_shared_from_this<Api::Server> {
     for (const auto& [id, stream] : streams_) stream->send(text);
   }
 
+  bool is_watched() {
+    const std::lock_guard lock(mutex_);
+    return !streams_.empty();
+  }
+
   std::string page_link() {
     const std::lock_guard lock(mutex_);
     const std::string code = to_base64url(rng_.array<18>());
@@ -423,6 +428,7 @@ Result<std::unique_ptr<Api>> Api::start(Options options, std::vector<Route> rout
 }
 
 void Api::publish(const wire::Json& event) { server_->publish(event); }
+bool Api::is_watched() const { return server_->is_watched(); }
 std::string Api::page_link() { return server_->page_link(); }
 Endpoint Api::page_endpoint() const { return server_->page_endpoint(); }
 

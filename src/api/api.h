@@ -70,6 +70,8 @@ class Api {
 
   // To every open event stream (GET /api/events): one JSON object with "event" and what belongs to it. Any thread.
   void publish(const wire::Json& event);
+  // Whether there is such a stream.
+  bool is_watched() const;
   // Where the page is, with a fresh one-time code that opens it once within ten minutes. Any thread.
   std::string page_link();
   Endpoint page_endpoint() const;

@@ -36,6 +36,7 @@ struct Operation {
   X(RemovePeer, "remove_peer")               X(ConnectToPeer, "connect_to_peer")                                      \
   X(Handshake, "handshake")                  X(DiscoverNat, "discover_nat")                                           \
   X(HolePunch, "hole_punch")                 X(RelayRegister, "relay_register")                                       \
+  X(MeasureConnectionQuality, "measure_connection_quality")                                                           \
   X(PromotePath, "promote_path")             X(LanCaptureStart, "lan_capture_start")                                  \
   X(LanInject, "lan_inject")                 X(ReadSockets, "read_sockets")                                           \
   X(NodeStart, "node_start")                 X(NodeStop, "node_stop")                                                 \

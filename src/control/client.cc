@@ -102,6 +102,7 @@ class Link : public std::enable_shared_from_this<Link> {
     retry_.reset();
     stable_.reset();
     check_.reset();
+    measure_.reset();
     waiting_.clear();
     farewell_.reset();
     stream_.reset();
@@ -153,7 +154,7 @@ class Link : public std::enable_shared_from_this<Link> {
     check_again_ = check_ != nullptr;
     if (check_) return;
     heard_ = false;
-    if (stream_) stream_->ping();
+    if (stream_) ping();
     check_ = loop_->after(Client::kCheckTimeout, [this] {
       const auto keep = std::move(check_);
       if (stopped_ || retry_ || !is_wanted()) return;
@@ -311,6 +312,8 @@ class Link : public std::enable_shared_from_this<Link> {
 
   void close_stream() {
     stream_open_ = false;
+    pinged_.reset();
+    measure_.reset();
     ++stream_number_;
     if (auto old = std::move(stream_)) {
       old->close();
@@ -340,7 +343,7 @@ class Link : public std::enable_shared_from_this<Link> {
              [when_current](const Error& why, const std::optional<net::HttpResponse>& refused) {
                when_current([&](Link& self) { self.stream_closed(why, refused); });
              },
-         .on_pong = [when_current] { when_current([](Link& self) { self.heard_ = true; }); }},
+         .on_pong = [when_current] { when_current([](Link& self) { self.pong_came(); }); }},
         log_);
   }
 
@@ -350,11 +353,39 @@ class Link : public std::enable_shared_from_this<Link> {
     heard_ = true;
     log_.timed(op::kControlConnect, net::now().time - started);
     online();
+    measure();
     for (auto job = waiting_.begin(); job != waiting_.end(); ++job) {
       if (&*job != follow_job_) continue;
       finish(job, wire::Response(wire::Done{}));
       break;
     }
+  }
+
+  // The pong that comes next answers it, and those before it that wait (RFC 6455, section 5.5.3).
+  void ping() {
+    if (!pinged_) pinged_ = net::now().time;
+    stream_->ping();
+  }
+
+  void pong_came() {
+    heard_ = true;
+    if (const auto sent = std::exchange(pinged_, std::nullopt)) measured(*sent, net::now().time - *sent);
+  }
+
+  void measure() {
+    measure_ = loop_->after(Client::kMeasureEvery, [this] {
+      const auto keep = std::move(measure_);
+      if (stopped_ || !stream_open_) return;
+      if (const auto sent = std::exchange(pinged_, std::nullopt)) measured(*sent, std::nullopt);
+      measure();
+    });
+    ping();
+  }
+
+  void measured(Time sent, std::optional<Duration> rtt) {
+    post([handlers = handlers_, sent, rtt] {
+      if (handlers->on_measured) handlers->on_measured(sent, rtt);
+    });
   }
 
   void event_came(const std::string& text) {
@@ -465,6 +496,8 @@ class Link : public std::enable_shared_from_this<Link> {
   int failures_ = 0;
   std::unique_ptr<net::LoopTimer> retry_;
   std::unique_ptr<net::LoopTimer> stable_;
+  std::unique_ptr<net::LoopTimer> measure_;
+  std::optional<Time> pinged_;             // a ping waits for its pong
   std::unique_ptr<net::LoopTimer> check_;  // the network changed: is the server heard until then?
   bool check_again_ = false;               // it changed once more meanwhile
   bool heard_ = false;                     // the server, since the check began

@@ -56,10 +56,13 @@ class Client {
  public:
   static constexpr std::size_t kRequestsWaitingMax = 64;
   static constexpr Duration kCheckTimeout = std::chrono::seconds(1);
+  static constexpr Duration kMeasureEvery = std::chrono::seconds(20);
 
   struct Handlers {
     std::function<void(wire::Event)> on_event{};
     std::function<void(const LinkStatus&)> on_link{};  // on every change
+    // A ping over the open stream, every kMeasureEvery: when it was sent, and its round trip or nothing.
+    std::function<void(Time sent, std::optional<Duration> rtt)> on_measured{};
   };
   using Answered = std::function<void(Result<wire::Response>)>;
 

@@ -291,6 +291,8 @@ Result<NodeDaemon::Saved> NodeDaemon::load() {
   saved.party = std::move(party).value_or("");
   LR_ASSIGN(auto contacts, config::read_file(folders_.state + "/contacts"));
   saved.contacts = std::move(contacts).value_or("");
+  LR_ASSIGN(auto quality, config::read_file(folders_.state + "/quality"));
+  saved.quality = std::move(quality).value_or("");
   LR_ASSIGN(const auto port, config::read_file(folders_.state + "/port"));
   if (port) std::from_chars(port->data(), port->data() + port->size(), saved.port);
   return saved;
@@ -307,6 +309,7 @@ void NodeDaemon::restore(const Saved& saved) {
     damaged_ = format("the saved party could not be read and is kept in {}; join again by an invite", kept);
     return;
   }
+  node_->restore_quality(saved.quality);
   // A server of our own served this party: it must be there again, at the same address.
   if (const auto& info = node_->server(); info && ::access((folders_.state + "/server/port").c_str(), F_OK) == 0) {
     auto own = start_server();
@@ -321,6 +324,7 @@ Result<void> NodeDaemon::save_file(const std::string& file) {
   std::string content;
   if (file == "party") content = as_text(node_->saved_party());
   if (file == "contacts") content = node_->contacts();
+  if (file == "quality") content = node_->quality_history();
   if (file == "timestamp") content = to_hex(node_->timestamp_floor().bytes);
   if (file == "port") content = std::to_string(sockets_->port());
   if (!content.empty()) return config::write_file(path, content);
@@ -424,6 +428,7 @@ void NodeDaemon::run(int stop_fd) {
       router_ports_->handle_timeout(now_.time);
     settle();
   }
+  save("quality");
 }
 
 void NodeDaemon::handle_ready(const net::Ready& ready) {
@@ -532,6 +537,10 @@ void NodeDaemon::handle_event(const node::NodeEvent& event) {
     if (node_->server()) damaged_.clear();  // in a party again
   } else if (std::holds_alternative<node::SaveContacts>(event)) {
     save("contacts");
+  } else if (std::holds_alternative<node::SaveQuality>(event)) {
+    save("quality");
+  } else if (std::holds_alternative<node::QualityChanged>(event)) {
+    publish_quality();
   } else if (std::holds_alternative<node::SaveTimestampFloor>(event)) {
     save("timestamp");
   } else if (std::holds_alternative<node::ServerChanged>(event)) {
@@ -690,6 +699,9 @@ void NodeDaemon::connect_control() {
                        : status.state == control::LinkState::kWaiting ? node::LinkState::kDown
                                                                       : node::LinkState::kConnecting;
     node_->handle_link(now_, state, status.why);
+  };
+  handlers.on_measured = [this](Time sent, std::optional<Duration> rtt) {
+    node_->handle_server_measured(now_, sent, rtt);
   };
   handlers.on_event = [this](const wire::Event& event) { node_->handle_event(now_, event); };
   client_ = control::Client::create(

@@ -56,6 +56,8 @@ class NodeDaemon {
   node::Node& node() { return *node_; }
   Now now() const { return now_; }
   wire::Json status() const;
+  // Of every member, or of that one. kNotFound. (node_quality.cc)
+  Result<wire::Json> qualities(const std::string& name) const;
   void check_firewall();  // node_firewall.cc; at most every few seconds, for status
   std::string player_name(const std::string& asked) const;
   // The server to host with: the given link, else the configured one, else one of our own, started now; then `done` is
@@ -100,6 +102,7 @@ class NodeDaemon {
     tunnel::Tai64n floor;
     std::string party;
     std::string contacts;
+    std::string quality;
     std::uint16_t port = 0;  // UDP, that members know; 0: none yet
   };
   NodeDaemon(const config::Settings& settings, const config::Folders& folders, const Logger& log, FolderLock lock,
@@ -120,6 +123,7 @@ class NodeDaemon {
   void handle_event(const node::NodeEvent& event);
   void deliver(const lan::Delivery& delivery);
   void publish();
+  void publish_quality();
   void configure_adapter();
   Result<void> add_rules(const IpPrefix& address);
   Result<void> remove_rules(const IpPrefix& address);
@@ -207,10 +211,14 @@ class NodeDaemon {
   std::set<std::string> unsaved_;  // state files that the disk did not take
   std::string save_problem_;       // why it did not
   Time save_again_ = kNever;
-  std::string damaged_;  // what a person should know of the state that was found
+  std::string damaged_;               // what a person should know of the state that was found
+  std::int64_t quality_version_ = 0;  // of the last event
   bool publish_ = false;
   bool stopping_ = false;
 };
+
+// As peers, relays, the server and events have it. (node_quality.cc)
+wire::Json quality_json(const node::QualityStatus& quality);
 
 // The local API of a node.
 std::vector<api::Route> node_routes(NodeDaemon& daemon);

@@ -77,15 +77,12 @@ Json peer_json(const node::PeerStatus& peer) {
                        {"state", reach_name(peer.state)},
                        {"path", path_json(peer.path)},
                        {"why", peer.why.empty() ? Json() : Json(peer.why)},
-                       {"rtt_ms", peer.rtt_ms},
-                       {"rtt_ema_ms", peer.rtt_ema_ms},
-                       {"jitter_ms", peer.jitter_ms},
-                       {"loss_percent", peer.loss_percent},
-                       {"bandwidth_mbps", peer.bandwidth ? Json(peer.bandwidth->mbps) : Json()},
-                       {"quality", Json::object({{"score", peer.score},
-                                                 {"grade", peer.grade ? Json(std::string(1, *peer.grade)) : Json()},
-                                                 {"trend", peer.trend},
-                                                 {"stability_percent", peer.stability_percent}})},
+                       {"rtt_ms", peer.quality.rtt_ms},
+                       {"rtt_ema_ms", peer.quality.rtt_ema_ms},
+                       {"jitter_ms", peer.quality.jitter_ms},
+                       {"loss_percent", peer.quality.loss_percent},
+                       {"bandwidth_mbps", peer.quality.bandwidth ? Json(peer.quality.bandwidth->mbps) : Json()},
+                       {"quality", quality_json(peer.quality)},
                        {"rx_bytes", peer.rx_bytes},
                        {"tx_bytes", peer.tx_bytes},
                        {"redundancy", Json::object({{"path", path_json(peer.second_path)},
@@ -249,6 +246,7 @@ Json relays_json(const node::Node& node) {
                       {"health", health ? Json(health->health) : Json()},
                       {"load", health ? Json(health->load) : Json()},
                       {"score", relay.quality.score()},
+                      {"quality", quality_json(node::status_of(relay.quality))},
                       {"role", role == nullptr ? Json() : Json(role)}}));
   }
   return Json::object({{"relays", Json(std::move(out))}});
@@ -312,7 +310,8 @@ wire::Json NodeDaemon::status() const {
   if (status.server) {
     server = Json::object({{"url", status.server->url},
                            {"state", status.server->state},
-                           {"problem", status.server->problem.empty() ? Json() : Json(status.server->problem)}});
+                           {"problem", status.server->problem.empty() ? Json() : Json(status.server->problem)},
+                           {"quality", quality_json(status.server->quality)}});
   }
   return Json::object(
       {{"version", LANRAGE_VERSION},
@@ -348,6 +347,12 @@ std::vector<api::Route> node_routes(NodeDaemon& daemon) {
        [d](Request, Respond respond) { d->netcheck([respond](Json answer) { respond(std::move(answer)); }); }},
       {"GET", "/api/relays", "the relays that the server names", false,
        [d](Request, Respond respond) { respond(relays_json(d->node())); }},
+      {"GET",
+       "/api/quality",
+       "how good the way to each player is, and was",
+       false,
+       [d](Request request, Respond respond) { respond(d->qualities(request.parameter("peer"))); },
+       {{"peer", Field::kText, false, "one player's name; all without"}}},
       {"GET", "/api/lan", "LAN traffic of games", false,
        [d](Request, Respond respond) { respond(lan_json(d->node().lan_status())); }},
       {"GET",

@@ -317,6 +317,10 @@ void Node::handle_timeout(Now now) {
     contacts_due_ = kNever;
     event(SaveContacts{});
   }
+  if (now.time >= history_due_) {
+    history_due_ = kNever;
+    event(SaveQuality{});
+  }
   tunnel_.handle_timeout(now);
   stun_.handle_timeout(now.time);
   discovery_.handle_timeout(now.time);
@@ -342,7 +346,7 @@ void Node::handle_timeout(Now now) {
 }
 
 std::optional<Time> Node::next_timeout() const {
-  Time next = std::min({counters_due_, contacts_due_, search_at_});
+  Time next = std::min({counters_due_, contacts_due_, search_at_, history_due_, quality_due_});
   auto consider = [&next](std::optional<Time> time) {
     if (time) next = std::min(next, *time);
   };
@@ -402,6 +406,7 @@ void Node::pump(Now now) {
   while (pump_lan(now) || pump_tunnel(now) || pump_relays(now) || pump_links(now)) {
   }
   pump_streams();
+  pump_quality(now);
   if (forwarding_dirty_) publish();
 }
 

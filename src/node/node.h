@@ -31,6 +31,7 @@
 #include "node/forwarding.h"
 #include "node/names.h"
 #include "node/outbound.h"
+#include "node/quality_history.h"
 #include "node/status.h"
 #include "party/roster.h"
 #include "paths/nat_discovery.h"
@@ -49,7 +50,9 @@ inline constexpr std::size_t kQuestionsMax = 64;        // requests to the serve
 inline constexpr Duration kSearchFirst = std::chrono::milliseconds{250};  // between two searches of the LAN; doubles
 inline constexpr Duration kSearchGapMax = std::chrono::seconds{30};
 inline constexpr Duration kContactsSaved = std::chrono::seconds{10};  // after their first change at the latest
-inline constexpr Duration kSessionless = std::chrono::seconds{5};     // how long packets wait for a session
+inline constexpr Duration kHistorySaved = std::chrono::minutes{10};   // likewise
+inline constexpr Duration kQualityGap = std::chrono::milliseconds{50};
+inline constexpr Duration kSessionless = std::chrono::seconds{5};  // how long packets wait for a session
 
 enum class LinkState { kDown, kConnecting, kConnected };
 
@@ -94,6 +97,10 @@ struct ServerChanged {};
 struct AdapterChanged {};
 // forwarding() is a new snapshot.
 struct ForwardingChanged {};
+// Write quality_history() to disk when convenient, or remove the file when it is empty.
+struct SaveQuality {};
+// Something was measured: measured(). At most every kQualityGap.
+struct QualityChanged {};
 // Something a person would see changed: status().
 struct StatusChanged {};
 // relay_streams() is another list: open those that are new, say handle_relay_stream, and close the others.
@@ -102,8 +109,9 @@ struct RelayStreamsChanged {};
 struct OpenDiscovery {};
 // They are of no more use.
 struct CloseDiscovery {};
-using NodeEvent = std::variant<SaveParty, SaveContacts, SaveTimestampFloor, ServerChanged, AdapterChanged,
-                               ForwardingChanged, StatusChanged, RelayStreamsChanged, OpenDiscovery, CloseDiscovery>;
+using NodeEvent =
+    std::variant<SaveParty, SaveContacts, SaveTimestampFloor, ServerChanged, AdapterChanged, ForwardingChanged,
+                 SaveQuality, QualityChanged, StatusChanged, RelayStreamsChanged, OpenDiscovery, CloseDiscovery>;
 
 struct AdapterConfig {
   std::vector<IpPrefix> addresses;  // empty: not in a party
@@ -146,6 +154,9 @@ class Node {
   // Where members, relays and STUN servers were last: the server's events that said so, one a line, signals as their
   // senders sealed them.
   std::string contacts() const;
+  // What was measured of the members, by the hour, and what it was before; once, after restore().
+  std::string quality_history() const { return history_.text(); }
+  void restore_quality(std::string_view saved) { history_.restore(saved); }
   tunnel::Tai64n timestamp_floor() const { return tunnel_.timestamp_floor(); }
 
   // --- what people do --- (names and limits are checked; kConflict when it contradicts what is)
@@ -190,6 +201,8 @@ class Node {
   void handle_link(Now now, LinkState state, const std::optional<Error>& problem);
   void handle_response(Now now, std::uint64_t id, Result<wire::Response> response);
   void handle_event(Now now, const wire::Event& event);
+  // A question to the server that was sent then was answered after `rtt`, or was not.
+  void handle_server_measured(Now now, Time sent, std::optional<Duration> rtt);
   void handle_timeout(Now now);
   std::optional<Time> next_timeout() const;
 
@@ -208,6 +221,23 @@ class Node {
   // What every line that the node causes carries, beside its operation's own: the party.
   Context context() const;
   NodeStatus status(Now now) const;
+  // What was measured since the last call.
+  struct Measured {
+    struct Peer {
+      std::string name;
+      std::string public_key;  // base64
+      QualityStatus quality;
+    };
+    std::vector<Peer> peers;
+    bool relays = false;
+    bool server = false;
+  };
+  Measured measured();
+  // A member's quality in detail; null: not a member, or nothing measured yet.
+  const paths::Quality* quality(const crypto::PublicKey& peer) const;
+  const std::vector<QualityHistory::Hour>& quality_hours(const crypto::PublicKey& peer) const {
+    return history_.hours(peer);
+  }
   std::vector<NamedMember> named_members() const;  // with ourselves; none outside a party
   lan::LanStatus lan_status() const { return lan_ ? lan_->status() : lan::LanStatus(); }
   // What is known of this network; begins to find out anew; whether that goes on.
@@ -260,6 +290,8 @@ class Node {
     std::optional<bool> owed_signal;           // call_me_now of one that had to wait until the member is online
     bool met = false;                          // there was a session, in this run of ours
     std::optional<std::uint32_t> initiating;   // index of the initiation in flight
+    bool measuring = false;                    // its quality was measured at least once
+    bool newly_measured = false;               // since measured() was asked
     // What is still to be timed: since it is connecting, without a direct path, on a relay.
     std::optional<Begun> connecting_since;
     std::optional<Begun> punching_since;
@@ -315,6 +347,11 @@ class Node {
 
   // node_status.cc
   PathStatus status_of(const Path& path) const;
+
+  // node_quality.cc
+  void pump_quality(Now now);
+  void note_measured(Now now, Link& link, const paths::Aggregate& change);
+  static QualityStatus quality_of(const Link& link);
 
   // node_links.cc
   void sync_links(Now now);
@@ -395,6 +432,12 @@ class Node {
   Time counters_due_ = kNever;
   Time search_at_ = kNever;  // while a member is not reached directly
   Duration search_gap_ = kSearchFirst;
+  paths::Quality server_quality_;
+  QualityHistory history_;
+  Time history_due_ = kNever;  // to be saved
+  Time quality_due_ = kNever;  // QualityChanged
+  Time quality_told_{};
+  bool relays_measured_ = false, server_measured_ = false;  // since measured() was asked
   Time host_due_{};
 
   bool forwarding_dirty_ = true;

@@ -62,6 +62,7 @@ void Node::set_server(Now now, std::optional<party::ServerInfo> server) {
   server_ = std::move(server);
   link_state_ = LinkState::kDown;
   link_problem_.clear();
+  server_quality_ = {};
   event(ServerChanged{});
   ask_over_udp(now.time);
   fail_questions(now, {Code::kUnavailable, "this machine left that server before it answered", "try again"});
@@ -231,6 +232,9 @@ void Node::forget_party(Now now) {
   grant_.reset();
   contacts_due_ = kNever;
   event(SaveContacts{});
+  history_.clear();
+  history_due_ = kNever;
+  event(SaveQuality{});
   online_.clear();
   relays_.set_relays(now.time, {});
   roster_.reset();

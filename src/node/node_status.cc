@@ -5,13 +5,7 @@
 #include "wire/signal.h"
 
 namespace lanrage::node {
-namespace {
-
-std::optional<double> in_ms(std::optional<Duration> duration) {
-  return duration ? std::optional<double>(milliseconds(*duration)) : std::nullopt;
-}
-
-}  // namespace
+namespace {}  // namespace
 
 paths::NetworkView Node::network() const {
   paths::NetworkView view{discovered_, stun_.report().udp_blocked, {}, router_, port_};
@@ -41,7 +35,8 @@ NodeStatus Node::status(Now now) const {
     const char* state = link_state_ == LinkState::kConnected ? "connected"
                         : link_problem_.empty()              ? "connecting"
                                                              : "unreachable";
-    out.server = NodeStatus::Server{"https://" + server_->addresses.front().text(), state, link_problem_};
+    out.server = NodeStatus::Server{"https://" + server_->addresses.front().text(), state, link_problem_,
+                                    node::status_of(server_quality_)};
   }
   if (!roster_) {
     out.state = entering_ ? NodeState::kConnecting : NodeState::kIdle;
@@ -75,23 +70,7 @@ NodeStatus Node::status(Now now) const {
     if (const auto path = link->selector->second()) peer.second_path = status_of(*path);
     peer.why = peer.online || connected ? link->selector->why(now.time) : "not online";
     if (connected && peer.path && peer.path->tls) peer.why = paths::kWhyOverTls;
-    if (const paths::Quality* quality = link->selector->quality()) {
-      peer.rtt_ms = in_ms(quality->rtt_last());
-      peer.rtt_ema_ms = in_ms(quality->rtt_ema());
-      peer.jitter_ms = in_ms(quality->jitter());
-      peer.loss_percent = quality->loss_percent();
-      const paths::Parts parts = quality->parts();
-      peer.bandwidth = parts.bandwidth;
-      peer.stability_percent = parts.stability_percent;
-      peer.score = quality->score();
-      peer.grade = quality->grade();
-      if (const auto trend = quality->trend()) peer.trend = paths::trend_name(*trend);
-    }
-    if (peer.state == Reach::kUnreachable) {
-      peer.score = 0;
-      peer.grade = 'F';
-      peer.trend.reset();
-    }
+    peer.quality = quality_of(*link);
     const tunnel::Activity activity = link->state->counters.read();
     peer.rx_bytes = activity.received_bytes;
     peer.tx_bytes = activity.sent_bytes;

@@ -23,6 +23,17 @@ struct PathStatus {
   bool tls = false;                  // the relay is reached over TLS; `endpoint` is its address for UDP
 };
 
+// What paths::Quality holds, as every surface shows it.
+struct QualityStatus {
+  std::optional<double> rtt_ms, rtt_ema_ms, jitter_ms, loss_percent;
+  std::optional<paths::Bandwidth> bandwidth;
+  std::optional<double> stability_percent, stability_hour_percent;
+  std::optional<double> score;
+  std::optional<char> grade;
+  std::optional<std::string> trend;
+};
+QualityStatus status_of(const paths::Quality& quality);
+
 struct PeerStatus {
   std::string name;
   std::string public_key;  // base64
@@ -31,16 +42,8 @@ struct PeerStatus {
   bool online = false;  // the server hears from it
   Reach state = Reach::kConnecting;
   std::optional<PathStatus> path;
-  std::string why;  // one sentence; empty when the path is direct and there is nothing to say
-  std::optional<double> rtt_ms;
-  std::optional<double> rtt_ema_ms;
-  std::optional<double> jitter_ms;
-  std::optional<double> loss_percent;
-  std::optional<paths::Bandwidth> bandwidth;
-  std::optional<double> stability_percent;  // of the last five minutes
-  std::optional<double> score;              // paths::Quality; an unreachable peer has 0, F and no trend
-  std::optional<char> grade;
-  std::optional<std::string> trend;
+  std::string why;        // one sentence; empty when the path is direct and there is nothing to say
+  QualityStatus quality;  // an unreachable peer has score 0, F and no trend
   std::uint64_t rx_bytes = 0;
   std::uint64_t tx_bytes = 0;
   std::optional<PathStatus> second_path;  // game packets go this way too
@@ -74,6 +77,7 @@ struct NodeStatus {
     std::string url;    // without the key
     std::string state;  // "connected", "connecting", "unreachable"
     std::string problem;
+    QualityStatus quality;
   };
   std::optional<Server> server;
   std::vector<PeerStatus> peers;

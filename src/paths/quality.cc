@@ -78,8 +78,8 @@ void Aggregate::add(const Aggregate& other) {
   differences += other.differences;
   up += other.up;
   known += other.known;
-  rate_mbps = std::max(rate_mbps, other.rate_mbps);
-  full_mbps = std::max(full_mbps, other.full_mbps);
+  rate_kbps = std::max(rate_kbps, other.rate_kbps);
+  full_kbps = std::max(full_kbps, other.full_kbps);
 }
 
 Parts Aggregate::parts() const {
@@ -87,7 +87,8 @@ Parts Aggregate::parts() const {
   if (answered > 0) out.rtt = rtt_sum / answered;
   if (differences > 0) out.jitter = difference_sum / differences;
   if (answered + lost > 0) out.loss_percent = 100.0 * std::max(lost, 0) / (answered + lost);
-  if (rate_mbps >= kRateLeastMbps) out.bandwidth = Bandwidth{rate_mbps, full_mbps >= rate_mbps * kFullShare};
+  if (const double mbps = rate_kbps / 1000.0; mbps >= kRateLeastMbps)
+    out.bandwidth = Bandwidth{mbps, full_kbps >= rate_kbps * kFullShare};
   if (known > Duration::zero())
     out.stability_percent = 100.0 * static_cast<double>(up.count()) / static_cast<double>(known.count());
   return out;
@@ -173,8 +174,8 @@ Aggregate Quality::record_silence(Time sent) {
 
 Aggregate Quality::record_rate(Time at, double mbps, bool full) {
   Aggregate change;
-  change.rate_mbps = static_cast<float>(mbps);
-  if (full) change.full_mbps = change.rate_mbps;
+  change.rate_kbps = static_cast<std::int32_t>(std::min(mbps * 1000, 1e9));
+  if (full) change.full_kbps = change.rate_kbps;
   return finish(at, change);
 }
 

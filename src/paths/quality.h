@@ -66,8 +66,8 @@ struct Aggregate {
   Duration rtt_sum{}, rtt_min = Duration::max(), rtt_max{};
   Duration difference_sum{};  // between one round trip and the next
   std::int32_t differences = 0;
-  Duration up{}, known{};              // time answered, and time that is known of
-  float rate_mbps = 0, full_mbps = 0;  // highest; highest while the way was full
+  Duration up{}, known{};                     // time answered, and time that is known of
+  std::int32_t rate_kbps = 0, full_kbps = 0;  // highest; highest while the way was full
 
   void add(const Aggregate& other);
   Parts parts() const;

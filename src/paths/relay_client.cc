@@ -345,6 +345,7 @@ void RelayClient::handle_registered(Time now, Relay& relay, ByteView datagram) {
   }
   // Else nobody knows which of them was answered.
   if (relay.tries == 1) relay.quality.record_answer(relay.asked, now - relay.asked);
+  measured_ = true;
   relay.transaction = 0;
   relay.tries = 0;
   relay.backoff = {};
@@ -444,7 +445,10 @@ void RelayClient::handle_timeout(Time now) {
     if (patience_ends(relay).value_or(kNever) <= now) relay.udp_silent = true;
     if (relay.udp_again_due <= now) ask_udp_again(now, relay);
     if (relay.due > now) continue;
-    if (relay.transaction != 0 && relay.endpoint) relay.quality.record_loss(relay.asked);
+    if (relay.transaction != 0 && relay.endpoint) {
+      relay.quality.record_loss(relay.asked);
+      measured_ = true;
+    }
     if (relay.state == State::kIdle) {
       begin(now, relay);
     } else if (relay.state == State::kRegistering) {

@@ -14,6 +14,7 @@
 
 #include <deque>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "base/ip.h"
@@ -133,6 +134,8 @@ class RelayClient {
   std::optional<wire::RelayPeer> id_of(const Path& path) const;
   std::vector<Status> status() const;
   const Stats& stats() const { return stats_; }
+  // Whether a round trip was measured, or missed, since the last call.
+  bool take_measured() { return std::exchange(measured_, false); }
 
   // Writes a Send frame for `peer` at `out` (payload.size() + wire::kRelayHeaderBytes); no allocation.
   static void frame(wire::RelayPeer peer, ByteView payload, MutableBytes out);
@@ -196,6 +199,7 @@ class RelayClient {
   std::deque<Transmit> transmits_;
   std::deque<Event> events_;
   Stats stats_;
+  bool measured_ = false;
 };
 
 }  // namespace lanrage::paths

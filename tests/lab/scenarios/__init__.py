@@ -4,7 +4,7 @@ from scenarios import wire_pages, wireguard_baseline, wireguard_attacks, wiregua
 from scenarios import party_pairs, parties, lan_games  # noqa: F401
 from scenarios import games_search  # noqa: F401
 from scenarios import cli, names  # noqa: F401
-from scenarios import failover  # noqa: F401
+from scenarios import failover, quality  # noqa: F401
 from scenarios import netcheck, ports, relays, safety, tls_relay  # noqa: F401
 
 # What ctest runs (test `lab`), in this order.

@@ -114,6 +114,10 @@ void Network::set_broken(const IpAddress& from, const IpAddress& to, bool broken
     broken_.erase({from, to});
 }
 
+void Network::set_distance(const IpAddress& a, const IpAddress& b, const Link& link) {
+  distances_[{a, b}] = distances_[{b, a}] = link;
+}
+
 void Network::route(DomainId domain, Packet packet, bool from_outside) {
   if (domain == kInternet && broken_.contains({packet.source.address, packet.destination.address})) {
     ++dropped_;
@@ -126,6 +130,10 @@ void Network::route(DomainId domain, Packet packet, bool from_outside) {
       if (hosts_[host].domain == domain && !is_sender) deliver(host, packet);
     }
     return;
+  }
+  if (domain == kInternet && !distances_.empty()) {
+    const auto distance = distances_.find({packet.source.address, packet.destination.address});
+    if (distance != distances_.end()) packet.crossed.push_back(&distance->second);
   }
   if (const auto host = host_at_.find({domain, packet.destination.address}); host != host_at_.end())
     return deliver(host->second, std::move(packet));

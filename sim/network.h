@@ -94,6 +94,8 @@ class Network {
   void set_uplink(DomainId domain, const Link& uplink) { domains_[domain].uplink = uplink; }
   // What crosses the internet from one of these addresses to the other is lost, or not any more.
   void set_broken(const IpAddress& from, const IpAddress& to, bool broken);
+  // What crosses the internet between these two, either way, crosses this too.
+  void set_distance(const IpAddress& a, const IpAddress& b, const Link& link);
   const std::vector<IpAddress>& addresses(HostId host) const { return hosts_[host].addresses; }
   std::uint64_t trace_hash() const { return trace_hash_; }
   std::uint64_t delivered() const { return delivered_; }
@@ -158,6 +160,7 @@ class Network {
   std::unordered_map<Place, DomainId, PlaceHash> gateway_at_;         // by the domain outside
   std::unordered_map<DomainId, std::vector<DomainId>> firewalls_in_;  // likewise
   std::set<std::pair<IpAddress, IpAddress>> broken_;
+  std::map<std::pair<IpAddress, IpAddress>, Link> distances_;
   std::uint64_t trace_hash_ = 0xcbf29ce484222325;
   std::uint64_t delivered_ = 0;
   std::uint64_t dropped_ = 0;

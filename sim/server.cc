@@ -81,4 +81,32 @@ void SimServer::tick() {
   scheduler_.post(scheduler_.now() + std::chrono::seconds{1}, [this] { tick(); });
 }
 
+// ---- A relay alone
+
+SimRelay::SimRelay(Scheduler& scheduler, Network& network, const SimServer& server, std::uint64_t seed,
+                   const IpAddress& address, const std::string& region)
+    : scheduler_(scheduler), network_(network), server_(server), rng_(seed) {
+  relay::ServerOptions options;
+  options.key = crypto::PrivateKey::generate(rng_);
+  options.grant_keys = {server.grant_key()};
+  info_ = {crypto::public_key(options.key), region, {{address, SimServer::kPort}}};
+  relay_ = std::make_unique<relay::Server>(options, rng_);
+  host_ = network_.add_host(
+      Network::kInternet, {address}, {},
+      [this](const Endpoint& source, const Endpoint&, const Bytes& datagram) { receive(source, datagram); });
+  tick();
+}
+
+void SimRelay::receive(const Endpoint& source, const Bytes& datagram) {
+  if (!relaying) return;
+  Bytes buffer = datagram;
+  if (const auto out = relay_->handle_packet(server_.now(), source, buffer))
+    network_.send(host_, SimServer::kPort, out->to, to_bytes(out->datagram));
+}
+
+void SimRelay::tick() {
+  relay_->handle_timeout(server_.now());
+  scheduler_.post(scheduler_.now() + std::chrono::seconds{1}, [this] { tick(); });
+}
+
 }  // namespace lanrage::sim

@@ -2,7 +2,7 @@
 //
 // The real cores (control::Service over a MemoryStore, relay::Server), without sockets: UDP comes from the network,
 // requests and streams from `ControlLink`s. `stop` loses everything but the store and the keys, as kill -9 does;
-// `tamper` makes it a hostile one.
+// `tamper` makes it a hostile one. SimRelay is a relay on a host of its own.
 #pragma once
 
 #include <functional>
@@ -38,6 +38,7 @@ class SimServer {
   party::ServerInfo info() const;
   Now now() const;
   Network::HostId host() const { return host_; }
+  crypto::VerifyKey grant_key() const { return crypto::verify_key(grant_key_); }
 
   void attach(ControlLink& link) { links_.insert(&link); }
   void detach(ControlLink& link) { links_.erase(&link); }
@@ -63,6 +64,27 @@ class SimServer {
   std::uint64_t run_ = 0;
   Network::HostId host_ = 0;
   std::set<ControlLink*> links_;
+};
+
+class SimRelay {
+ public:
+  SimRelay(Scheduler& scheduler, Network& network, const SimServer& server, std::uint64_t seed,
+           const IpAddress& address, const std::string& region);
+
+  const wire::RelayInfo& info() const { return info_; }
+  bool relaying = true;  // false: its UDP port is dead
+
+ private:
+  void receive(const Endpoint& source, const Bytes& datagram);
+  void tick();
+
+  Scheduler& scheduler_;
+  Network& network_;
+  const SimServer& server_;
+  SeededRng rng_;
+  wire::RelayInfo info_;
+  std::unique_ptr<relay::Server> relay_;
+  Network::HostId host_ = 0;
 };
 
 }  // namespace lanrage::sim

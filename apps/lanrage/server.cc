@@ -9,6 +9,7 @@
 #include "cli.h"
 #include "daemon/server_daemon.h"
 #include "terminal.h"
+#include "wire/control.h"
 
 namespace lanrage::cli {
 namespace {
@@ -16,8 +17,12 @@ namespace {
 using wire::Json;
 
 Result<void> serve(Cli& cli, const std::vector<std::string>& listen, const std::vector<std::string>& announced,
-                   bool relay, bool check) {
+                   const std::string& region, bool relay, bool check) {
   control::ServerOptions options;
+  if (!wire::is_region(region))
+    return Error{Code::kInvalid, format("--region {}: that is no region", safe(region)),
+                 format("use up to {} letters, digits and -", wire::kRegionBytesMax)};
+  options.region = region;
   LR_ASSIGN(options.listen, endpoints_of(listen, "--listen"));
   for (const std::string& text : announced) {
     auto address = party::ServerAddress::parse(text);
@@ -161,6 +166,7 @@ Result<void> show_status(Cli& cli) {
 void add_server(CLI::App& app, Cli& cli) {
   struct Options {
     std::vector<std::string> listen, announced;
+    std::string region;
     std::string action, key;  // of `relays`
     bool no_relay = false;
     bool check = false;
@@ -172,6 +178,8 @@ void add_server(CLI::App& app, Cli& cli) {
                       "ADDRESS:PORT to serve on, TCP and UDP; without: every address, port 41820, and TCP 443 if free");
   command->add_option("--public", options->announced,
                       "ADDRESS:PORT that players reach it at, if it cannot see that itself");
+  command->add_option("--region", options->region,
+                      "where its relay is: eu-west; each pair has one elsewhere in reserve");
   command->add_flag("--no-relay", options->no_relay, "introduce only");
   command->add_flag("--check", options->check, "start everything, say whether it could serve, and end");
   add_settings(*command, cli, {"port_mapping", "log_level", "log_format", "log_file"});
@@ -191,7 +199,7 @@ void add_server(CLI::App& app, Cli& cli) {
       return;
     }
     cli.run = [&cli, options] {
-      return serve(cli, options->listen, options->announced, !options->no_relay, options->check);
+      return serve(cli, options->listen, options->announced, options->region, !options->no_relay, options->check);
     };
   });
 }

@@ -141,22 +141,17 @@ wire::Json NodeDaemon::netcheck_json() const {
   }
   Json relays = Json::array();
   for (const auto& relay : node_->relays()) {
-    const std::string id = format("{:016x}", wire::relay_peer(relay.key));
-    Json rtt;
-    std::string heard = "registered";
-    if (relay.quality.rtt_last()) {
-      const double ms = milliseconds(*relay.quality.rtt_last());
-      rtt = ms;
-      heard = format("{:.1f} ms", ms);
-    }
-    relays.push(Json::object({{"id", id},
-                              {"registered", relay.path.has_value()},
-                              {"rtt_ms", std::move(rtt)},
-                              {"transport", !relay.path       ? Json()
+    const auto rtt_ms = relay.quality.rtt_ema_ms;
+    const std::string heard = rtt_ms ? format("{:.1f} ms", *rtt_ms) : "registered";
+    relays.push(Json::object({{"id", relay.id},
+                              {"registered", relay.registered},
+                              {"rtt_ms", rtt_ms},
+                              {"transport", !relay.registered ? Json()
                                             : relay.by_stream ? "tls"
                                                               : "udp"}}));
-    findings.push_back(relay.path ? format("Relay {}: {}{}.", id, heard, relay.by_stream ? " over TLS, not UDP" : "")
-                                  : format("Relay {} does not answer.", id));
+    const char* transport = relay.by_stream ? " over TLS, not UDP" : "";
+    findings.push_back(relay.registered || rtt_ms ? format("Relay {}: {}{}.", relay.id, heard, transport)
+                                                        : format("Relay {} does not answer.", relay.id));
   }
   if (names_problem_) {
     findings.push_back(names_problem_->empty()

@@ -102,9 +102,8 @@ void NodeDaemon::publish_quality() {
                   {{"name", peer.name}, {"public_key", peer.public_key}, {"quality", quality_json(peer.quality)}});
             }));
   if (measured.relays)
-    event.set("relays", Json::list(node_->relays(), [](const paths::RelayClient::Status& relay) {
-                return Json::object({{"id", format("{:016x}", wire::relay_peer(relay.key))},
-                                     {"quality", quality_json(node::status_of(relay.quality))}});
+    event.set("relays", Json::list(node_->relays(), [](const node::RelayStatus& relay) {
+                return Json::object({{"id", relay.id}, {"quality", quality_json(relay.quality)}});
               }));
   if (const auto status = measured.server ? node_->status(now_).server : std::nullopt)
     event.set("server", Json::object({{"quality", quality_json(status->quality)}}));

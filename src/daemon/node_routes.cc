@@ -69,6 +69,27 @@ Json text_list(const std::vector<std::string>& items) {
   return Json::list(items, [](const std::string& item) { return Json(item); });
 }
 
+Json text_or_null(const std::string& text) { return text.empty() ? Json() : Json(text); }
+
+Json pair_relay_json(const node::PairRelayStatus& relay) {
+  return Json::object({{"id", relay.id},
+                       {"region", text_or_null(relay.region)},
+                       {"role", text_or_null(relay.role)},
+                       {"our_score", relay.our_score},
+                       {"peer_score", relay.peer_score},
+                       {"health", relay.health},
+                       {"score", relay.score},
+                       {"expected_rtt_ms", relay.expected_rtt_ms},
+                       {"rtt_ms", relay.rtt_ms}});
+}
+
+Json relay_help_json(const std::optional<node::RelayHelp>& help) {
+  if (!help) return nullptr;
+  return Json::object({{"direct_rtt_ms", help->direct_rtt_ms},
+                       {"relayed_rtt_ms", help->relayed_rtt_ms},
+                       {"saved_ms", help->direct_rtt_ms - help->relayed_rtt_ms}});
+}
+
 Json peer_json(const node::PeerStatus& peer) {
   return Json::object({{"name", peer.name},
                        {"public_key", peer.public_key},
@@ -83,6 +104,8 @@ Json peer_json(const node::PeerStatus& peer) {
                        {"loss_percent", peer.quality.loss_percent},
                        {"bandwidth_mbps", peer.quality.bandwidth ? Json(peer.quality.bandwidth->mbps) : Json()},
                        {"quality", quality_json(peer.quality)},
+                       {"relays", Json::list(peer.relays, pair_relay_json)},
+                       {"relay_help", relay_help_json(peer.relay_help)},
                        {"rx_bytes", peer.rx_bytes},
                        {"tx_bytes", peer.tx_bytes},
                        {"redundancy", Json::object({{"path", path_json(peer.second_path)},
@@ -206,50 +229,21 @@ Json lan_json(const lan::LanStatus& status) {
         })}});
 }
 
-const wire::RelayInfo* info_of(const std::vector<wire::RelayInfo>& infos, const crypto::PublicKey& key) {
-  const auto found = std::find_if(infos.begin(), infos.end(), [&](const wire::RelayInfo& i) { return i.key == key; });
-  return found == infos.end() ? nullptr : &*found;
-}
-
-// Quickest first; the tertiary one is the quickest of another region than the primary, where there is one.
 Json relays_json(const node::Node& node) {
-  std::vector<paths::RelayClient::Status> relays = node.relays();
-  const auto region = [&](const paths::RelayClient::Status& relay) {
-    const wire::RelayInfo* info = info_of(node.relay_infos(), relay.key);
-    return info == nullptr ? std::string() : info->region;
-  };
-  const auto usable = [](const paths::RelayClient::Status& relay) { return relay.path && relay.quality.rtt_ema(); };
-  std::stable_sort(relays.begin(), relays.end(), [&](const auto& a, const auto& b) {
-    return usable(a) != usable(b) ? usable(a) : usable(a) && *a.quality.rtt_ema() < *b.quality.rtt_ema();
-  });
-  std::size_t tertiary = 2;
-  for (std::size_t i = 2; i < relays.size() && usable(relays[i]); ++i) {
-    if (region(relays[i]) == region(relays[0])) continue;
-    tertiary = i;
-    break;
-  }
-  Json::Array out;
-  for (std::size_t i = 0; i < relays.size(); ++i) {
-    const paths::RelayClient::Status& relay = relays[i];
-    const std::string where = region(relay);
-    const std::optional<wire::RelayHealth> health = node.relay_health(relay.key);
-    const char* role = !usable(relay)  ? nullptr
-                       : i == 0        ? "primary"
-                       : i == 1        ? "secondary"
-                       : i == tertiary ? "tertiary"
-                                       : nullptr;
-    out.push_back(
-        Json::object({{"id", format("{:016x}", wire::relay_peer(relay.key))},
-                      {"region", where.empty() ? Json() : Json(where)},
-                      {"addresses", Json::list(relay.endpoints, [](const Endpoint& e) { return Json(e.text()); })},
-                      {"rtt_ms", usable(relay) ? Json(milliseconds(*relay.quality.rtt_ema())) : Json()},
-                      {"health", health ? Json(health->health) : Json()},
-                      {"load", health ? Json(health->load) : Json()},
-                      {"score", relay.quality.score()},
-                      {"quality", quality_json(node::status_of(relay.quality))},
-                      {"role", role == nullptr ? Json() : Json(role)}}));
-  }
-  return Json::object({{"relays", Json(std::move(out))}});
+  return Json::object(
+      {{"relays", Json::list(node.relays(), [](const node::RelayStatus& relay) {
+          return Json::object(
+              {{"id", relay.id},
+               {"region", text_or_null(relay.region)},
+               {"addresses", Json::list(relay.addresses, [](const Endpoint& e) { return Json(e.text()); })},
+               {"registered", relay.registered},
+               {"rtt_ms", relay.quality.rtt_ema_ms},
+               {"quality", quality_json(relay.quality)},
+               {"health", relay.health},
+               {"load", relay.load},
+               {"score", relay.score},
+               {"role", text_or_null(relay.role)}});
+        })}});
 }
 
 Json rules_json(NodeDaemon& daemon) {

@@ -325,6 +325,7 @@ void Node::handle_timeout(Now now) {
   stun_.handle_timeout(now.time);
   discovery_.handle_timeout(now.time);
   relays_.handle_timeout(now.time);
+  if (now.time >= legs_due_) tell_legs(now);
   if (lan_) lan_->handle_timeout(now.time);
   for (auto& [key, link] : links_) {
     if (link->selector->next_timeout() <= now.time) {
@@ -346,7 +347,7 @@ void Node::handle_timeout(Now now) {
 }
 
 std::optional<Time> Node::next_timeout() const {
-  Time next = std::min({counters_due_, contacts_due_, search_at_, history_due_, quality_due_});
+  Time next = std::min({counters_due_, contacts_due_, search_at_, history_due_, quality_due_, legs_due_});
   auto consider = [&next](std::optional<Time> time) {
     if (time) next = std::min(next, *time);
   };
@@ -511,6 +512,9 @@ bool Node::pump_relays(Now now) {
         paths_log_.info("a relay goes away: others are used");
         moved = true;
         break;
+      case Kind::kLeft:
+        moved = true;
+        break;
       case Kind::kIndexTaken:
         tunnel_.reject_index(now, happened->index);
         break;
@@ -525,8 +529,9 @@ bool Node::pump_relays(Now now) {
         break;  // a stream begins with a fresh grant
     }
   }
+  note_legs(now);
   if (moved) {
-    for (auto& [key, link] : links_) link->selector->set_relays(now.time, relays_.registered());
+    give_relays(now);
     forwarding_dirty_ = true;
   }
   return any;
@@ -610,6 +615,10 @@ bool Node::pump_links(Now now) {
           break;
         case Kind::kSecondChanged:
           forwarding_dirty_ = true;
+          break;
+        case Kind::kReviewed:
+          paths_log_.debug("the path in use gets slower: the others were looked at", {{"peer_id", key.base64()}});
+          if (const auto path = link->selector->selected(); path && path->relayed) relays_.check(now.time, *path);
           break;
         case Kind::kSignal:
           send_signal(*link, happened->call_me_now);

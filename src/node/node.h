@@ -36,6 +36,7 @@
 #include "party/roster.h"
 #include "paths/nat_discovery.h"
 #include "paths/netcheck.h"
+#include "paths/relay_choice.h"
 #include "paths/relay_client.h"
 #include "paths/selector.h"
 #include "paths/stun_client.h"
@@ -245,13 +246,9 @@ class Node {
   void discover(Now now);
   bool is_discovering() const { return discovering_; }
   bool has_discovered() const { return has_discovered_; }  // in this run of ours
-  std::vector<paths::RelayClient::Status> relays() const { return relays_.status(); }
   // Those to be reached over TLS, now that none answers over UDP.
   std::vector<wire::RelayInfo> relay_streams() const;
-  // As the server names them.
-  const std::vector<wire::RelayInfo>& relay_infos() const { return relay_infos_; }
-  // How it is, as it said itself a few seconds ago; none: nobody knows, or the server is away.
-  std::optional<wire::RelayHealth> relay_health(const crypto::PublicKey& key) const;
+  std::vector<RelayStatus> relays() const;  // best first, for this node alone
   const party::Identity& identity() const { return identity_; }
   const tunnel::Stats& tunnel_stats() const { return tunnel_.stats(); }
 
@@ -287,6 +284,8 @@ class Node {
     std::uint64_t rate_bytes = 0;              // at its beginning
     Bytes signal;                              // the peer's newest, as it sealed it
     std::vector<paths::Candidate> candidates;  // in it
+    std::vector<wire::SignalLeg> legs;         // likewise
+    std::vector<paths::RankedRelay> relays;    // of this pair, best first
     std::optional<bool> owed_signal;           // call_me_now of one that had to wait until the member is online
     bool met = false;                          // there was a session, in this run of ours
     std::optional<std::uint32_t> initiating;   // index of the initiation in flight
@@ -361,8 +360,6 @@ class Node {
   void send_signal(Link& link, bool call_me_now);
   void set_online(Now now, const crypto::PublicKey& key, bool online);
   bool handle_signalled(Now now, const wire::Signalled& signalled);
-  void use_relays(Now now, const wire::Relays& relays);
-  void use_grant(Now now, const wire::Grant& grant);
   void recall(Now now, std::string_view contacts);
   void contacts_changed(Now now);
   void refresh_candidates(Now now);
@@ -370,6 +367,21 @@ class Node {
   std::vector<Endpoint> second_opinions(const std::vector<IpAddress>& own) const;
   void ask_over_udp(Time now);
   void refresh_stun_servers(Now now, std::vector<Endpoint> servers);
+
+  // node_relays.cc
+  std::optional<wire::RelayHealth> relay_health(const crypto::PublicKey& key) const;
+  std::vector<PairRelayStatus> pair_relays(const Link& link) const;
+  void use_relays(Now now, const wire::Relays& relays);
+  void use_health(Now now, std::vector<wire::RelayHealth> relays);
+  void use_grant(Now now, const wire::Grant& grant);
+  void note_legs(Now now);
+  std::vector<wire::SignalLeg> measured_legs() const;
+  void tell_legs(Now now);
+  std::vector<paths::RelayOption> relay_options(const std::vector<wire::SignalLeg>& theirs) const;
+  void plan_relays(Now now);
+  void plan_relays(Link& link);
+  void choose_used_relays(Now now);
+  void give_relays(Now now);
 
   const NodeOptions options_;
   const party::Identity identity_;
@@ -419,6 +431,12 @@ class Node {
   std::uint16_t port_ = 0;
   std::vector<wire::RelayInfo> relay_infos_;
   std::vector<wire::RelayHealth> relays_health_;
+  std::map<crypto::PublicKey, double> planned_health_;  // what the plans were made with
+  std::vector<wire::SignalLeg> legs_;                   // ours, as members were told, best first
+  std::uint64_t legs_measured_ = 0;                     // RelayClient's answers and losses that legs_ was compared at
+  Time legs_due_ = kNever;                              // there is news to tell
+  Duration legs_gap_ = std::chrono::milliseconds{200};  // until it is told
+  std::map<wire::RelayPeer, Time> relay_wanted_;        // last, when there are more than are used
   std::vector<Endpoint> stun_endpoints_;
   std::optional<wire::Grant> grant_;
   Time contacts_due_ = kNever;

@@ -36,7 +36,6 @@ void Node::add_link(Now now, const party::Member& member) {
   link->selector = std::make_unique<paths::Selector>(options, rng_);
   link->selector->set_local(stun_.report(), candidates_);
   link->selector->set_network(network_signal_);
-  link->selector->set_relays(now.time, relays_.registered());
   relay_names_[wire::relay_peer(key)] = key;
   if (auto added = tunnel_.add_peer(now, key, {}); !added) {
     paths_log_.warn("a member cannot be a peer", {{"problem", added.error().message}});
@@ -45,6 +44,9 @@ void Node::add_link(Now now, const party::Member& member) {
   }
   Link& placed = *(links_[key] = std::move(link));
   update_keys(now, placed);
+  plan_relays(placed);
+  choose_used_relays(now);
+  give_relays(now);
   placed.selector->start(now.time);
   if (search_at_ == kNever) begin_search(now);
   if (counters_due_ == kNever) counters_due_ = now.time + std::chrono::seconds{1};
@@ -155,6 +157,7 @@ void Node::send_signal(Link& link, bool call_me_now) {
   signal.generation = generation_;
   signal.candidates = candidates_;
   signal.network = network_signal_;
+  signal.legs = legs_;
   for (const auto& relay : relays_.status()) {
     if (!relay.path || signal.relays.size() >= wire::kSignalRelaysMax) continue;
     wire::SignalRelay entry{wire::relay_peer(relay.key), wire::kRelayRttUnknown};
@@ -190,34 +193,15 @@ bool Node::handle_signalled(Now now, const wire::Signalled& signalled) {
     if (link->candidates != signal->candidates) contacts_changed(now);
     link->candidates = signal->candidates;
     link->selector->handle_signal(now.time, *signal);
+    if (signal->legs != std::exchange(link->legs, signal->legs)) {
+      plan_relays(*link);
+      choose_used_relays(now);
+      give_relays(now);
+    }
     return true;
   }
   paths_log_.warn("refused a signal that the member it names did not seal");
   return false;
-}
-
-void Node::use_relays(Now now, const wire::Relays& relays) {
-  if (relay_infos_ != relays.relays || stun_endpoints_ != relays.stun) contacts_changed(now);
-  relay_infos_ = relays.relays;
-  std::vector<paths::RelayAddress> infos;
-  for (const wire::RelayInfo& info : relay_infos_) infos.push_back({info.key, info.addresses, info.stream.has_value()});
-  if (!infos.empty() && relays_.registered().empty() && !registering_since_) registering_since_ = Begun{now.time};
-  relays_.set_relays(now.time, infos);
-  if (udp_asked_ && now.time - *udp_asked_ >= paths::kRelayFirstPatience && stun_.stats().answered == 0)
-    relays_.doubt_udp();
-  refresh_stun_servers(now, relays.stun);
-}
-
-std::optional<wire::RelayHealth> Node::relay_health(const crypto::PublicKey& key) const {
-  const auto found = std::find_if(relays_health_.begin(), relays_health_.end(),
-                                  [&](const wire::RelayHealth& health) { return health.key == key; });
-  return found == relays_health_.end() ? std::nullopt : std::optional(*found);
-}
-
-void Node::use_grant(Now now, const wire::Grant& grant) {
-  grant_ = grant;
-  contacts_changed(now);
-  relays_.set_grant(now.time, grant.grant);
 }
 
 // --- what is known of a party whose server is gone -----------------------------------------------------------------

@@ -229,6 +229,10 @@ void Node::forget_party(Now now) {
   pump(now);
   relay_infos_.clear();
   relays_health_.clear();
+  planned_health_.clear();
+  relay_wanted_.clear();
+  legs_.clear();
+  legs_due_ = kNever;
   grant_.reset();
   contacts_due_ = kNever;
   event(SaveContacts{});
@@ -401,7 +405,6 @@ void Node::handle_link(Now now, LinkState state, const std::optional<Error>& pro
   link_state_ = state;
   link_problem_ = text;
   if (up && !joined_) publish_record(now);
-  if (state != LinkState::kConnected) relays_health_.clear();
   // Somebody waits at the keyboard: the first failure is the answer.
   if (entering_ && state == LinkState::kDown && problem) {
     const bool refused = problem->code == Code::kRefused;
@@ -437,7 +440,7 @@ void Node::handle_event(Now now, const wire::Event& happened) {
   } else if (const auto* relays = std::get_if<wire::Relays>(&happened)) {
     use_relays(now, *relays);
   } else if (const auto* health = std::get_if<wire::RelaysHealth>(&happened)) {
-    relays_health_ = health->relays;
+    use_health(now, health->relays);
   } else if (const auto* grant = std::get_if<wire::Grant>(&happened)) {
     use_grant(now, *grant);
   }

@@ -69,6 +69,9 @@ NodeStatus Node::status(Now now) const {
     if (const auto path = link->selector->selected()) peer.path = status_of(*path);
     if (const auto path = link->selector->second()) peer.second_path = status_of(*path);
     peer.why = peer.online || connected ? link->selector->why(now.time) : "not online";
+    peer.relays = pair_relays(*link);
+    if (const auto help = link->selector->relay_help(now.time))
+      peer.relay_help = RelayHelp{milliseconds(help->direct), milliseconds(help->relayed)};
     if (connected && peer.path && peer.path->tls) peer.why = paths::kWhyOverTls;
     peer.quality = quality_of(*link);
     const tunnel::Activity activity = link->state->counters.read();

@@ -34,6 +34,35 @@ struct QualityStatus {
 };
 QualityStatus status_of(const paths::Quality& quality);
 
+// A relay as it serves the pair of this node and a member.
+struct PairRelayStatus {
+  std::string id;
+  std::string region;
+  std::string role;                              // "primary", "secondary", "tertiary" or empty
+  std::optional<double> our_score, peer_score;   // of each end's way to it
+  std::optional<double> health;                  // as the relay says; not known counts as 100
+  std::optional<double> score, expected_rtt_ms;  // when both ends measure it
+  std::optional<double> rtt_ms;                  // measured through it, smoothed
+};
+
+// A relay as this node sees it.
+struct RelayStatus {
+  std::string id;
+  std::string region;
+  std::string role;
+  std::vector<Endpoint> addresses;
+  bool registered = false;
+  bool by_stream = false;  // and that over TLS
+  QualityStatus quality;
+  std::optional<double> health, load;
+  std::optional<double> score;  // as if the other end were as far from it
+};
+
+// A relayed path beside a direct one that works, too.
+struct RelayHelp {
+  double direct_rtt_ms = 0, relayed_rtt_ms = 0;
+};
+
 struct PeerStatus {
   std::string name;
   std::string public_key;  // base64
@@ -42,8 +71,10 @@ struct PeerStatus {
   bool online = false;  // the server hears from it
   Reach state = Reach::kConnecting;
   std::optional<PathStatus> path;
-  std::string why;        // one sentence; empty when the path is direct and there is nothing to say
-  QualityStatus quality;  // an unreachable peer has score 0, F and no trend
+  std::string why;                      // one sentence; empty when the path is direct and there is nothing to say
+  QualityStatus quality;                // an unreachable peer has score 0, F and no trend
+  std::vector<PairRelayStatus> relays;  // best first
+  std::optional<RelayHelp> relay_help;  // while relayed although a direct path works
   std::uint64_t rx_bytes = 0;
   std::uint64_t tx_bytes = 0;
   std::optional<PathStatus> second_path;  // game packets go this way too

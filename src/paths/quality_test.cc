@@ -2,6 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
+
+#include "base/rng.h"
+
 namespace lanrage::paths {
 namespace {
 
@@ -43,6 +48,24 @@ TEST(Quality, ASpikeMovesTheSmoothedRoundTripByThreeTenths) {
   path.answer(40ms, 20);
   path.answer(240ms);
   EXPECT_NEAR(milliseconds(*path.quality.rtt_ema()), 100, 0.001);
+}
+
+TEST(Quality, TheSmoothedRoundTripIsCloserToTheTruthThanASinglePing) {
+  SeededRng rng(5);
+  Probed path;
+  double truth = 40, single = 0, smoothed = 0;
+  for (int i = 0; i < 2000; ++i) {
+    truth = std::clamp(truth + (rng.unit() - 0.5), 20.0, 120.0);  // it wanders half a millisecond a ping
+    const double noise = 12 * (rng.unit() + rng.unit() + rng.unit() - 1.5);
+    const double spike = rng.below(50) == 0 ? 60 * rng.unit() : 0;
+    const double measured = std::max(1.0, truth + noise + spike);
+    path.answer(Duration(static_cast<Duration::rep>(measured * 1e6)));
+    single += (measured - truth) * (measured - truth);
+    const double off = milliseconds(*path.quality.rtt_ema()) - truth;
+    smoothed += off * off;
+  }
+  EXPECT_LE(std::sqrt(smoothed), 0.7 * std::sqrt(single));
+  RecordProperty("rmse_percent_of_single", static_cast<int>(100 * std::sqrt(smoothed / single)));
 }
 
 TEST(Quality, JitterIsAMeanAtFirstAndThenAsRfc3550Says) {

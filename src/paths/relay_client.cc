@@ -34,7 +34,7 @@ void RelayClient::set_grant(Time now, ByteView grant) {
 void RelayClient::set_relays(Time now, const std::vector<RelayAddress>& relays) {
   std::vector<Relay> next;
   for (RelayAddress address : relays) {
-    if (next.size() == kRelaysMax) break;
+    if (next.size() == kRelaysKnownMax) break;
     if (address.endpoints.size() > kRelayEndpointsMax) address.endpoints.resize(kRelayEndpointsMax);
     const auto known = std::find_if(relays_.begin(), relays_.end(),
                                     [&](const Relay& relay) { return relay.address.key == address.key; });
@@ -53,18 +53,35 @@ void RelayClient::set_relays(Time now, const std::vector<RelayAddress>& relays) 
     Relay& relay = next.emplace_back();
     relay.address = address;
     relay.mac_key = wire::relay_mac_key(device_key_, address.key, self_, address.key);
+    relay.used = relays.size() <= kRelaysMax;
     begin(now, relay);
   }
   for (Relay& gone : relays_) {
     gone.named = false;
     if (!gone.going) linger(now, gone, kRelayLinger);
-    if (next.size() < 2 * kRelaysMax && gone.announced) {
+    if (next.size() < kRelaysKnownMax + kRelaysMax && gone.announced) {
       next.push_back(std::move(gone));
     } else {
       leave(gone);
     }
   }
   relays_ = std::move(next);
+  for (Relay& relay : relays_) set_used(now, relay);
+}
+
+void RelayClient::use(Time now, std::span<const wire::RelayPeer> relays) {
+  const auto wanted = relays.first(std::min(relays.size(), kRelaysMax));
+  wanted_.assign(wanted.begin(), wanted.end());
+  for (Relay& relay : relays_) set_used(now, relay);
+}
+
+void RelayClient::set_used(Time now, Relay& relay) {
+  const auto named = std::count_if(relays_.begin(), relays_.end(), [](const Relay& one) { return one.named; });
+  const bool used = static_cast<std::size_t>(named) <= kRelaysMax ||
+                    std::find(wanted_.begin(), wanted_.end(), wire::relay_peer(relay.address.key)) != wanted_.end();
+  if (!relay.named || used == std::exchange(relay.used, used)) return;
+  if (used || !relay.announced) return begin(now, relay);
+  linger(now, relay, kRelayLinger);
 }
 
 void RelayClient::add_index(Time now, std::uint32_t index) {
@@ -131,7 +148,8 @@ void RelayClient::stop() {
 
 // ---- Asking
 
-// Asks every endpoint at once for a challenge. What is registered stays in use meanwhile.
+// Asks every endpoint at once for a challenge, and goes on from there if the relay is to be used. What is registered
+// stays in use meanwhile.
 void RelayClient::begin(Time now, Relay& relay) {
   relay.state = State::kIdle;
   relay.endpoint.reset();
@@ -143,7 +161,7 @@ void RelayClient::begin(Time now, Relay& relay) {
   relay.going.reset();
   relay.leave_at = kNever;
   if (grant_.empty() || !relay.mac_key || relay.address.endpoints.empty()) return;
-  relay.state = State::kRegistering;
+  relay.state = relay.used ? State::kRegistering : State::kMeasuring;
   send_register(now, relay);
 }
 
@@ -151,7 +169,7 @@ void RelayClient::send_register(Time now, Relay& relay) {
   if (relay.transaction == 0) relay.transaction = rng_.u64() | 1;
   if (relay.tries == 0) relay.first_asked = now;
   relay.asked = now;
-  relay.due = now + kRelayRetry * (1 << relay.tries);
+  relay.due = now + relay.patience * (1 << relay.tries);
   ++relay.tries;
   wire::Indices indices;
   if (relay.endpoint) {
@@ -162,7 +180,7 @@ void RelayClient::send_register(Time now, Relay& relay) {
   const wire::RelayCookie cookie = relay.endpoint ? relay.cookie : wire::RelayCookie{};
   const Bytes datagram = wire::write_relay_register(relay.transaction, cookie, grant_, indices, *relay.mac_key);
   std::vector<Endpoint> all = relay.endpoint ? std::vector<Endpoint>{*relay.endpoint} : relay.address.endpoints;
-  if (!relay.endpoint && relay.stream) all.push_back(*relay.stream);
+  if (!relay.endpoint && relay.stream && relay.used) all.push_back(*relay.stream);
   for (const Endpoint& endpoint : all) {
     send(endpoint, datagram);
     ++stats_.registers_sent;
@@ -185,7 +203,7 @@ void RelayClient::send_refresh(Time now, Relay& relay) {
   relay.indices_asked = told + added;
   relay.removed_asked = removed;
   relay.asked = now;
-  relay.due = now + kRelayRetry * (1 << relay.tries);
+  relay.due = now + relay.patience * (1 << relay.tries);
   ++relay.tries;
   send(*relay.endpoint,
        wire::write_relay_refresh(relay.transaction, relay.session, wire::Indices(indices_).subspan(told, added),
@@ -230,7 +248,8 @@ void RelayClient::linger(Time now, Relay& relay, Duration forwarding) {
   if (!relay.announced) return;
   relay.going = now + forwarding;
   relay.leave_at = now + std::min(forwarding, kRelayLinger);
-  push_event({Event::Kind::kDraining, Path{*relay.announced, true}});
+  if (relay.transaction == 0) relay.due = now + kRelayRefresh;
+  push_event({relay.used ? Event::Kind::kDraining : Event::Kind::kLeft, Path{*relay.announced, true}});
 }
 
 bool RelayClient::has_other() const {
@@ -242,7 +261,7 @@ bool RelayClient::has_other() const {
 void RelayClient::announce_loss(Relay& relay) {
   if (!relay.announced) return;
   if (relay.going) {
-    push_event({Event::Kind::kDraining, Path{*relay.announced, true}});
+    push_event({relay.used ? Event::Kind::kDraining : Event::Kind::kLeft, Path{*relay.announced, true}});
     relay.announced.reset();
     return;
   }
@@ -254,6 +273,7 @@ void RelayClient::announce_loss(Relay& relay) {
 void RelayClient::back_off(Time now, Relay& relay, Duration least) {
   announce_loss(relay);
   relay.backoff = std::max(std::clamp(relay.backoff * 2, kBackoffFirst, kRelayBackoffMax), least);
+  relay.quality = {};
   relay.state = State::kIdle;
   relay.transaction = 0;
   relay.due = now + times(relay.backoff, 0.9 + 0.2 * rng_.unit());
@@ -304,6 +324,25 @@ std::optional<RelayClient::Inbound> RelayClient::handle_packet(Time now, const E
   return std::nullopt;
 }
 
+void RelayClient::note_answer(Time now, Relay& relay) {
+  if (relay.tries != 1) {  // nobody knows which of them was answered: wait longer the next time
+    relay.patience = std::min(kRelayRetryMax, relay.patience * 2);
+    return;
+  }
+  ++stats_.answers;
+  relay.quality.record_answer(relay.asked, now - relay.asked);
+  measured_ = true;
+  relay.patience = std::clamp(*relay.quality.rtt_ema() * 2, kRelayRetry, kRelayRetryMax);
+}
+
+// The question in flight stays without an answer, so far.
+void RelayClient::note_silence(Time now, Relay& relay) {
+  const auto rtt = relay.quality.rtt_ema();
+  if (relay.transaction == 0 || !rtt || now - relay.asked < *rtt * 2) return;
+  relay.quality.record_loss(relay.asked);
+  measured_ = true;
+}
+
 void RelayClient::handle_challenge(Time now, Relay& relay, const Endpoint& source, ByteView datagram) {
   const auto message = wire::parse_relay_challenge(datagram);
   if (!message) {
@@ -319,8 +358,18 @@ void RelayClient::handle_challenge(Time now, Relay& relay, const Endpoint& sourc
     relay.udp_again_due = kNever;
   }
   const bool is_repeated = relay.endpoint && (*relay.endpoint != source || relay.cookie == message->cookie);
-  if (relay.state != State::kRegistering || message->transaction != relay.transaction || is_repeated) {
+  const bool is_expected = relay.state == State::kRegistering || relay.state == State::kMeasuring;
+  if (!is_expected || relay.transaction == 0 || message->transaction != relay.transaction || is_repeated) {
     ++stats_.dropped_stale;
+    return;
+  }
+  note_answer(now, relay);
+  if (relay.state == State::kMeasuring) {
+    relay.udp_silent = false;
+    relay.state = State::kIdle;
+    relay.transaction = 0;
+    relay.backoff = {};
+    relay.due = now + (relay.quality.probes() < kRelayFirstProbes ? kRelayFirstGap : kRelayMeasure);
     return;
   }
   relay.endpoint = source;
@@ -343,9 +392,7 @@ void RelayClient::handle_registered(Time now, Relay& relay, ByteView datagram) {
     ++stats_.dropped_forged;
     return;
   }
-  // Else nobody knows which of them was answered.
-  if (relay.tries == 1) relay.quality.record_answer(relay.asked, now - relay.asked);
-  measured_ = true;
+  note_answer(now, relay);
   relay.transaction = 0;
   relay.tries = 0;
   relay.backoff = {};
@@ -362,7 +409,9 @@ void RelayClient::handle_registered(Time now, Relay& relay, ByteView datagram) {
                                                                          relay.removed_asked, relay.removed.size())));
   relay.removed_asked = 0;
   const Duration lifetime = std::chrono::seconds(message->lifetime_seconds);
-  relay.due = now + std::clamp<Duration>(lifetime / 3, std::chrono::seconds(1), kRelayRefresh);
+  const bool is_measured = is_by_stream(relay) || relay.quality.probes() >= kRelayFirstProbes;
+  const Duration most = is_measured ? kRelayRefresh : kRelayFirstGap;
+  relay.due = now + std::clamp<Duration>(lifetime / 3, std::chrono::seconds(1), most);
   if (relay.state == State::kRegistering) {
     relay.state = State::kRegistered;
     relay.udp_again_due = is_by_stream(relay) ? now + kRelayUdpAgain : kNever;
@@ -438,29 +487,29 @@ void RelayClient::handle_timeout(Time now) {
       continue;
     }
     leave(relay);
-    if (relay.named) relay.due = now + kRelayBackoffMax;  // it may start again
+    if (relay.named) relay.due = now + (relay.used ? kRelayBackoffMax : kRelayFirstGap);  // it may start again
   }
   std::erase_if(relays_, [](const Relay& relay) { return !relay.named && !relay.announced; });
   for (Relay& relay : relays_) {
     if (patience_ends(relay).value_or(kNever) <= now) relay.udp_silent = true;
     if (relay.udp_again_due <= now) ask_udp_again(now, relay);
     if (relay.due > now) continue;
-    if (relay.transaction != 0 && relay.endpoint) {
-      relay.quality.record_loss(relay.asked);
-      measured_ = true;
-    }
     if (relay.state == State::kIdle) {
       begin(now, relay);
-    } else if (relay.state == State::kRegistering) {
+      continue;
+    }
+    note_silence(now, relay);
+    if (relay.state != State::kRegistered) {
       if (relay.tries < kRelayTries) {
         send_register(now, relay);
       } else {
-        back_off(now, relay, {});
+        back_off(now, relay, relay.used ? Duration{} : kRelayMeasure);
       }
     } else if (relay.transaction == 0 || relay.tries < kRelayTries) {
       send_refresh(now, relay);
     } else {
       announce_loss(relay);
+      relay.quality = {};
       begin(now, relay);
     }
   }
@@ -535,7 +584,7 @@ std::vector<crypto::PublicKey> RelayClient::streams_wanted() const {
     const bool is_asked = relay.named && !relay.going && (relay.state != State::kIdle || relay.udp_silent);
     if (!relay.mac_key || relay.address.endpoints.empty() || !is_asked) continue;
     if (!relay.udp_silent) return {};
-    if (relay.address.takes_streams && out.size() < kRelayStreamsMax) out.push_back(relay.address.key);
+    if (relay.used && relay.address.takes_streams && out.size() < kRelayStreamsMax) out.push_back(relay.address.key);
   }
   return out;
 }

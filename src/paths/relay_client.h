@@ -1,4 +1,5 @@
-// The node's side of the relays: registered with each of them, all the time, so that a path exists at once.
+// The node's side of the relays: registered with those that it is told to use, all the time, so that a path exists at
+// once, and measuring all of them, so that it can be chosen which.
 //
 // For each relay: a Register to all of its endpoints, the first that challenges is used (a broken family costs
 // nothing); registration with the grant and all receiver indices; a Refresh every kRelayRefresh, which also measures
@@ -8,12 +9,16 @@
 // and preferred as soon as it answers. Frames and unframes what the relay carries by name (initiations, probes);
 // WireGuard's other messages travel bare and never come by here.
 //
+// A relay where we are not registered is asked for a challenge, which costs it no state, every kRelayMeasure. The first
+// kRelayFirstProbes questions to any relay follow each other within a second, so that there is something to choose by.
+//
 // Owned by the node, control thread. Drive: after every call poll_transmit until empty, *before* other packets that the
 // same cause made are sent, so that a new receiver index reaches the relay ahead of the handshake that announces it.
 #pragma once
 
 #include <deque>
 #include <optional>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -26,11 +31,16 @@
 
 namespace lanrage::paths {
 
-inline constexpr std::size_t kRelaysMax = 8;                             // followed at a time
+inline constexpr std::size_t kRelaysKnownMax = 64;                       // measured
+inline constexpr std::size_t kRelaysMax = 8;                             // registered with at a time
 inline constexpr std::size_t kRelayEndpointsMax = 4;                     // of one relay
 inline constexpr std::size_t kIndicesMax = 1024;                         // receiver indices registered at a time
 inline constexpr Duration kRelayRefresh = std::chrono::seconds(20);      // keeps the NAT's mapping too
+inline constexpr Duration kRelayMeasure = std::chrono::seconds(60);      // where we are not registered
+inline constexpr std::size_t kRelayFirstProbes = 8;                      // questions that follow at
+inline constexpr Duration kRelayFirstGap = std::chrono::seconds(1);      // once
 inline constexpr Duration kRelayRetry = std::chrono::milliseconds(250);  // first; doubles
+inline constexpr Duration kRelayRetryMax = std::chrono::seconds(1);      // first, to one that is far away
 inline constexpr int kRelayTries = 4;                                    // 250 + 500 + 1000 + 2000 ms, then lost
 inline constexpr Duration kRelayBackoffMax = std::chrono::seconds(10);   // of one that is silent
 inline constexpr Duration kRelayRefusedFor = std::chrono::seconds(30);   // of one that refused us
@@ -61,6 +71,7 @@ class RelayClient {
     enum class Kind : std::uint8_t {
       kRegistered,   // `path` can be used; also when its endpoint changed
       kLost,         // `path` cannot be used until registered again
+      kLeft,         // likewise, because it is not to be used any more
       kIndexTaken,   // `index` belongs to somebody else in this party: pick another and add that
       kAbsent,       // `peer` is not registered at `path`
       kDraining,     // the relay of `path` goes away, or went: registered() changed
@@ -82,12 +93,13 @@ class RelayClient {
     std::optional<Path> path;                   // registered
     bool by_stream = false;                     // and that over a stream
     std::optional<Endpoint> observed;           // ours, over UDP
-    Quality quality;                            // from the refreshes
+    Quality quality;                            // of what was asked since it last began to answer
     std::optional<wire::RelayRefusal> refusal;  // why not registered, if it said so
   };
   struct Stats {
     std::uint64_t registers_sent = 0, refreshes_sent = 0;
     std::uint64_t registrations = 0, losses = 0;
+    std::uint64_t answers = 0;  // that told a round trip
     std::uint64_t frames_received = 0;
     std::uint64_t dropped_unknown_source = 0, dropped_malformed = 0, dropped_stale = 0, dropped_forged = 0;
   };
@@ -96,8 +108,11 @@ class RelayClient {
 
   // The grant as the control server signed it; registers anew with it. An empty one stops registering.
   void set_grant(Time now, ByteView grant);
-  // Replaces the relays; known ones keep their registration, others are left politely, after kRelayLinger.
+  // Replaces the relays; known ones keep their registration, others are left politely, after kRelayLinger. Up to
+  // kRelaysMax are all used.
   void set_relays(Time now, const std::vector<RelayAddress>& relays);
+  // Of more than that these are, kRelaysMax at most; the others are measured only.
+  void use(Time now, std::span<const wire::RelayPeer> relays);
   // Receiver indices of our handshakes and sessions. Adding is told to the relays at once, removing with the next
   // refresh. Beyond kIndicesMax the oldest is forgotten.
   void add_index(Time now, std::uint32_t index);
@@ -141,10 +156,11 @@ class RelayClient {
   static void frame(wire::RelayPeer peer, ByteView payload, MutableBytes out);
 
  private:
-  enum class State : std::uint8_t { kIdle, kRegistering, kRegistered };
+  enum class State : std::uint8_t { kIdle, kMeasuring, kRegistering, kRegistered };
   struct Relay {
     RelayAddress address;
     std::optional<wire::RelayMacKey> mac_key;  // none: its key is unusable
+    bool used = false;
     State state = State::kIdle;
     std::optional<Endpoint> endpoint;   // the one whose challenge came first
     std::optional<Endpoint> announced;  // what the node was told: registered there, not lost
@@ -166,11 +182,15 @@ class RelayClient {
     std::size_t indices_asked = 0;       // so many will be by the answer to the question in flight
     std::vector<std::uint32_t> removed;  // told once, gone since
     std::size_t removed_asked = 0;       // of these, in the question in flight
+    Duration patience = kRelayRetry;     // before the first repetition
     Quality quality;
     std::optional<Time> going;  // away, then at the latest: no longer sent by, but heard until leave_at
     Time leave_at = kNever;
     bool named = true;  // by set_relays; else it is forgotten once it is left
   };
+  void set_used(Time now, Relay& relay);
+  void note_answer(Time now, Relay& relay);
+  void note_silence(Time now, Relay& relay);
   void begin(Time now, Relay& relay);
   void send_register(Time now, Relay& relay);
   void send_refresh(Time now, Relay& relay);
@@ -195,7 +215,8 @@ class RelayClient {
   Rng& rng_;
   Bytes grant_;
   std::vector<Relay> relays_;
-  std::vector<std::uint32_t> indices_;  // oldest first
+  std::vector<wire::RelayPeer> wanted_;  // of many
+  std::vector<std::uint32_t> indices_;   // oldest first
   std::deque<Transmit> transmits_;
   std::deque<Event> events_;
   Stats stats_;

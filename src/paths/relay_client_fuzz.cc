@@ -74,9 +74,17 @@ struct Script {
       case 9:
         return client.check(now, {relay_at(which), true});
       case 10:
+        if (which % 4 >= 2) {
+          const wire::RelayPeer id = wire::relay_peer(stage.relay_public);
+          return client.use(now, std::span(&id, which % 4 == 2 ? 1 : 0));
+        }
         return client.set_grant(now, which % 2 == 0 ? ByteView(stage.grant) : ByteView());
-      case 11:
-        return client.set_relays(now, {{stage.relay_public, {relay_at(which), relay_at(0)}, which % 2 == 0}});
+      case 11: {
+        std::vector<paths::RelayAddress> relays = {
+            {stage.relay_public, {relay_at(which), relay_at(0)}, which % 2 == 0}};
+        if (which >= 200) relays.resize(paths::kRelaysMax + 1);  // too many to use all
+        return client.set_relays(now, relays);
+      }
       default:
         return client.set_stream(now, stage.relay_public, which % 4 == 3 ? std::nullopt : std::optional(relay_at(2)));
     }

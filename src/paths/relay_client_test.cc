@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
+
 namespace lanrage::paths {
 namespace {
 
@@ -71,10 +73,20 @@ struct Fixture : testing::Test {
   }
   void enter() {
     begin();
+    now += 30ms;
     challenge(sent().at(0));
     now += 30ms;
     accept(sent().at(0));
     events();
+  }
+  // Answers the questions that follow at once, each after so long.
+  void settle(Duration rtt = 30ms) {
+    while (client.status().at(0).quality.probes() < kRelayFirstProbes) {
+      run(kRelayFirstGap);
+      const auto question = sent().at(0);
+      now += rtt;
+      wire::parse_relay_register(question.datagram) ? challenge(question) : accept(question);
+    }
   }
 };
 using RelayClientTest = Fixture;
@@ -141,6 +153,7 @@ TEST_F(RelayClientTest, AsksNoMoreThanFourEndpointsOfARelay) {
 
 TEST_F(RelayClientTest, RefreshesEveryTwentySecondsAndSoMeasuresTheRoundTrip) {
   enter();
+  settle();
   run(kRelayRefresh - 1ms);
   EXPECT_TRUE(sent().empty());
   run(1ms);
@@ -155,6 +168,7 @@ TEST_F(RelayClientTest, RefreshesEveryTwentySecondsAndSoMeasuresTheRoundTrip) {
 
 TEST_F(RelayClientTest, LosesARelayThatStopsAnsweringAndComesBack) {
   enter();
+  settle();
   run(kRelayRefresh + 3500ms);
   EXPECT_EQ(sent().size(), 4u);
   EXPECT_TRUE(events().empty());
@@ -182,6 +196,7 @@ TEST_F(RelayClientTest, LosesARelayThatStopsAnsweringAndComesBack) {
 
 TEST_F(RelayClientTest, RegistersAgainAtOnceWithARelayThatForgotIt) {
   enter();
+  settle();
   run(kRelayRefresh);
   const auto question = sent().at(0);
   client.handle_packet(now, kV4,
@@ -220,7 +235,7 @@ TEST_F(RelayClientTest, TellsANewIndexAtOnceAndAGoneOneWithTheNext) {
   ASSERT_EQ(message->removed.size(), 1u);
   EXPECT_EQ(message->removed[0], 5u);
   accept(question);
-  run(kRelayRefresh);
+  run(kRelayFirstGap);
   question = sent().at(0);
   EXPECT_EQ(wire::parse_relay_refresh(question.datagram)->added.size(), 0u);
   EXPECT_EQ(wire::parse_relay_refresh(question.datagram)->removed.size(), 0u);
@@ -337,7 +352,8 @@ TEST_F(RelayClientTest, MovesFromARelayThatStopsAndLeavesItWhenNobodySendsByItAn
   client.handle_packet(now, kV4, wire::write_relay_drain({session, 30}, key));  // told again
   EXPECT_TRUE(events().empty());
   run(kRelayLinger);
-  const auto last = sent();
+  auto last = sent();
+  std::erase_if(last, [](const auto& one) { return !wire::parse_relay_leave(one.datagram); });
   ASSERT_EQ(last.size(), 1u);
   EXPECT_EQ(wire::parse_relay_leave(last[0].datagram)->session, session);
   EXPECT_EQ(client.heard(), std::vector<Endpoint>{other_at});
@@ -419,6 +435,7 @@ TEST_F(RelayClientStreamTest, WantsOneOnceUdpOwedAnAnswerForTooLong) {
 
 TEST_F(RelayClientStreamTest, WantsNoneWhileARelayAnswersOverUdpAndNoneOfARelayWithout) {
   enter();
+  settle();
   run(kRelayRefresh + kRelayPatience);
   EXPECT_TRUE(client.streams_wanted().empty()) << "this relay takes none";
   client.set_relays(now, {{relay_public, {kV4}, true}});
@@ -477,7 +494,8 @@ TEST_F(RelayClientStreamTest, TriesUdpAllTheTimeAndMovesBackWithoutALoss) {
   client.set_stream(now, relay_public, std::nullopt);
   EXPECT_EQ(client.registered(), (std::vector<Path>{{kV4, true}}));
   EXPECT_TRUE(sent().empty());
-  run(kRelayRefresh - 1ms);
+  settle();
+  run(kRelayRefresh - 31ms);
   EXPECT_TRUE(sent().empty()) << "asks no more than before";
 }
 
@@ -488,6 +506,90 @@ TEST_F(RelayClientStreamTest, AStreamThatEndsIsALossAndUdpIsAsked) {
   EXPECT_TRUE(client.registered().empty());
   EXPECT_EQ(sent().at(0).to, kV4);
   EXPECT_EQ(client.streams_wanted(), std::vector{relay_public}) << "another one";
+}
+
+TEST_F(RelayClientTest, OneThatIsNotUsedIsMeasuredAndLeftWithoutState) {
+  enter();
+  std::vector<RelayAddress> many = {{relay_public, {kV4}}};
+  while (many.size() <= kRelaysMax) many.push_back({crypto::public_key(crypto::PrivateKey::generate(rng)), {}});
+  client.set_relays(now, many);
+  EXPECT_EQ(events().at(0).kind, Kind::kLeft);
+  run(kRelayLinger);
+  auto questions = sent();
+  ASSERT_EQ(questions.size(), 1u);
+  EXPECT_TRUE(wire::parse_relay_leave(questions[0].datagram));
+  EXPECT_TRUE(client.registered().empty());
+  settle(40ms);
+  EXPECT_TRUE(sent().empty());
+  EXPECT_EQ(client.status().at(0).quality.rtt_last(), 40ms);
+  run(kRelayMeasure - 1ms);
+  EXPECT_TRUE(sent().empty());
+  run(1ms);
+  questions = sent();
+  ASSERT_EQ(questions.size(), 1u);
+  EXPECT_EQ(wire::parse_relay_register(questions[0].datagram)->cookie, wire::RelayCookie{});
+  challenge(questions[0]);
+  EXPECT_TRUE(sent().empty()) << "a challenge is all it wanted";
+  const wire::RelayPeer id = wire::relay_peer(relay_public);
+  client.use(now, std::span(&id, 1));
+  challenge(sent().at(0));
+  accept(sent().at(0));
+  EXPECT_EQ(client.registered().size(), 1u);
+}
+
+TEST_F(RelayClientTest, UsesEightOfManyAndMeasuresAll) {
+  std::vector<RelayAddress> many;
+  std::vector<wire::RelayPeer> last;
+  for (std::uint8_t i = 1; i <= 50; ++i) {
+    many.push_back({crypto::public_key(crypto::PrivateKey::generate(rng)), {{IpAddress::v4(198, 51, 100, i), 41820}}});
+    if (i > 40) last.push_back(wire::relay_peer(many.back().key));
+  }
+  client.set_grant(now, grant);
+  client.set_relays(now, many);
+  const auto registering = [&] {
+    std::size_t count = 0;
+    for (const auto& question : sent()) {
+      if (!wire::parse_relay_register(question.datagram)) continue;
+      challenge(question);
+      for (const auto& next : sent()) count += wire::parse_relay_register(next.datagram)->cookie[0];
+    }
+    return count;
+  };
+  EXPECT_EQ(registering(), 0u) << "nobody has chosen";
+  client.use(now, last);
+  EXPECT_EQ(registering(), kRelaysMax);
+  for (const auto& one : client.status()) EXPECT_TRUE(one.quality.rtt_ema());
+}
+
+TEST_F(RelayClientTest, ADistantRelayIsMeasuredAndNothingCountsAsLost) {
+  begin();
+  std::multimap<Time, RelayClient::Transmit> arriving;
+  const Time end = now + 30s;
+  while (now < end) {
+    for (auto& question : sent()) arriving.emplace(now + 600ms, std::move(question));
+    const Time timeout = client.next_timeout().value_or(kNever);
+    if (arriving.empty() || timeout < arriving.begin()->first) {
+      now = timeout;
+      client.handle_timeout(now);
+      continue;
+    }
+    now = arriving.begin()->first;
+    const RelayClient::Transmit question = std::move(arriving.begin()->second);
+    arriving.erase(arriving.begin());
+    const auto message = wire::parse_relay_register(question.datagram);
+    message && message->cookie == wire::RelayCookie{} ? challenge(question) : accept(question);
+  }
+  EXPECT_EQ(client.status().at(0).quality.rtt_ema(), 600ms);
+  EXPECT_EQ(client.status().at(0).quality.lost(), 0u);
+  EXPECT_EQ(client.stats().losses, 0u);
+}
+
+TEST_F(RelayClientTest, WhatStaysUnansweredCountsAsLost) {
+  enter();
+  settle();
+  run(kRelayRefresh + kRelayRetry);
+  ASSERT_EQ(sent().size(), 2u);
+  EXPECT_EQ(client.status().at(0).quality.lost(), 1u);
 }
 
 TEST_F(RelayClientTest, ListsTheQuickestRelayFirst) {

@@ -52,12 +52,17 @@ void Selector::set_relays(Time now, const std::vector<Path>& relays) {
   entries_.erase(std::remove_if(entries_.begin(), entries_.end(),
                                 [](const WatchedPath& entry) { return entry.path.relayed && !entry.signalled; }),
                  entries_.end());
+  int order = 0;
   for (const Path& path : relays) {
-    if (!path.relayed || find(path) != nullptr) continue;
-    if (WatchedPath* entry = add(now, path, CandidateKind::kHost)) {
+    if (!path.relayed) continue;
+    WatchedPath* entry = find(path);
+    if (entry == nullptr) {
+      entry = add(now, path, CandidateKind::kHost);
+      if (entry == nullptr) break;
       entry->signalled = true;
       entry->begin_burst(now, kBurstPings);
     }
+    entry->order = order++;
   }
   choose(now);
   update_state(now);
@@ -180,6 +185,7 @@ void Selector::handle_pong(Time now, const Path& path, const wire::Probe& probe)
   peer_instance_ = probe.instance;
   choose(now, entry->followed && !was_valid ? entry : nullptr);
   schedule_watch(now, *entry);
+  if (selected_ == path) review(now, *entry);
   if (!is_restart) return;
   emit(Event::Kind::kPeerRestarted);
   pursue(now);

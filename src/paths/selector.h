@@ -7,9 +7,16 @@
 // Bootstrapping: a relay is chosen as soon as there is one, unproven, so that a handshake can start at once. Probing:
 // when the peer's candidates arrive, or change, or it asks us to (call me now), every path is pinged in a *burst*:
 // at once, then after 100, 150, 225, ... ms, ten times, about eight seconds; both sides do so within one round trip
-// because the one that starts sends a signal. An authenticated ping from somewhere new starts a burst there. Choosing:
-// direct before relayed; among direct ones the smaller round trip after a bias (LAN +0, others +5 ms), among relayed
-// ones the smaller round trip; a change between equals needs a margin (a fifth and 2 ms) and a minimum stay.
+// because the one that starts sends a signal. An authenticated ping from somewhere new starts a burst there.
+//
+// Choosing: among direct paths the smaller round trip after a bias (LAN +0, others +5 ms); a change between equals
+// needs a margin (a fifth and 2 ms) and a minimum stay. Among relayed ones the node's order (paths/relay_choice.h),
+// unless the pings through one say that it is worse than another by kWorthMargin. A direct path before a relayed one
+// while its score is kGoodWorth or more; below that the relayed one when it is better by kWorthMargin, and back when
+// the direct one has half of that to spare, or the whole of it over the relay. All are scores of the same kind of
+// measurement: pings from end to end, which tell of both directions. Such changes are kDwell apart; a path that fails
+// is left at once. When the chosen path's round trip rises or its score is low, the others are pinged, so that there is
+// something to choose by.
 //
 // Watching: while packets flow, any authentic packet shows that the chosen path lives; after 200 ms without one it is
 // pinged, and again every 150 ms. Three pings missed in silence mean that it is lost (more on a path that loses packets
@@ -69,6 +76,11 @@ inline constexpr Duration kHold = std::chrono::seconds(2);            // a heale
 inline constexpr Duration kHoldMax = std::chrono::seconds(30);        // four times longer each time it is lost within
 inline constexpr Duration kSteady = std::chrono::seconds(60);         // of use, and was so
 inline constexpr Duration kBrief = std::chrono::milliseconds(1500);   // for less than this the time before
+inline constexpr Duration kDwell = std::chrono::seconds(10);  // between relays, or from one to direct for quality
+inline constexpr double kGoodWorth = 80;                      // of a direct path: no relay is looked for
+inline constexpr double kWorthMargin = 10;
+inline constexpr Duration kReviewGap = std::chrono::seconds(10);        // between two looks at the others
+inline constexpr Duration kTrendNoise = std::chrono::milliseconds(1);   // smaller rises are no reason for one
 inline constexpr Duration kHoldProbe = std::chrono::milliseconds(500);  // meanwhile
 inline constexpr Duration kHealProbe = std::chrono::seconds(1);         // a lost path, packets flowing
 inline constexpr Duration kLostProbe = std::chrono::seconds(4);         // a path that was proven once may heal:
@@ -108,6 +120,7 @@ class Selector {
       kPeerRestarted,  // its sessions are gone, start a handshake; once told unproven, by a ping, then proven
       kRelaySilent,    // a ping on the chosen `path` was missed: ask its relay whether it still knows us
       kStateChanged,   // state() and why() changed
+      kReviewed,       // the chosen path's round trip rises: the others were looked at
     };
     Kind kind;
     Path path{};
@@ -144,8 +157,8 @@ class Selector {
 
   // Begins: asks for a first signal and probes what is known.
   void start(Time now);
-  // Relays at which this node is registered now, best first, as Path{endpoint, true}. Those no longer named are
-  // dropped.
+  // Relays at which this node is registered now, in the order of the pair's plan, as Path{endpoint, true}. Those no
+  // longer named are dropped.
   void set_relays(Time now, const std::vector<Path>& relays);
   // Our own network, for `why`, and its address families.
   void set_local(const NatReport& report, const std::vector<Candidate>& candidates);
@@ -189,6 +202,11 @@ class Selector {
   std::optional<Aggregate> take_measured();
   // One sentence for a person: why the path is relayed, or why there is none, and what to do. Empty when direct.
   std::string why(Time now) const;
+  // Smoothed round trips of the direct path and of the relayed one that is used in its place; nothing else.
+  struct RelayHelp {
+    Duration direct, relayed;
+  };
+  std::optional<RelayHelp> relay_help(Time now) const;
   std::vector<PathInfo> paths() const;
   const Stats& stats() const { return stats_; }
   bool is_consistent() const;
@@ -222,6 +240,10 @@ class Selector {
   bool is_active(Time now) const { return now < active_until_; }
   void doubt(Time now, WatchedPath& entry);
   const WatchedPath* best(Time now, const WatchedPath* but) const;
+  const WatchedPath* best_direct(Time now, const WatchedPath* but) const;
+  const WatchedPath* best_relay(Time now, const WatchedPath* but) const;
+  bool prefers_direct(const WatchedPath& direct, const WatchedPath& relay) const;
+  void review(Time now, const WatchedPath& current);
   bool needs_keepalive(const WatchedPath& entry) const;
   const WatchedPath* shown() const;
   void collect_measured();
@@ -250,6 +272,8 @@ class Selector {
   Time selected_since_{};
   RedundancySwitch redundancy_;
   std::optional<Path> second_;
+  bool left_direct_ = false;  // relayed since a direct path that works was left for its quality
+  Time reviewed_{};
   Time active_until_{};
   Time probing_since_{};  // of the current attempt, for kUnreachable
   Time retry_at_ = kNever;

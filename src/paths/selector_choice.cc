@@ -55,21 +55,71 @@ void Selector::forget_stale() {
 }
 
 bool Selector::is_better(const WatchedPath& candidate, const WatchedPath& current, Time now) const {
-  if (candidate.path.relayed != current.path.relayed) return !candidate.path.relayed;
+  const bool has_dwelt = now - selected_since_ >= kDwell;
+  if (candidate.path.relayed != current.path.relayed)
+    return has_dwelt || (current.path.relayed && !left_direct_);  // direct as soon as there is a way
+  if (candidate.path.relayed) return has_dwelt || now - probing_since_ < kConnectTime;
   const Duration offered = candidate.cost();
   const Duration held = current.cost();
   if (candidate.path_class() < current.path_class()) return offered <= held;
   return now - selected_since_ >= kStay && offered + std::max(kMarginMin, held / 5) < held;
 }
 
-// The best proven path, `but` excepted; one that healed a moment ago only when there is no other.
-const WatchedPath* Selector::best(Time now, const WatchedPath* but) const {
-  const auto rank = [&](const WatchedPath& e) { return std::tuple(e.is_held(now), e.path.relayed, e.cost()); };
+const WatchedPath* Selector::best_direct(Time now, const WatchedPath* but) const {
+  const auto rank = [&](const WatchedPath& e) { return std::tuple(e.is_held(now), e.cost()); };
   const WatchedPath* found = nullptr;
   for (const WatchedPath& entry : entries_) {
-    if (entry.valid && &entry != but && (found == nullptr || rank(entry) < rank(*found))) found = &entry;
+    if (!entry.valid || entry.path.relayed || &entry == but) continue;
+    if (found == nullptr || rank(entry) < rank(*found)) found = &entry;
   }
   return found;
+}
+
+// In the node's order, but for one that is clearly less clean than another.
+const WatchedPath* Selector::best_relay(Time now, const WatchedPath* but) const {
+  double cleanest = 0;
+  for (const WatchedPath& entry : entries_) {
+    if (entry.valid && entry.path.relayed && entry.is_judged() && !entry.is_held(now))
+      cleanest = std::max(cleanest, entry.cleanness(1));
+  }
+  const auto rank = [&](const WatchedPath& e) {
+    return std::tuple(e.is_held(now), e.cleanness(-1) + kWorthMargin <= cleanest, e.order);
+  };
+  const WatchedPath* found = nullptr;
+  for (const WatchedPath& entry : entries_) {
+    if (!entry.valid || !entry.path.relayed || &entry == but) continue;
+    if (found == nullptr || rank(entry) < rank(*found)) found = &entry;
+  }
+  return found;
+}
+
+// Whoever is to take over must be better even if what is known of it flatters it.
+bool Selector::prefers_direct(const WatchedPath& direct, const WatchedPath& relay) const {
+  const double worth = direct.worth(0);
+  if (left_direct_) return worth >= kGoodWorth + kWorthMargin / 2 || direct.worth(1) >= relay.worth(-1) + kWorthMargin;
+  return worth >= kGoodWorth || !relay.is_judged() || relay.worth(1) < direct.worth(-1) + kWorthMargin;
+}
+
+// The best proven path, `but` excepted; one that healed a moment ago only when there is no other.
+const WatchedPath* Selector::best(Time now, const WatchedPath* but) const {
+  const WatchedPath* direct = best_direct(now, but);
+  const WatchedPath* relay = best_relay(now, but);
+  if (direct == nullptr || relay == nullptr) return direct != nullptr ? direct : relay;
+  if (direct->is_held(now) != relay->is_held(now)) return direct->is_held(now) ? relay : direct;
+  return prefers_direct(*direct, *relay) ? direct : relay;
+}
+
+// The chosen path was measured: when it gets worse, or is no good, the others are looked at before it fails.
+void Selector::review(Time now, const WatchedPath& current) {
+  const Quality& quality = current.quality;
+  const bool is_rising = quality.trend() == Trend::kDegrading && *quality.rtt_last() > *quality.rtt_ema() + kTrendNoise;
+  if (!is_rising && current.worth(0) >= kGoodWorth) return;
+  if (now - reviewed_ < kReviewGap) return;
+  reviewed_ = now;
+  for (WatchedPath& other : entries_) {
+    if (&other != &current && other.valid) other.next_ping = std::min(other.next_ping, now);
+  }
+  if (is_rising) emit(Event::Kind::kReviewed);
 }
 
 // `moved_to`: a path just proven from which the peer sends.
@@ -89,13 +139,13 @@ void Selector::choose(Time now, const WatchedPath* moved_to) {
   }
   // Nothing is proven: the first relay that does not deny knowing the peer, else where it was last.
   if (current != nullptr && current->path.relayed && !current->absent) return;
-  const auto usable = [](bool even_absent) {
-    return [even_absent](const WatchedPath& entry) { return entry.path.relayed && (even_absent || !entry.absent); };
-  };
-  auto relay = std::find_if(entries_.begin(), entries_.end(), usable(false));
-  if (relay == entries_.end() && current == nullptr)
-    relay = std::find_if(entries_.begin(), entries_.end(), usable(true));
-  if (relay != entries_.end()) {
+  const WatchedPath* relay = nullptr;
+  for (const WatchedPath& entry : entries_) {
+    if (!entry.path.relayed || (entry.absent && current != nullptr)) continue;
+    if (relay == nullptr || std::tuple(entry.absent, entry.order) < std::tuple(relay->absent, relay->order))
+      relay = &entry;
+  }
+  if (relay != nullptr) {
     select(now, relay->path);
   } else if (current == nullptr) {
     select(now, std::nullopt);
@@ -105,6 +155,7 @@ void Selector::choose(Time now, const WatchedPath* moved_to) {
 void Selector::select(Time now, const std::optional<Path>& path) {
   if (selected_ == path) return;
   collect_measured();
+  if (path) left_direct_ = path->relayed && (left_direct_ || is_direct());
   selected_ = path;
   selected_since_ = now;
   WatchedPath* entry = chosen();

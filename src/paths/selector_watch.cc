@@ -117,6 +117,7 @@ void Selector::lose(Time now, WatchedPath& entry) {
       entry.hold != Duration{} && entry.healed - entry.lost < kBrief && now - selected_since_ < kSteady;
   entry.valid = false;
   entry.lost = now;
+  entry.forgive(entry.misses);
   entry.misses = 0;
   entry.followed = false;
   if (selected_ != entry.path) return;
@@ -133,14 +134,17 @@ void Selector::schedule_watch(Time now, WatchedPath& entry) {
   const Duration interval = entry.quality.measuring_interval();
   Duration gap = interval + Duration(rng_.below(static_cast<std::uint64_t>(interval.count() / 20)));
   if (needs_keepalive(entry)) gap = std::min(gap, kKeepalive);
-  if (is_active(now)) {
+  const WatchedPath* current = chosen();
+  if (current != nullptr && &entry != current && !entry.is_judged() && current->worth(0) < kGoodWorth) {
+    gap = kHoldProbe;  // it may have to take over: know soon how good it is
+  } else if (is_active(now)) {
     if (selected_ == entry.path) {
       const bool is_doubtful = entry.misses > 0 || entry.is_doubted(now);
       const Duration silence = is_doubtful ? kWatchAgain : std::max(entry.heard + kWatch - entry.pinged, kWatchAgain);
-      gap = std::min(kActiveProbe, silence);
+      gap = std::min(entry.loss_percent(0) > 0 ? kHoldProbe : kActiveProbe, silence);
     } else if (entry.is_held(now)) {
       gap = kHoldProbe;
-    } else if (&entry == best(now, chosen())) {
+    } else if (&entry == best(now, current) || (left_direct_ && &entry == best_direct(now, nullptr))) {
       gap = kStandbyProbe;
     }
   }

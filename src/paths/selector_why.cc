@@ -43,8 +43,23 @@ std::vector<Selector::PathInfo> Selector::paths() const {
   return all;
 }
 
+std::optional<Selector::RelayHelp> Selector::relay_help(Time now) const {
+  const WatchedPath* current = chosen();
+  const WatchedPath* direct = best_direct(now, nullptr);
+  if (current == nullptr || !current->valid || !current->path.relayed || direct == nullptr) return std::nullopt;
+  if (direct->is_held(now) || prefers_direct(*direct, *current)) return std::nullopt;
+  return RelayHelp{*direct->quality.rtt_ema(), *current->quality.rtt_ema()};
+}
+
 std::string Selector::why(Time now) const {
   if (is_direct()) return {};
+  if (const auto help = relay_help(now)) {
+    const double direct_loss = *best_direct(now, nullptr)->quality.loss_percent();
+    return format(
+        "the direct path is worse than the relay, {:.0f} ms and {:.0f} % lost against {:.0f} ms and {:.0f} %; "
+        "nothing to do",
+        milliseconds(help->direct), direct_loss, milliseconds(help->relayed), *chosen()->quality.loss_percent());
+  }
   if (state_ == PeerState::kUnreachable) return why_unreachable();
   if (!remote_) return "waiting for the other side's addresses; nothing to do yet";
   if (now - probing_since_ < kConnectTime) return "still trying for a direct path; nothing to do yet";

@@ -60,6 +60,7 @@ struct SelectorTest : testing::Test {
   }
   // Paths in `alive` answer their pings after so long; what they were sent is counted and not kept.
   std::map<Path, Duration> alive;
+  std::map<Path, double> lossy;  // share of their pings that they do not answer
   std::map<Path, int> counts;
   std::multimap<Time, std::pair<Path, std::uint64_t>> pongs;
   void run_until(Time end) {
@@ -70,6 +71,7 @@ struct SelectorTest : testing::Test {
           if (!probe || probe->pong) continue;
           ++counts[transmit.path];
           if (alive.count(transmit.path) == 0) continue;
+          if (const auto loss = lossy.find(transmit.path); loss != lossy.end() && rng.unit() < loss->second) continue;
           pongs.emplace(now + alive[transmit.path], std::pair(transmit.path, probe->transaction));
         }
       }
@@ -88,6 +90,10 @@ struct SelectorTest : testing::Test {
     now = end;
   }
   void run(Duration d) { run_until(now + d); }
+  // The same while a game sends and hears nothing but the pings.
+  void play(Duration d) {
+    for (const Time end = now + d; now < end; run(100ms)) selector.handle_traffic(now);
+  }
   // Answers the pings on `path` that wait to be sent, `rtt` from now.
   int answer(const Path& path, Duration rtt) {
     std::vector<wire::Probe> pings;

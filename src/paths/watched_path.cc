@@ -1,6 +1,7 @@
 #include "paths/watched_path.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace lanrage::paths {
 
@@ -32,6 +33,7 @@ bool WatchedPath::take_answer(Time now, std::uint64_t transaction) {
   if (transaction == 0 || answered == in_flight.end()) return false;
   const Duration rtt = now - answered->sent;
   note(answered->missed ? quality.record_late_answer(answered->sent, rtt) : quality.record_answer(answered->sent, rtt));
+  forgiven = std::min(forgiven, quality.lost());
   *answered = {};
   return true;
 }
@@ -81,6 +83,25 @@ int WatchedPath::path_class() const {
 Duration WatchedPath::cost() const {
   const Duration rtt = quality.rtt_ema().value_or(kPongMemory);
   return path_class() == 1 ? rtt + kReflexiveBias : rtt;
+}
+
+double WatchedPath::loss_percent(int doubt) const {
+  const auto lost_pings = static_cast<double>(quality.lost() - std::min(forgiven, quality.lost()));
+  const double pings = doubt > 0 ? static_cast<double>(std::max<std::size_t>(quality.probes(), 1)) : kPingsKept;
+  const double spread = doubt > 0 ? 1 + std::sqrt(lost_pings) / 2 : doubt < 0 ? -std::sqrt(lost_pings) / 2 : 0;
+  return std::min(100.0, 100 * std::max(0.0, lost_pings + spread) / pings);
+}
+
+double WatchedPath::worth(int doubt) const {
+  return score_of({quality.rtt_ema(), quality.jitter(), loss_percent(doubt), {}, {}}).value_or(0);
+}
+
+double WatchedPath::cleanness(int doubt) const {
+  return score_of({Duration::zero(), quality.jitter(), loss_percent(doubt), {}, {}}).value_or(0);
+}
+
+void WatchedPath::forgive(int losses) {
+  forgiven = std::min(quality.lost(), forgiven + static_cast<std::size_t>(losses));
 }
 
 }  // namespace lanrage::paths

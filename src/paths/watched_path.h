@@ -28,6 +28,7 @@ inline constexpr int kMissesDoubted = 2;                                  // the
 inline constexpr int kMissesHeard = 6;                                    // the peer is heard
 inline constexpr Duration kRefusedWait = std::chrono::milliseconds(50);   // for a pong, at least, where ICMP said no
 inline constexpr Duration kDoubt = std::chrono::seconds(1);               // how long the peer's word counts
+inline constexpr std::size_t kJudgedPings = 60;                           // then its loss says something
 inline constexpr Duration kReflexiveBias = std::chrono::milliseconds(5);  // in favour of the LAN
 
 struct WatchedPath {
@@ -62,6 +63,8 @@ struct WatchedPath {
   std::array<Ping, kPingsInFlightMax> in_flight{};
   Quality quality;
   std::optional<Aggregate> measured;  // since its Selector handed it on
+  std::size_t forgiven = 0;           // of the losses that `quality` remembers
+  int order = 0;                      // relay: its place among the node's
   std::uint32_t peer_rtt_us = 0;
   std::uint8_t peer_loss_percent = wire::kLossUnknown;
 
@@ -90,7 +93,15 @@ struct WatchedPath {
 
   // 0: same LAN (or a public address of its own), 1: through a NAT, 2: relayed.
   int path_class() const;
-  Duration cost() const;  // what comparisons are made of: smoothed round trip and bias
+  Duration cost() const;  // what direct paths are compared by: smoothed round trip and bias
+  // The score of round trip, jitter and loss, by which a direct path is compared with a relayed one; 0: not measured.
+  // `doubt`: 0 as the pings say, 1 as bad as it may still be after so few of them, -1 as good. Of the last kPingsKept
+  // those not yet sent count as answered, but for the 1.
+  double worth(int doubt) const;
+  double cleanness(int doubt) const;  // without the round trip, which the node's order of relays is about
+  double loss_percent(int doubt) const;
+  bool is_judged() const { return quality.probes() >= kJudgedPings; }
+  void forgive(int losses);  // the newest so many: the path was dead, which says nothing of the line
 };
 
 }  // namespace lanrage::paths

@@ -13,6 +13,8 @@ constexpr std::uint8_t kVersion = 1;
 constexpr std::uint8_t kFlagCallMeNow = 1;
 constexpr std::uint8_t kFlagUdpBlocked = 2;
 constexpr std::uint8_t kExtensionNetwork = 1;
+constexpr std::uint8_t kExtensionLegs = 3;
+constexpr std::size_t kLegBytes = 8;
 constexpr std::uint8_t kFlagBehindNat = 1;
 constexpr std::uint8_t kFlagMappingRefused = 2;
 
@@ -26,6 +28,23 @@ SignalNetwork read_network(ByteReader& in) {
   network.is_behind_nat = (flags & kFlagBehindNat) != 0;
   network.is_mapping_refused = (flags & kFlagMappingRefused) != 0;
   return network;
+}
+
+std::vector<SignalLeg> read_legs(ByteReader& in) {
+  std::vector<SignalLeg> legs;
+  while (in.rest().size() >= kLegBytes) {
+    const std::uint32_t relay = in.u32_be();
+    const std::uint16_t rtt = in.u16_be();
+    const std::uint8_t jitter = in.u8();
+    legs.push_back({relay, rtt, jitter, std::min<std::uint8_t>(in.u8(), 100)});
+  }
+  return legs;
+}
+
+void write_legs(ByteWriter& out, std::span<const SignalLeg> legs) {
+  out.u8(kExtensionLegs).u8(static_cast<std::uint8_t>(legs.size() * kLegBytes));
+  for (const SignalLeg& leg : legs)
+    out.u32_be(leg.relay).u16_be(leg.rtt_tenths_ms).u8(leg.jitter_ms).u8(leg.loss_percent);
 }
 
 Bytes associated_data(const crypto::PublicKey& sender, const crypto::PublicKey& recipient) {
@@ -80,12 +99,15 @@ Bytes write_signal(const PeerSignal& signal) {
   }
   out.u8(static_cast<std::uint8_t>(signal.relays.size()));
   for (const SignalRelay& relay : signal.relays) out.u64_be(relay.relay).u16_be(relay.rtt_ms);
+  const std::size_t extensions = out.view().size();
   const SignalNetwork& network = signal.network;
   if (network != SignalNetwork{}) {
     out.u8(kExtensionNetwork).u8(2).u8(static_cast<std::uint8_t>(network.filtering));
     out.u8(static_cast<std::uint8_t>((network.is_behind_nat ? kFlagBehindNat : 0) |
                                      (network.is_mapping_refused ? kFlagMappingRefused : 0)));
   }
+  const std::size_t room = (kSignalExtensionBytesMax - (out.view().size() - extensions) - 2) / kLegBytes;
+  if (!signal.legs.empty()) write_legs(out, std::span(signal.legs).first(std::min(signal.legs.size(), room)));
   return out.take();
 }
 
@@ -121,9 +143,12 @@ std::optional<PeerSignal> parse_signal(ByteView plaintext) {
   while (in.ok() && !in.rest().empty()) {
     const std::uint8_t kind = in.u8();
     ByteReader value(in.bytes(in.u8()));
-    if (kind != kExtensionNetwork) continue;
-    signal.network = read_network(value);
-    if (!value.ok()) return std::nullopt;
+    if (kind == kExtensionNetwork) {
+      signal.network = read_network(value);
+      if (!value.ok()) return std::nullopt;
+    } else if (kind == kExtensionLegs) {
+      signal.legs = read_legs(value);
+    }
   }
   if (!in.done()) return std::nullopt;
   return signal;

@@ -9,6 +9,8 @@
 //   extensions {u8 kind, u8 length, value}: of unknown kinds and beyond the known length they are skipped
 //     1: how the network treats UDP (SignalNetwork) {u8 filtering, u8 flags (1 = the router stands behind another NAT,
 //        2 = the router opens no port)}; left out where nothing is known
+//     3: what the sender measures to relays, registered there or not, best first: n x {u32 relay (first four bytes of
+//        its key), u16 round trip in tenths of a millisecond, u8 jitter in ms (255 unknown), u8 percent lost}
 // Sealed: u8 1, nonce[24], XChaCha20-Poly1305 ciphertext and tag under the pair's signalling key; associated data are
 // the sender's and the recipient's public key, so that a message cannot be turned around.
 //
@@ -28,6 +30,7 @@ namespace lanrage::wire {
 inline constexpr std::size_t kCandidatesMax = 24;
 inline constexpr std::size_t kSignalRelaysMax = 8;
 inline constexpr std::uint16_t kRelayRttUnknown = 65535;
+inline constexpr std::uint8_t kLegJitterUnknown = 255;
 inline constexpr std::size_t kSignalExtensionBytesMax = 256;  // all of them; ours have 4
 inline constexpr std::size_t kPeerSignalBytesMax =
     1 + 24 + 11 + 1 + kCandidatesMax * 20 + 1 + kSignalRelaysMax * 10 + kSignalExtensionBytesMax + 16;
@@ -73,6 +76,15 @@ struct SignalRelay {
   friend bool operator==(const SignalRelay&, const SignalRelay&) = default;
 };
 
+// Saturated: what is longer than the fields hold is their greatest value.
+struct SignalLeg {
+  std::uint32_t relay = 0;
+  std::uint16_t rtt_tenths_ms = 0;
+  std::uint8_t jitter_ms = kLegJitterUnknown;
+  std::uint8_t loss_percent = 0;
+  friend bool operator==(const SignalLeg&, const SignalLeg&) = default;
+};
+
 struct PeerSignal {
   bool call_me_now = false;  // the sender probes at this moment: do the same
   bool udp_blocked = false;
@@ -82,10 +94,11 @@ struct PeerSignal {
   std::vector<Candidate> candidates;
   std::vector<SignalRelay> relays;  // where the sender is registered
   SignalNetwork network{};
+  std::vector<SignalLeg> legs{};  // best first
   friend bool operator==(const PeerSignal&, const PeerSignal&) = default;
 };
 
-// Lists beyond the maxima are a bug of the caller.
+// Lists beyond the maxima are a bug of the caller. Of the legs so many are written as there is room for, 26 at least.
 Bytes write_signal(const PeerSignal& signal);
 std::optional<PeerSignal> parse_signal(ByteView plaintext);
 

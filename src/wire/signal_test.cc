@@ -36,6 +36,20 @@ TEST_F(SignalWire, ComesBackAsWritten) {
   }
 }
 
+TEST_F(SignalWire, CarriesAsManyLegsAsThereIsRoomFor) {
+  PeerSignal with = signal();
+  with.legs = {{0x01020304, 123, 4, 5}, {7, 65535, kLegJitterUnknown, 100}};
+  EXPECT_EQ(parse_signal(write_signal(with)), with);
+  with.network.is_behind_nat = true;
+  for (std::uint32_t relay = 0; relay < 64; ++relay) with.legs.push_back({relay, 1, 2, 3});
+  const auto read = parse_signal(write_signal(with));
+  ASSERT_TRUE(read);
+  EXPECT_EQ(read->network, with.network);
+  ASSERT_GE(read->legs.size(), 26u);
+  with.legs.resize(read->legs.size());
+  EXPECT_EQ(read, with);
+}
+
 TEST_F(SignalWire, SkipsWhatNewerVersionsAdd) {
   PeerSignal with = signal();
   with.network.is_behind_nat = true;
@@ -60,6 +74,14 @@ TEST_F(SignalWire, RefusesDamagedExtensions) {
   Bytes bytes = write_signal(signal());
   for (int i = 0; i < 129; ++i) append(bytes, Bytes{9, 0});
   EXPECT_FALSE(parse_signal(bytes));
+}
+
+TEST_F(SignalWire, TakesTheWholeLegsOfADamagedList) {
+  Bytes bytes = write_signal(signal());
+  append(bytes, Bytes{3, 11, 0, 0, 0, 9, 0, 1, 2, 200, 7, 7, 7});
+  PeerSignal with = signal();
+  with.legs = {{9, 1, 2, 100}};
+  EXPECT_EQ(parse_signal(bytes), with);
 }
 
 TEST_F(SignalWire, OpensForItsRecipientFromItsSenderOnly) {

@@ -271,3 +271,34 @@ def relay_black_holed(lab: Lab) -> None:
 
     found = pair.silences(10, fail, lambda: pair.near.host.nft("delete table inet hole"))
     expect(p95(found) <= 1.5 and max(found) <= 2, "too long")
+
+
+@scenario("relays", limit_s=90)
+def relay_choice(lab: Lab) -> None:
+    """Three relays in two regions: the order, what is expected through each, and the next one when the best is loaded."""
+    network = lab.network()
+    server = server_on(lab, network, "--no-relay")
+    relays = {"near": relay_on(lab, network, server, "near", 2, "--region", "eu"),
+              "next": relay_on(lab, network, server, "next", 12, "--region", "eu"),
+              "far": relay_on(lab, network, server, "far", 40, "--region", "us")}
+    alice, bob = relayed_pair(lab, network, server)
+
+    def ranked(node: Node, peer: str) -> list[tuple[str, str]]:
+        found = node.peer(peer)
+        names = {relay.id: name for name, relay in relays.items()}
+        return [(names[relay["id"]], relay["role"]) for relay in found["relays"] if relay["score"]] if found else []
+    wanted = [("near", "primary"), ("next", "secondary"), ("far", "tertiary")]
+    for node, peer in ((alice, "bob"), (bob, "alice")):
+        wait_until(lambda: relay_of(node, peer) == relays["near"].id, 15, f"{node.name} reaches {peer} by the nearest")
+        wait_until(lambda: ranked(node, peer) == wanted, 15, f"{node.name} orders the relays: {ranked(node, peer)}")
+    time.sleep(10)  # eight probes to each, and the news of them
+    found = alice.peer("bob") or {}
+    best = found["relays"][0]
+    measured = alice.ping("bob", 20)["rtt_ms"]["median"]
+    print(f"  expected {best['expected_rtt_ms']:.1f} ms, measured {measured:.1f} ms; scores "
+          f"{[round(relay['score'], 1) for relay in found['relays']]}")
+    expect(abs(best["expected_rtt_ms"] - measured) < 0.1 * measured, "the expected round trip is not that of a ping")
+    for relay in found["relays"]:
+        health = 100 if relay["health"] is None else relay["health"]
+        score = 0.7 * (relay["our_score"] * relay["peer_score"]) ** 0.5 + 0.3 * health
+        expect(abs(score - relay["score"]) < 0.1, f"the score is not made of its parts: {relay}")

@@ -37,6 +37,11 @@ Nat Nat::symmetric() {
   nat.ports = PortChoice::kRandom;
   return nat;
 }
+Nat Nat::sequential() {
+  Nat nat = symmetric();
+  nat.ports = PortChoice::kSequential;
+  return nat;
+}
 Nat Nat::firewall() {
   Nat nat;
   nat.translate = false;

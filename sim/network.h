@@ -67,6 +67,7 @@ struct Nat {
   static Nat easy() { return {}; }
   static Nat cone();
   static Nat symmetric();
+  static Nat sequential();
   static Nat firewall();
   static Nat udp_blocked();
 };

@@ -104,6 +104,8 @@ void SimNode::start() {
 
 void SimNode::kill() {
   node_.reset();
+  extra_ports_.clear();
+  extra_sockets_.clear();
   link_.reset();
   tables_.set_adapter({});
 }
@@ -177,18 +179,38 @@ void SimNode::receive(const Endpoint& source, std::uint16_t port, const Bytes& d
     node_->handle_discovery_packet(now(), socket, source, datagram);
     return drive();
   }
-  if (port != kPort && port != wire::kLanSearch.port) return;
+  const auto extra = extra_sockets_.find(port);
+  if (port != kPort && port != wire::kLanSearch.port && extra == extra_sockets_.end()) return;
+  const std::uint16_t socket = extra == extra_sockets_.end() ? 0 : extra->second;
   if (wire::protocol_of(datagram) == wire::Protocol::kWireGuard && datagram[0] == 4)
-    handle_data(source, datagram);
+    handle_data(source, socket, datagram);
   else
-    node_->handle_datagram(now(), source, datagram);
+    node_->handle_datagram(now(), source, datagram, socket);
   drive();
 }
 
-void SimNode::handle_data(const Endpoint& source, Bytes datagram) {
+void SimNode::send(const Endpoint& to, std::uint16_t socket, Bytes datagram) {
+  const auto extra = extra_ports_.find(socket);
+  if (socket == 0 || extra != extra_ports_.end())
+    network_.send(host_, socket == 0 ? kPort : extra->second, to, std::move(datagram));
+}
+
+void SimNode::open_extra_sockets() {
+  const auto& wanted = node_->extra_sockets();
+  std::erase_if(extra_ports_, [&](const auto& entry) { return !wanted.contains(entry.first); });
+  for (const std::uint16_t socket : wanted) {
+    if (!extra_ports_.emplace(socket, next_extra_port_).second) continue;
+    next_extra_port_ = next_extra_port_ + 1 == kExtraPortsEnd ? kExtraPorts : next_extra_port_ + 1;
+  }
+  extra_sockets_.clear();
+  for (const auto& [socket, port] : extra_ports_) extra_sockets_[port] = socket;
+}
+
+void SimNode::handle_data(const Endpoint& source, std::uint16_t socket, Bytes datagram) {
   using Action = node::InboundVerdict::Action;
   const auto forwarding = forwarding_;
-  const auto verdict = inbound_.handle_datagram(*forwarding, scheduler_.now(), forwarding->path_from(source), datagram);
+  const auto verdict =
+      inbound_.handle_datagram(*forwarding, scheduler_.now(), forwarding->path_from(source, socket), datagram);
   if (verdict.first || verdict.moved) {
     node_->handle_counters(now());
     drive();
@@ -253,7 +275,7 @@ void SimNode::seal(const node::Peer& peer, node::Lane lane, ByteView packet) {
   if (sizes[0] == 0) return node_->handle_waiting(now(), peer.key, packet);
   for (std::size_t i = 0; i < 2 && sizes[i] != 0; ++i) {
     out[i].resize(sizes[i]);
-    for (const Path& path : peer.way(lane)) network_.send(host_, kPort, path.endpoint, out[i]);
+    for (const Path& path : peer.way(lane)) send(path.endpoint, path.socket, out[i]);
   }
 }
 
@@ -279,6 +301,8 @@ void SimNode::handle(const node::NodeEvent& event) {
     node_->handle_discovery_sockets(now(), discovery_port_, static_cast<std::uint16_t>(discovery_port_ + 1));
   } else if (std::holds_alternative<node::CloseDiscovery>(event)) {
     discovery_port_ = 0;
+  } else if (std::holds_alternative<node::ExtraSocketsChanged>(event)) {
+    open_extra_sockets();
   }
 }
 
@@ -292,7 +316,7 @@ void SimNode::drive() {
       any = true;
     }
     while (auto out = node_->poll_datagram()) {
-      network_.send(host_, kPort, out->to, std::move(out->bytes));
+      send(out->to, out->socket, std::move(out->bytes));
       any = true;
     }
     while (auto out = node_->poll_discovery()) {

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -50,6 +51,8 @@ class SimNode {
   static constexpr std::uint16_t kPort = 41821;
   static constexpr int kAdapter = 7;
   static constexpr std::uint16_t kDiscoveryPorts = 52000;  // discovery's sockets, new ones for every run
+  static constexpr std::uint16_t kExtraPorts = 10000;      // of extra sockets, likewise
+  static constexpr std::uint16_t kExtraPortsEnd = 40000;
 
   SimNode(Scheduler& scheduler, Network& network, SimServer& server, SimNodeOptions options);
   ~SimNode();
@@ -102,7 +105,9 @@ class SimNode {
 
  private:
   void receive(const Endpoint& source, std::uint16_t port, const Bytes& datagram);
-  void handle_data(const Endpoint& source, Bytes datagram);
+  void open_extra_sockets();
+  void handle_data(const Endpoint& source, std::uint16_t socket, Bytes datagram);
+  void send(const Endpoint& to, std::uint16_t socket, Bytes datagram);
   void drive();
   void handle(const node::NodeEvent& event);
   void seal(const node::OutInner& inner);
@@ -129,6 +134,9 @@ class SimNode {
   node::Inbound inbound_;
   std::uint16_t discovery_port_ = 0;  // the first of two; 0: none are open
   std::uint16_t discoveries_ = 0;
+  std::map<std::uint16_t, std::uint16_t> extra_ports_;    // by socket
+  std::map<std::uint16_t, std::uint16_t> extra_sockets_;  // by port
+  std::uint16_t next_extra_port_ = kExtraPorts;
   bool driving_ = false;
   bool suspended_ = false;
   std::vector<std::function<void()>> backlog_;  // what came meanwhile

@@ -9,15 +9,18 @@ namespace {
 
 using namespace std::chrono_literals;
 
-enum class Outcome { kDirect, kRelayed, kUnreachable };
+enum class Outcome { kDirect, kDirectLater, kRelayed, kUnreachable };
+
+// From the first answered ping on. Foreseeing ports begins once both know each other's NAT; many ports take up to
+// fourteen seconds, and a minute later fourteen more in one case of sixty.
+constexpr Duration kDirectWithin = 3s, kForeseenWithin = 5s, kManyWithin = 95s;
 
 Outcome expected(Place a, Place b) {
   const auto either = [&](Place place) { return a == place || b == place; };
   if (either(Place::kUdpBlocked)) return Outcome::kUnreachable;
   if ((a == Place::kFirewall6) != (b == Place::kFirewall6)) return Outcome::kRelayed;  // no family in common
-  if (!either(Place::kSymmetric)) return Outcome::kDirect;
-  const bool open = either(Place::kCone) || either(Place::kPublic);
-  return open ? Outcome::kDirect : Outcome::kRelayed;
+  if (!either(Place::kSymmetric) || either(Place::kCone) || either(Place::kPublic)) return Outcome::kDirect;
+  return either(Place::kEasy) || either(Place::kCarrier) ? Outcome::kDirectLater : Outcome::kRelayed;
 }
 
 // A word that the sentence must hold.
@@ -25,9 +28,7 @@ const char* reason(Place self, Place other) {
   if (self == Place::kUdpBlocked) return "this network blocks UDP";
   if (other == Place::kUdpBlocked) return "other side's network blocks UDP";
   if ((self == Place::kFirewall6) != (other == Place::kFirewall6)) return "only IPv4 and the other only IPv6";
-  if (self == Place::kSymmetric && other == Place::kSymmetric) return "both networks use a random port";
-  if (self == Place::kSymmetric) return "this network uses a random port";
-  return "the other side's network uses a random port";
+  return self == other ? "both networks use a random port" : "both networks use a new port";
 }
 
 class Pair : public testing::TestWithParam<std::tuple<Place, Place>> {};
@@ -53,8 +54,17 @@ TEST_P(Pair, ConnectsAsItsNetworksAllow) {
       const auto peer = a.peer(b);
       return peer && peer->state == node::Reach::kConnected && peer->path && !peer->path->relayed;
     };
-    if (outcome == Outcome::kDirect) {
-      EXPECT_TRUE(w.run_until([&] { return is_direct(guest, host) && is_direct(host, guest); }, 3s));
+    if (outcome == Outcome::kDirectLater) {
+      w.run(6s);
+      const auto why = guest.peer(host)->why;
+      EXPECT_TRUE(is_direct(guest, host) || why.find("many ports are being tried") != std::string::npos) << why;
+    }
+    if (outcome == Outcome::kDirect || outcome == Outcome::kDirectLater) {
+      const bool foreseen = places[0] == Place::kSequential || places[1] == Place::kSequential;
+      const Duration limit = outcome == Outcome::kDirectLater ? kManyWithin
+                             : foreseen                       ? kForeseenWithin
+                                                              : kDirectWithin;
+      EXPECT_TRUE(w.run_until([&] { return is_direct(guest, host) && is_direct(host, guest); }, limit));
       RecordProperty("direct_ms", static_cast<int>(milliseconds(w.now() - began)));
     }
     w.run(15s);
@@ -64,7 +74,7 @@ TEST_P(Pair, ConnectsAsItsNetworksAllow) {
       ASSERT_TRUE(peer);
       const bool reachable = outcome != Outcome::kUnreachable;
       EXPECT_EQ(peer->state, reachable ? node::Reach::kConnected : node::Reach::kUnreachable) << self.name();
-      if (outcome == Outcome::kDirect) {
+      if (outcome == Outcome::kDirect || outcome == Outcome::kDirectLater) {
         EXPECT_TRUE(is_direct(self, side == 0 ? guest : host)) << self.name() << ": " << peer->why;
         EXPECT_EQ(peer->why, "") << self.name();
       } else {

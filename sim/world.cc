@@ -18,6 +18,8 @@ const char* place_name(Place place) {
       return "cone";
     case Place::kSymmetric:
       return "sym";
+    case Place::kSequential:
+      return "sym-sequential";
     case Place::kCarrier:
       return "cgn-easy";
     case Place::kFirewall6:
@@ -65,6 +67,9 @@ Site World::make_site(Place place) {
       break;
     case Place::kSymmetric:
       site.domain = network.add_domain(Network::kInternet, Nat::symmetric(), address, {});
+      break;
+    case Place::kSequential:
+      site.domain = network.add_domain(Network::kInternet, Nat::sequential(), address, {});
       break;
     case Place::kCarrier: {
       const auto carrier = network.add_domain(Network::kInternet, Nat::easy(), address, {});

@@ -20,12 +20,13 @@ enum class Place {
   kEasy,        // a home router: mapping independent of the destination, filtering by address and port
   kCone,        // filtering independent too, hairpin
   kSymmetric,   // a random port for every destination
+  kSequential,  // the next port for every destination
   kCarrier,     // an easy router behind a carrier's
   kFirewall6,   // IPv6 only, behind a stateful firewall
   kUdpBlocked,  // nothing but TCP
 };
-inline constexpr Place kPlaces[] = {Place::kPublic,  Place::kEasy,      Place::kCone,      Place::kSymmetric,
-                                    Place::kCarrier, Place::kFirewall6, Place::kUdpBlocked};
+inline constexpr Place kPlaces[] = {Place::kPublic,     Place::kEasy,    Place::kCone,      Place::kSymmetric,
+                                    Place::kSequential, Place::kCarrier, Place::kFirewall6, Place::kUdpBlocked};
 const char* place_name(Place place);
 
 // A network that machines can stand in.

@@ -75,10 +75,12 @@ struct Endpoint {
   friend constexpr auto operator<=>(const Endpoint&, const Endpoint&) = default;
 };
 
-// How a datagram travels: straight to an endpoint, or by the relay that listens there.
+// How a datagram travels: straight to an endpoint, or by the relay that listens there; from which of this node's
+// sockets: 0 is its own port's pair, which everybody knows, others were opened for one peer.
 struct Path {
   Endpoint endpoint;
   bool relayed = false;
+  std::uint16_t socket = 0;
   friend constexpr auto operator<=>(const Path&, const Path&) = default;
 };
 
@@ -99,6 +101,6 @@ struct std::hash<lanrage::Endpoint> {
 template <>
 struct std::hash<lanrage::Path> {
   std::size_t operator()(const lanrage::Path& p) const noexcept {
-    return std::hash<lanrage::Endpoint>{}(p.endpoint) * 2 + (p.relayed ? 1 : 0);
+    return (std::hash<lanrage::Endpoint>{}(p.endpoint) * 2 + (p.relayed ? 1 : 0)) * 31 + p.socket;
   }
 };

@@ -487,10 +487,10 @@ void NodeDaemon::drain_queues() {
   dataplane::ControlQueues& queues = plane_->queues();
   std::vector<dataplane::ReceivedHandshake> handshakes;
   queues.handshakes.drain(handshakes);
-  for (const auto& one : handshakes) node_->handle_datagram(now_, one.from.endpoint, one.datagram);
+  for (const auto& one : handshakes) node_->handle_datagram(now_, one.from.endpoint, one.datagram, one.from.socket);
   std::vector<dataplane::ReceivedMessage> messages;
   queues.messages.drain(messages);
-  for (const auto& one : messages) node_->handle_datagram(now_, one.from.endpoint, one.datagram);
+  for (const auto& one : messages) node_->handle_datagram(now_, one.from.endpoint, one.datagram, one.from.socket);
   std::vector<dataplane::ReceivedFrame> frames;
   queues.frames.drain(frames);
   for (const auto& one : frames) {
@@ -513,9 +513,7 @@ void NodeDaemon::settle() {
   while (auto inner = node_->poll_inner())
     staged_.push_back({inner->peer, inner->slot, std::move(inner->inner), inner->lane});
   publish();
-  while (auto datagram = node_->poll_datagram()) {
-    sockets_->send(net::SendItem{.destination = datagram->to, .bytes = datagram->bytes, .source = datagram->from});
-  }
+  while (auto datagram = node_->poll_datagram()) send(*datagram);
   send_discovery();
   answer_netchecks();
   while (auto delivery = node_->poll_delivery()) deliver(*delivery);
@@ -556,6 +554,8 @@ void NodeDaemon::handle_event(const node::NodeEvent& event) {
     open_discovery();
   } else if (std::holds_alternative<node::CloseDiscovery>(event)) {
     close_discovery();
+  } else if (std::holds_alternative<node::ExtraSocketsChanged>(event)) {
+    open_extra_sockets();
   } else if (api_) {
     api_->publish(wire::Json::object({{"event", "status"}}));
   }
@@ -564,7 +564,7 @@ void NodeDaemon::handle_event(const node::NodeEvent& event) {
 void NodeDaemon::publish() {
   if (publish_) {
     publish_ = false;
-    plane_->publish(node_->forwarding(), std::exchange(staged_, {}));
+    plane_->publish(node_->forwarding(), std::exchange(staged_, {}), extra_sockets_);
     return;
   }
   for (dataplane::ClearPacket& packet : staged_) plane_->queues().clear.push(std::move(packet));

@@ -163,6 +163,9 @@ class NodeDaemon {
   // node_names.cc
   void update_names();
   void answer_names();
+  // node_sockets.cc
+  void open_extra_sockets();
+  void send(const node::OutDatagram& datagram);
 
   const config::Settings settings_;
   const config::Folders folders_;
@@ -181,6 +184,7 @@ class NodeDaemon {
   std::vector<std::function<void(wire::Json)>> netchecks_;  // wait for that
   Time netchecks_until_ = kNever;
   std::optional<net::UdpPair> sockets_;
+  std::shared_ptr<const dataplane::ExtraSockets> extra_sockets_ = std::make_shared<dataplane::ExtraSockets>();
   std::unique_ptr<host::KernelTables> tables_;
   std::optional<host::LanCapture> capture_;
   std::optional<net::IcmpWatch> icmp_;

@@ -30,6 +30,18 @@ const char* upstream_name(paths::Upstream upstream) {
   return "";
 }
 
+const char* ports_name(paths::PortChoice choice) {
+  switch (choice) {
+    case paths::PortChoice::kUnknown:
+      break;
+    case paths::PortChoice::kSequential:
+      return "sequential";
+    case paths::PortChoice::kRandom:
+      return "random";
+  }
+  return "";
+}
+
 Json family_json(const std::optional<paths::FamilyReport>& report) {
   if (!report) return nullptr;
   if (!report->answered) return Json::object({{"answered", false}});
@@ -39,6 +51,7 @@ Json family_json(const std::optional<paths::FamilyReport>& report) {
   return Json::object({{"answered", true},
                        {"translated", report->translated},
                        {"mapping", report->translated ? name(report->mapping) : Json()},
+                       {"ports", text_or_null(ports_name(report->ports.choice))},
                        {"filtering", name(report->filtering)},
                        {"keeps_port", report->keeps_port},
                        {"hairpin", report->hairpin ? Json(*report->hairpin) : Json()}});
@@ -151,7 +164,7 @@ wire::Json NodeDaemon::netcheck_json() const {
                                                               : "udp"}}));
     const char* transport = relay.by_stream ? " over TLS, not UDP" : "";
     findings.push_back(relay.registered || rtt_ms ? format("Relay {}: {}{}.", relay.id, heard, transport)
-                                                        : format("Relay {} does not answer.", relay.id));
+                                                  : format("Relay {} does not answer.", relay.id));
   }
   if (names_problem_) {
     findings.push_back(names_problem_->empty()

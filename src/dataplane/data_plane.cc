@@ -100,8 +100,10 @@ DataPlane::~DataPlane() {
                                       {"overflows", total.rx.overflows}});
 }
 
-void DataPlane::publish(std::shared_ptr<const node::Forwarding> forwarding, std::vector<ClearPacket> staged) {
+void DataPlane::publish(std::shared_ptr<const node::Forwarding> forwarding, std::vector<ClearPacket> staged,
+                        std::shared_ptr<const ExtraSockets> extra) {
   forwarding_.publish(std::move(forwarding), [&] {
+    extra_.swap(extra);  // the old ones are closed by the last thread that lets go of them
     for (ClearPacket& packet : staged)
       if (staged_.size() < QueueSizes::kClear) staged_.push_back(std::move(packet));
   });

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/log.h"
+#include "dataplane/extra_sockets.h"
 #include "dataplane/published.h"
 #include "dataplane/queues.h"
 #include "net/udp_socket.h"
@@ -68,8 +69,10 @@ class DataPlane {
   DataPlane& operator=(const DataPlane&) = delete;
 
   // Control: from now on this. Packets that waited for it (`staged`) are sealed before anything that comes later. Both
-  // threads let go of the snapshot before at once, and with it of the keys only it held.
-  void publish(std::shared_ptr<const node::Forwarding> forwarding, std::vector<ClearPacket> staged = {});
+  // threads let go of the snapshot before at once, and with it of the keys only it held. What comes to the sockets in
+  // `extra` is received as what comes to our own.
+  void publish(std::shared_ptr<const node::Forwarding> forwarding, std::vector<ClearPacket> staged = {},
+               std::shared_ptr<const ExtraSockets> extra = {});
 
   ControlQueues& queues() { return *queues_; }
   net::UdpPair& sockets() { return sockets_; }
@@ -113,7 +116,8 @@ class DataPlane {
   Logger log_;
   std::unique_ptr<ControlQueues> queues_;
   Published<node::Forwarding> forwarding_;
-  std::vector<ClearPacket> staged_;  // under forwarding_'s lock
+  std::vector<ClearPacket> staged_;            // under forwarding_'s lock
+  std::shared_ptr<const ExtraSockets> extra_;  // likewise
   std::atomic<bool> stopping_{false};
   std::atomic<bool> adapter_open_{true};
   Shared<DataPlaneStats::Tx> tx_stats_;

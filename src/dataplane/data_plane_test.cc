@@ -132,6 +132,43 @@ TEST_F(DataPlaneTest, GamePacketsTakeBothPathsAndArriveOnce) {
   EXPECT_GT(copies.bytes, 5 * game.size());
 }
 
+// A's packets leave by an extra socket, B's come back to it; once it is closed they are failures.
+TEST_F(DataPlaneTest, APathThatNamesAnExtraSocketUsesIt) {
+  constexpr std::uint16_t kNumber = 7;
+  auto opened = net::UdpSocket::open({});
+  ASSERT_TRUE(opened);
+  auto sockets = std::make_shared<ExtraSockets>();
+  sockets->emplace(kNumber, std::make_shared<net::UdpSocket>(std::move(*opened)));
+  const Endpoint extra{IpAddress::v4(127, 0, 0, 1), sockets->at(kNumber)->local().port};
+  a.peer.paths[0].socket = kNumber;
+  a.plane->publish(a.snapshot(), {}, sockets);
+  b.peer.paths[0] = {extra, false};
+  b.publish();
+  const Bytes question = udp(kA, kB, 100), answer = udp(kB, kA, 200);
+  ASSERT_TRUE(a.write(question));
+  EXPECT_EQ(b.read(), question);
+  EXPECT_EQ(b.peer.state->counters.read().source, (Path{extra, false}));
+  ASSERT_TRUE(b.write(answer));
+  EXPECT_EQ(a.read(), answer);
+  EXPECT_EQ(a.peer.state->counters.read().source, (Path{b.endpoint(), false, kNumber}));
+  // A probe goes to control with the socket that it came to.
+  Bytes probe(68);
+  store_le(probe.data(), std::uint32_t{0x4C520001});
+  b.sockets->send(net::SendItem{.destination = extra, .bytes = probe});
+  ASSERT_TRUE(readable(a.plane->queues().messages.fd()));
+  std::vector<ReceivedMessage> messages;
+  a.plane->queues().messages.drain(messages);
+  ASSERT_EQ(messages.size(), 1u);
+  EXPECT_EQ(messages[0].from, (Path{b.endpoint(), false, kNumber}));
+
+  a.publish();
+  const std::uint64_t before = a.plane->stats().tx.failed;
+  ASSERT_TRUE(a.write(question));
+  const Time end = net::now().time + std::chrono::seconds{20};
+  while (a.plane->stats().tx.failed == before && net::now().time < end) std::this_thread::yield();
+  EXPECT_GT(a.plane->stats().tx.failed, before);
+}
+
 TEST_F(DataPlaneTest, PacketsCrossBothWays) {
   for (int round = 0; round < 50; ++round) {
     const Bytes there = udp(kA, kB, static_cast<std::size_t>(round * 20));

@@ -44,10 +44,17 @@ void DataPlane::RxThread::run() {
   while (!plane_.stopping_.load(std::memory_order_acquire)) {
     const auto ready = poller_.wait(now_, kNever);
     now_ = net::now().time;
-    if (forwarding_.refresh([] {})) refresh();
+    std::shared_ptr<const ExtraSockets> extra;
+    if (forwarding_.refresh([&] { extra = plane_.extra_; })) {
+      refresh();
+      if (extra != extra_) use_extra(std::move(extra));
+    }
     for (const net::Ready& one : ready) {
-      if (one.tag == kV4Tag) receive(*plane_.sockets_.v4());
-      if (one.tag == kV6Tag) receive(*plane_.sockets_.v6());
+      if (one.tag == kV4Tag) receive(*plane_.sockets_.v4(), 0);
+      if (one.tag == kV6Tag) receive(*plane_.sockets_.v6(), 0);
+      if (one.tag < kExtraTag || one.tag == net::Poller::kWakeTag) continue;
+      const auto number = static_cast<std::uint16_t>(one.tag - kExtraTag);
+      if (const auto socket = extra_->find(number); socket != extra_->end()) receive(*socket->second, number);
     }
     store_stats();
   }
@@ -60,14 +67,27 @@ void DataPlane::RxThread::refresh() {
   if (identity_) door_.emplace(*identity_, rng_);
 }
 
-void DataPlane::RxThread::receive(net::UdpSocket& socket) {
+void DataPlane::RxThread::use_extra(std::shared_ptr<const ExtraSockets> extra) {
+  if (!extra) extra = std::make_shared<ExtraSockets>();
+  for (const auto& [number, socket] : *extra_)
+    if (!extra->contains(number)) poller_.remove(socket->fd());
+  for (const auto& [number, socket] : *extra) {
+    if (extra_->contains(number)) continue;
+    // What comes to it is not seen then, as if its NAT let nothing in.
+    if (auto added = poller_.add(socket->fd(), kExtraTag + number); !added)
+      plane_.log_.debug("a socket cannot be watched", {{"problem", added.error().message}});
+  }
+  extra_ = std::move(extra);
+}
+
+void DataPlane::RxThread::receive(net::UdpSocket& socket, std::uint16_t number) {
   const std::span<net::ReceiveSlot> slots = socket.coalesces() ? coalesced_ : singles_;
   for (int round = 0; round < kRoundsMax; ++round) {
     const std::size_t count = socket.receive(slots);
     for (const net::ReceiveSlot& slot : slots.first(count)) {
       ++stats_.batches;
       if (slot.truncated) continue;
-      const Path from = forwarding_->path_from(slot.source);
+      const Path from = forwarding_->path_from(slot.source, number);
       net::for_each_datagram(slot, [&](MutableBytes datagram) { handle_datagram(from, datagram); });
     }
     flush();
@@ -113,7 +133,7 @@ void DataPlane::RxThread::handle_handshake(const Path& from, ByteView datagram) 
       const bool has_cookie = verdict == tunnel::CookieChecker::Verdict::kValidCookie;
       if (!has_cookie && !newcomers_.admit(now_, source)) {
         ++stats_.cookies;
-        cookies_.emplace_back(from.endpoint, door_->make_reply(now_, from, datagram));
+        cookies_.emplace_back(from, door_->make_reply(now_, from, datagram));
         if (cookies_.size() == net::UdpSocket::kBatchMax) send_cookies();
         return;
       }
@@ -175,8 +195,12 @@ void DataPlane::RxThread::send_cookies() {
   std::size_t count = 0;
   for (const auto& [to, reply] : cookies_) {
     items[count] = {};
-    items[count].destination = to;
-    items[count++].bytes = reply;
+    items[count].destination = to.endpoint;
+    items[count].bytes = reply;
+    if (to.socket == 0)
+      ++count;
+    else if (net::UdpSocket* socket = socket_of(to, plane_.sockets_, *extra_))
+      socket->send(items[count]);
   }
   plane_.sockets_.send(std::span(items).first(count));
   cookies_.clear();

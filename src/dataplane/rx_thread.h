@@ -25,6 +25,7 @@ class DataPlane::RxThread {
 
   static constexpr std::uint64_t kV4Tag = 1;
   static constexpr std::uint64_t kV6Tag = 2;
+  static constexpr std::uint64_t kExtraTag = 1 << 16;  // and the socket's number
 
  private:
   // Few enough buffers to stay in the cache. With coalescing each takes 64 KiB of datagrams, without it one datagram.
@@ -36,7 +37,8 @@ class DataPlane::RxThread {
 
   void run();
   void refresh();
-  void receive(net::UdpSocket& socket);
+  void use_extra(std::shared_ptr<const ExtraSockets> extra);
+  void receive(net::UdpSocket& socket, std::uint16_t number);
   void handle_datagram(const Path& from, MutableBytes datagram);
   void handle_handshake(const Path& from, ByteView datagram);
   void handle_data(const Path& from, MutableBytes datagram);
@@ -48,6 +50,7 @@ class DataPlane::RxThread {
   DataPlane& plane_;
   net::Poller poller_;
   Published<node::Forwarding>::Reader forwarding_;
+  std::shared_ptr<const ExtraSockets> extra_ = std::make_shared<ExtraSockets>();
   node::Inbound inbound_;
   tun::Writer writer_;
   crypto::SystemRng rng_;
@@ -65,7 +68,7 @@ class DataPlane::RxThread {
   std::vector<std::array<std::uint8_t, wire::Reassembler::kPacketBytesMax>> reassembled_;
   std::size_t reassembled_used_ = 0;
   // Cookies on their way out; one send per batch, for a flood is answered by as many.
-  std::vector<std::pair<Endpoint, Bytes>> cookies_;
+  std::vector<std::pair<Path, Bytes>> cookies_;
   std::thread thread_;
 };
 

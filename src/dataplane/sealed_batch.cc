@@ -8,10 +8,14 @@ namespace lanrage::dataplane {
 
 SealedBatch::SealedBatch(net::UdpPair& sockets) : sockets_(sockets), slab_(new std::uint8_t[kSlabBytes]) {}
 
+void SealedBatch::set_extra(std::shared_ptr<const ExtraSockets> extra) {
+  extra_ = extra ? std::move(extra) : std::make_shared<ExtraSockets>();
+}
+
 std::size_t SealedBatch::segments_max(const Run& run) {
   std::size_t most = run.segment > 0xffff ? 1 : kSlabBytes;
   for (std::uint32_t i = 0; i < run.path_count; ++i) {
-    net::UdpSocket* socket = run.paths[i].endpoint.address.is_v6() ? sockets_.v6() : sockets_.v4();
+    net::UdpSocket* socket = socket_of(run.paths[i], sockets_, *extra_);
     most = std::min(most, socket != nullptr ? socket->segments_max(run.segment) : 1);
   }
   return most;
@@ -43,20 +47,31 @@ void SealedBatch::flush() {
   std::size_t count = 0;
   for (const Run& run : std::span(runs_).first(runs_used_))
     for (std::uint32_t i = 0; i < run.path_count; ++i) {
-      net::SendItem& item = items[count++];
+      const Path& path = run.paths[i];
+      net::SendItem& item = items[count];
       item = {};
-      item.destination = run.paths[i].endpoint;
+      item.destination = path.endpoint;
       item.bytes = ByteView(slab_.get() + run.begin, run.size);
       item.segment_size = run.size > run.segment ? static_cast<std::uint16_t>(run.segment) : std::uint16_t{0};
+      if (path.socket == 0)
+        ++count;
+      else if (net::UdpSocket* extra = socket_of(path, sockets_, *extra_))
+        send(std::span(&item, 1), extra);
+      else
+        ++totals_.failed;
     }
-  const net::SendReport report = sockets_.send(std::span(items).first(count));
-  totals_.sends += count;
+  send(std::span(items).first(count), nullptr);
+  runs_used_ = 0;
+  used_ = 0;
+}
+
+void SealedBatch::send(std::span<const net::SendItem> items, net::UdpSocket* extra) {
+  const net::SendReport report = extra != nullptr ? extra->send(items) : sockets_.send(items);
+  totals_.sends += items.size();
   totals_.datagrams += report.sent;
   totals_.congested += report.congested;
   totals_.too_big += report.too_big;
   totals_.failed += report.failed;
-  runs_used_ = 0;
-  used_ = 0;
 }
 
 }  // namespace lanrage::dataplane

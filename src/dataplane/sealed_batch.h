@@ -9,6 +9,7 @@
 #include <span>
 
 #include "base/ip.h"
+#include "dataplane/extra_sockets.h"
 #include "net/udp_socket.h"
 
 namespace lanrage::dataplane {
@@ -31,6 +32,9 @@ class SealedBatch {
 
   explicit SealedBatch(net::UdpPair& sockets);
 
+  // Sockets of paths that name them; null: none.
+  void set_extra(std::shared_ptr<const ExtraSockets> extra);
+
   MutableBytes room() { return MutableBytes(slab_.get(), kSlabBytes).subspan(used_); }  // at least kDatagramMax
   // The first `size` bytes of `room` are a datagram for `key` (a peer's slot), by each of `paths` (of at most
   // kPathsMax). True: it is time to flush.
@@ -51,8 +55,10 @@ class SealedBatch {
     std::size_t segments_left = 0;  // 0: nothing may join
   };
   std::size_t segments_max(const Run& run);
+  void send(std::span<const net::SendItem> items, net::UdpSocket* extra);
 
   net::UdpPair& sockets_;
+  std::shared_ptr<const ExtraSockets> extra_ = std::make_shared<ExtraSockets>();
   std::unique_ptr<std::uint8_t[]> slab_;
   std::size_t used_ = 0;
   std::array<Run, kRunsMax> runs_{};

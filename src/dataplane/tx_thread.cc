@@ -44,7 +44,13 @@ void DataPlane::TxThread::run() {
 }
 
 void DataPlane::TxThread::refresh() {
-  if (!forwarding_.refresh([this] { staged_.swap(plane_.staged_); })) return;
+  std::shared_ptr<const ExtraSockets> extra;
+  const auto take = [&] {
+    staged_.swap(plane_.staged_);
+    extra = plane_.extra_;
+  };
+  if (!forwarding_.refresh(take)) return;
+  batch_.set_extra(std::move(extra));
   for (const ClearPacket& packet : staged_) handle_clear(packet);
   staged_.clear();
 }

@@ -9,16 +9,18 @@ namespace {
 
 constexpr std::uint64_t kHasIndex = std::uint64_t{1} << 32;
 
-// A path as three words: 16 bytes of address, then port, family and kind.
+// A path as three words: 16 bytes of address, then port, family, kind and socket.
 constexpr std::uint64_t kV6 = 1 << 16;
 constexpr std::uint64_t kRelayed = 1 << 17;
+constexpr int kSocketShift = 18;
 
 std::array<std::uint64_t, 3> pack(const Path& path) {
   std::array<std::uint8_t, 16> raw{};
   const ByteView bytes = path.endpoint.address.bytes();
   std::copy(bytes.begin(), bytes.end(), raw.begin());
   return {load_be<std::uint64_t>(raw.data()), load_be<std::uint64_t>(raw.data() + 8),
-          path.endpoint.port | (path.endpoint.address.is_v6() ? kV6 : 0) | (path.relayed ? kRelayed : 0)};
+          path.endpoint.port | (path.endpoint.address.is_v6() ? kV6 : 0) | (path.relayed ? kRelayed : 0) |
+              std::uint64_t{path.socket} << kSocketShift};
 }
 
 Path unpack(const std::array<std::uint64_t, 3>& words) {
@@ -30,6 +32,7 @@ Path unpack(const std::array<std::uint64_t, 3>& words) {
       (words[2] & kV6) != 0 ? IpAddress::v6(raw) : IpAddress::v4(load_be<std::uint32_t>(raw.data()));
   path.endpoint.port = static_cast<std::uint16_t>(words[2]);
   path.relayed = (words[2] & kRelayed) != 0;
+  path.socket = static_cast<std::uint16_t>(words[2] >> kSocketShift);
   return path;
 }
 
@@ -133,8 +136,8 @@ bool Forwarding::is_own(const IpAddress& destination) const {
   return std::find(own.begin(), own.end(), destination) != own.end();
 }
 
-Path Forwarding::path_from(const Endpoint& source) const {
-  return {source, std::find(relays.begin(), relays.end(), source) != relays.end()};
+Path Forwarding::path_from(const Endpoint& source, std::uint16_t socket) const {
+  return {source, std::find(relays.begin(), relays.end(), source) != relays.end(), socket};
 }
 
 }  // namespace lanrage::node

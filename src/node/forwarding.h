@@ -160,7 +160,7 @@ struct Forwarding {
   }
   bool is_group(const IpAddress& destination) const;  // broadcast or multicast
   bool is_own(const IpAddress& destination) const;
-  Path path_from(const Endpoint& source) const;
+  Path path_from(const Endpoint& source, std::uint16_t socket = 0) const;
 };
 
 }  // namespace lanrage::node

@@ -77,8 +77,8 @@ void Node::share_filter() {
 
 // --- what happens --------------------------------------------------------------------------------------------------
 
-void Node::handle_datagram(Now now, const Endpoint& source, ByteView datagram, bool under_load) {
-  Path path{source, false};
+void Node::handle_datagram(Now now, const Endpoint& source, ByteView datagram, std::uint16_t socket) {
+  Path path{source, false, socket};
   Link* sender = nullptr;
   if (wire::protocol_of(datagram) == wire::Protocol::kRelay) {
     const auto inbound = relays_.handle_packet(now.time, source, datagram);
@@ -92,7 +92,7 @@ void Node::handle_datagram(Now now, const Endpoint& source, ByteView datagram, b
   }
   switch (wire::protocol_of(datagram)) {
     case wire::Protocol::kWireGuard:
-      tunnel_.handle_packet(now, path, datagram, under_load);
+      tunnel_.handle_packet(now, path, datagram);
       break;
     case wire::Protocol::kProbe: {
       const auto tag = wire::probe_tag_of(datagram);
@@ -103,7 +103,9 @@ void Node::handle_datagram(Now now, const Endpoint& source, ByteView datagram, b
       break;
     }
     case wire::Protocol::kStun:
-      stun_.handle_packet(now.time, source, datagram);
+      if (socket == 0) stun_.handle_packet(now.time, source, datagram);
+      for (auto& [key, link] : links_)
+        if (socket != 0) link->punch->handle_packet(now.time, socket, source, datagram);
       break;
     case wire::Protocol::kRelay:
     case wire::Protocol::kUnknown:
@@ -332,6 +334,7 @@ void Node::handle_timeout(Now now) {
       note_activity(now, *link);
       link->selector->handle_timeout(now.time);
     }
+    link->punch->handle_timeout(now.time);
     while (!link->waiting.empty() && link->waiting.front().until <= now.time) link->waiting.pop_front();
   }
   for (auto it = pings_.begin(); it != pings_.end();) {
@@ -358,6 +361,7 @@ std::optional<Time> Node::next_timeout() const {
   if (lan_) consider(lan_->next_timeout());
   for (const auto& [key, link] : links_) {
     consider(link->selector->next_timeout());
+    consider(link->punch->next_timeout());
     if (!link->waiting.empty()) consider(link->waiting.front().until);
   }
   for (const auto& [id, ping] : pings_) consider(ping.deadline);
@@ -397,7 +401,7 @@ void Node::send_to(const Path& path, const crypto::PublicKey& peer, Bytes datagr
     paths::RelayClient::frame(wire::relay_peer(peer), datagram, framed);
     datagram = std::move(framed);
   }
-  datagrams_.push_back({path.endpoint, std::move(datagram)});
+  datagrams_.push_back({path.endpoint, std::move(datagram), {}, path.socket});
 }
 
 void Node::pump(Now now) {
@@ -406,6 +410,7 @@ void Node::pump(Now now) {
   // Each part's output may be another's input; they settle within a few rounds.
   while (pump_lan(now) || pump_tunnel(now) || pump_relays(now) || pump_links(now)) {
   }
+  settle_sockets(now);
   pump_streams();
   pump_quality(now);
   if (forwarding_dirty_) publish();
@@ -635,6 +640,7 @@ bool Node::pump_links(Now now) {
       }
       event(StatusChanged{});
     }
+    pump_punch(now, *link);
     while (auto transmit = link->selector->poll_transmit()) send_to(transmit->path, key, to_bytes(transmit->datagram));
   }
   return any;
@@ -651,7 +657,10 @@ void Node::pump_stun(Now now) {
     // Behind another public address there may be another router.
     std::set<IpAddress> addresses;
     for (const Endpoint& endpoint : report->public_endpoints) addresses.insert(endpoint.address);
-    if (addresses != std::exchange(public_addresses_, addresses) && !discovering_) discover(now);
+    if (addresses != std::exchange(public_addresses_, addresses)) {
+      if (!discovering_) discover(now);
+      for (auto& [key, link] : links_) link->punch->restart(now.time);
+    }
     refresh_candidates(now);
     event(StatusChanged{});
   }

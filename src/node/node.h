@@ -36,6 +36,7 @@
 #include "party/roster.h"
 #include "paths/nat_discovery.h"
 #include "paths/netcheck.h"
+#include "paths/punch.h"
 #include "paths/relay_choice.h"
 #include "paths/relay_client.h"
 #include "paths/selector.h"
@@ -66,11 +67,12 @@ struct NodeOptions {
 
 // --- what the driver is to do --------------------------------------------------------------------------------------
 
-// A datagram for the UDP socket, as it is.
+// A datagram for a UDP socket, as it is: the node's own, or one of extra_sockets().
 struct OutDatagram {
   Endpoint to;
   Bytes bytes;
   IpAddress from{};  // of ours, to go out by its interface; 0.0.0.0: the kernel chooses
+  std::uint16_t socket = 0;
 };
 // Something for TX to seal: an IP packet that waited, one of our frames, or nothing (a keepalive).
 struct OutInner {
@@ -110,9 +112,11 @@ struct RelayStreamsChanged {};
 struct OpenDiscovery {};
 // They are of no more use.
 struct CloseDiscovery {};
-using NodeEvent =
-    std::variant<SaveParty, SaveContacts, SaveTimestampFloor, ServerChanged, AdapterChanged, ForwardingChanged,
-                 SaveQuality, QualityChanged, StatusChanged, RelayStreamsChanged, OpenDiscovery, CloseDiscovery>;
+// Open and close IPv4 UDP sockets, each at a port that is free, so that there are those of extra_sockets() and no more.
+struct ExtraSocketsChanged {};
+using NodeEvent = std::variant<SaveParty, SaveContacts, SaveTimestampFloor, ServerChanged, AdapterChanged,
+                               ForwardingChanged, SaveQuality, QualityChanged, StatusChanged, RelayStreamsChanged,
+                               OpenDiscovery, CloseDiscovery, ExtraSocketsChanged>;
 
 struct AdapterConfig {
   std::vector<IpPrefix> addresses;  // empty: not in a party
@@ -180,7 +184,8 @@ class Node {
   const std::vector<FilterRule>& filter_rules() const { return rules_; }
 
   // --- what happens ---
-  void handle_datagram(Now now, const Endpoint& source, ByteView datagram, bool under_load = false);
+  // `socket`: to which of ours it came, 0 or one of extra_sockets().
+  void handle_datagram(Now now, const Endpoint& source, ByteView datagram, std::uint16_t socket = 0);
   // ICMP says that what we send to `endpoint` does not arrive.
   void handle_unreachable(Now now, const Endpoint& endpoint);
   void handle_frame(Now now, const crypto::PublicKey& peer, ByteView frame);
@@ -211,6 +216,7 @@ class Node {
   std::optional<NodeEvent> poll_event();
   std::optional<OutDatagram> poll_datagram();
   std::optional<paths::NatDiscovery::Transmit> poll_discovery() { return discovery_.poll_transmit(); }
+  const std::set<std::uint16_t>& extra_sockets() const { return extra_sockets_.open(); }
   std::optional<OutInner> poll_inner();
   std::optional<OutRequest> poll_request();
   std::optional<lan::Delivery> poll_delivery();
@@ -274,6 +280,7 @@ class Node {
     crypto::PublicKey key;
     std::uint32_t slot = 0;
     std::unique_ptr<paths::Selector> selector;
+    std::unique_ptr<paths::Punch> punch;
     std::vector<std::uint64_t> tags;  // of its probes
     std::shared_ptr<PeerState> state = std::make_shared<PeerState>();
     std::vector<SessionKeys> sessions;
@@ -359,11 +366,14 @@ class Node {
   void update_keys(Now now, Link& link);
   void send_signal(Link& link, bool call_me_now);
   void set_online(Now now, const crypto::PublicKey& key, bool online);
-  bool handle_signalled(Now now, const wire::Signalled& signalled);
+  bool handle_signalled(Now now, const wire::Signalled& signalled, bool is_fresh);
   void recall(Now now, std::string_view contacts);
   void contacts_changed(Now now);
   void refresh_candidates(Now now);
   void refresh_network();
+  void refresh_punch();
+  void pump_punch(Now now, Link& link);
+  void settle_sockets(Now now);
   std::vector<Endpoint> second_opinions(const std::vector<IpAddress>& own) const;
   void ask_over_udp(Time now);
   void refresh_stun_servers(Now now, std::vector<Endpoint> servers);
@@ -406,7 +416,9 @@ class Node {
   tunnel::Device tunnel_;
   paths::StunClient stun_;
   paths::NatDiscovery discovery_;
-  bool discovering_ = false;  // sockets are wanted or in use
+  paths::ExtraSockets extra_sockets_;
+  std::set<std::uint16_t> told_sockets_;  // as the driver has them
+  bool discovering_ = false;              // sockets are wanted or in use
   bool has_discovered_ = false;
   paths::DiscoveryReport discovered_;
   std::set<IpAddress> public_addresses_;  // as servers see the node's socket

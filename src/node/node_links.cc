@@ -36,6 +36,7 @@ void Node::add_link(Now now, const party::Member& member) {
   link->selector = std::make_unique<paths::Selector>(options, rng_);
   link->selector->set_local(stun_.report(), candidates_);
   link->selector->set_network(network_signal_);
+  link->punch = std::make_unique<paths::Punch>(identity_.public_key() < key, extra_sockets_, rng_);
   relay_names_[wire::relay_peer(key)] = key;
   if (auto added = tunnel_.add_peer(now, key, {}); !added) {
     paths_log_.warn("a member cannot be a peer", {{"problem", added.error().message}});
@@ -47,6 +48,7 @@ void Node::add_link(Now now, const party::Member& member) {
   plan_relays(placed);
   choose_used_relays(now);
   give_relays(now);
+  refresh_punch();
   placed.selector->start(now.time);
   if (search_at_ == kNever) begin_search(now);
   if (counters_due_ == kNever) counters_due_ = now.time + std::chrono::seconds{1};
@@ -102,6 +104,7 @@ void Node::refresh_candidates(Now now) {
     link->selector->set_local(stun_.report(), candidates_);
     if (changed) link->selector->restart(now.time);
   }
+  refresh_punch();
 }
 
 // What is found out later than the candidates goes to the members by itself: it starts no probes.
@@ -109,11 +112,15 @@ void Node::refresh_network() {
   const paths::NetworkView view = network();
   const auto& judged = view.discovery.v4 && view.discovery.v4->answered ? view.discovery.v4 : view.discovery.v6;
   wire::SignalNetwork fresh;
-  if (judged && judged->answered) fresh.filtering = judged->filtering;
+  if (judged && judged->answered) {
+    fresh.filtering = judged->filtering;
+    fresh.ports = judged->ports.choice;
+  }
   const paths::Upstream upstream = paths::upstream_of(view);
   fresh.is_behind_nat = upstream != paths::Upstream::kUnknown && upstream != paths::Upstream::kNothing;
   fresh.is_mapping_refused = router_.asked && !router_.outside;
   if (fresh == std::exchange(network_signal_, fresh)) return;
+  refresh_punch();
   for (auto& [key, link] : links_) {
     link->selector->set_network(network_signal_);
     send_signal(*link, false);
@@ -130,6 +137,13 @@ void Node::ask_over_udp(Time now) {
   if (servers.empty() || stun_.stats().answered != 0) return;
   stun_.set_servers(now, servers);
   udp_asked_ = now;
+}
+
+void Node::refresh_punch() {
+  paths::Punch::End here{false, stun_.report().mapping, network_signal_.ports};
+  for (const Endpoint& seen : stun_.report().public_endpoints)
+    here.seen = here.seen || (seen.address.is_v4() && !seen.address.is_private());
+  for (auto& [key, link] : links_) link->punch->set_local(here, stun_endpoints_);
 }
 
 void Node::refresh_stun_servers(Now now, std::vector<Endpoint> servers) {
@@ -158,6 +172,7 @@ void Node::send_signal(Link& link, bool call_me_now) {
   signal.candidates = candidates_;
   signal.network = network_signal_;
   signal.legs = legs_;
+  signal.punch = link.punch->offer();
   for (const auto& relay : relays_.status()) {
     if (!relay.path || signal.relays.size() >= wire::kSignalRelaysMax) continue;
     wire::SignalRelay entry{wire::relay_peer(relay.key), wire::kRelayRttUnknown};
@@ -183,7 +198,7 @@ void Node::set_online(Now now, const crypto::PublicKey& key, bool online) {
   }
 }
 
-bool Node::handle_signalled(Now now, const wire::Signalled& signalled) {
+bool Node::handle_signalled(Now now, const wire::Signalled& signalled, bool is_fresh) {
   Link* link = link_of(signalled.from);
   if (link == nullptr) return false;
   for (const party::PairKeys& keys : roster_->pair_keys(link->key)) {
@@ -198,10 +213,42 @@ bool Node::handle_signalled(Now now, const wire::Signalled& signalled) {
       choose_used_relays(now);
       give_relays(now);
     }
+    if (is_fresh) link->punch->handle_signal(now.time, *signal);
     return true;
   }
   paths_log_.warn("refused a signal that the member it names did not seal");
   return false;
+}
+
+// --- punching ------------------------------------------------------------------------------------------------------
+
+void Node::pump_punch(Now now, Link& link) {
+  paths::Punch& punch = *link.punch;
+  const bool can_tell = online_.contains(link.key) && link_state_ == LinkState::kConnected;
+  const paths::Quality* quality = link.selector->quality();
+  punch.set_missing(now.time, !link.selector->is_direct(), can_tell,
+                    quality != nullptr ? quality->rtt_ema() : std::nullopt);
+  if (punch.poll_offer()) send_signal(link, false);
+  while (auto question = punch.poll_question())
+    datagrams_.push_back({question->to, to_bytes(question->datagram), {}, question->socket});
+  while (auto guess = punch.poll_guess()) link.selector->guess(*guess);
+}
+
+// Extra sockets that neither an attempt nor a path uses are closed.
+void Node::settle_sockets(Now now) {
+  if (extra_sockets_.open().empty() && told_sockets_.empty()) return;
+  std::set<std::uint16_t> used;
+  for (auto& [key, link] : links_) {
+    const auto& punching = link->punch->sockets();
+    used.insert(punching.begin(), punching.end());
+    const auto kept = link->selector->sockets(now.time);
+    used.insert(kept.begin(), kept.end());
+  }
+  extra_sockets_.keep_only(used);
+  if (extra_sockets_.open() == told_sockets_) return;
+  told_sockets_ = extra_sockets_.open();
+  for (auto& [key, link] : links_) link->selector->close_sockets(told_sockets_);
+  event(ExtraSocketsChanged{});
 }
 
 // --- what is known of a party whose server is gone -----------------------------------------------------------------
@@ -226,7 +273,7 @@ void Node::recall(Now now, std::string_view contacts) {
     contacts.remove_prefix(std::min(end + 1, contacts.size()));
     if (!event || !*event) continue;
     if (const auto* relays = std::get_if<wire::Relays>(&**event)) use_relays(now, *relays);
-    if (const auto* signalled = std::get_if<wire::Signalled>(&**event)) handle_signalled(now, *signalled);
+    if (const auto* signalled = std::get_if<wire::Signalled>(&**event)) handle_signalled(now, *signalled, false);
     const auto* grant = std::get_if<wire::Grant>(&**event);
     if (grant != nullptr && grant->expires > unix_seconds(now.wall)) use_grant(now, *grant);
   }

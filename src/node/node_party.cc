@@ -436,7 +436,7 @@ void Node::handle_event(Now now, const wire::Event& happened) {
     set_online(now, presence->member, presence->online);
     event(StatusChanged{});
   } else if (const auto* signalled = std::get_if<wire::Signalled>(&happened)) {
-    if (handle_signalled(now, *signalled)) online_.insert(signalled->from);
+    if (handle_signalled(now, *signalled, true)) online_.insert(signalled->from);
   } else if (const auto* relays = std::get_if<wire::Relays>(&happened)) {
     use_relays(now, *relays);
   } else if (const auto* health = std::get_if<wire::RelaysHealth>(&happened)) {

@@ -72,6 +72,7 @@ NodeStatus Node::status(Now now) const {
     peer.relays = pair_relays(*link);
     if (const auto help = link->selector->relay_help(now.time))
       peer.relay_help = RelayHelp{milliseconds(help->direct), milliseconds(help->relayed)};
+    if (std::string doing = link->punch->why(); connected && !doing.empty()) peer.why = std::move(doing);
     if (connected && peer.path && peer.path->tls) peer.why = paths::kWhyOverTls;
     peer.quality = quality_of(*link);
     const tunnel::Activity activity = link->state->counters.read();

@@ -218,6 +218,8 @@ FamilyReport NatDiscovery::report_of(const Family& family) const {
   report.translated = !is_own(report.seen, port);
   report.keeps_port = report.seen.port == port;
   report.mapping = mapping_of(family);
+  if (report.mapping == Dependence::kAddress || report.mapping == Dependence::kAddressAndPort)
+    report.ports = ports_of(family);
   report.filtering = filtering_of(family);
   if (family.hairpin) report.hairpin = family.hairpin->works;
   return report;
@@ -231,6 +233,16 @@ Dependence NatDiscovery::mapping_of(const Family& family) const {
   if (other_port && other_port != same) return Dependence::kAddressAndPort;
   if (!other_address) return Dependence::kNotPort;
   return other_address == same ? Dependence::kEndpointIndependent : Dependence::kAddress;
+}
+
+// In the order in which the questions first went out.
+PortPattern NatDiscovery::ports_of(const Family& family) const {
+  std::vector<std::uint16_t> ports;
+  for (const Question& question : family.questions) {
+    const bool is_plain = question.kind != Kind::kChangePort && question.kind != Kind::kChangeBoth;
+    if (is_plain && question.mapped) ports.push_back(question.mapped->port);
+  }
+  return port_pattern(ports);
 }
 
 // Section 4.4.

@@ -18,6 +18,7 @@
 #include "base/ip.h"
 #include "base/rng.h"
 #include "base/time.h"
+#include "paths/port_choice.h"
 #include "wire/signal.h"
 #include "wire/stun.h"
 
@@ -38,6 +39,7 @@ struct FamilyReport {
   bool translated = false;  // `seen` is no address of this machine
   bool keeps_port = false;  // the port outside is the one inside
   Dependence mapping = Dependence::kUnknown;
+  PortPattern ports{};  // where the mapping depends on the destination: how it chooses them
   Dependence filtering = Dependence::kUnknown;
   std::optional<bool> hairpin{};  // where it translates
   friend bool operator==(const FamilyReport&, const FamilyReport&) = default;
@@ -115,6 +117,7 @@ class NatDiscovery {
   bool is_own(const Endpoint& seen, std::uint16_t port) const;
   FamilyReport report_of(const Family& family) const;
   Dependence mapping_of(const Family& family) const;
+  PortPattern ports_of(const Family& family) const;
   Dependence filtering_of(const Family& family) const;
 
   Rng& rng_;

@@ -67,6 +67,18 @@ const char* method_in_words(const RouterReport& router) {
   return "UPnP";
 }
 
+std::string ports_in_words(const FamilyReport& report) {
+  switch (report.ports.choice) {
+    case PortChoice::kUnknown:
+      break;
+    case PortChoice::kSequential:
+      return format(", each {:+} from the last, so that the next can be foreseen", report.ports.step);
+    case PortChoice::kRandom:
+      return ", drawn at random";
+  }
+  return "";
+}
+
 void describe_family(const char* name, const std::optional<FamilyReport>& report, std::vector<std::string>& out) {
   if (!report) {
     out.push_back(format("{}: not here, or not at the server.", name));
@@ -80,7 +92,7 @@ void describe_family(const char* name, const std::optional<FamilyReport>& report
                                                                    : "behind a firewall that lets only answers in";
     out.push_back(format("{}: an address of its own, no translation{}{}.", name, wall[0] == ';' ? "" : ", ", wall));
   } else {
-    out.push_back(format("{}: behind a NAT, {}.", name, mapping_in_words(report->mapping)));
+    out.push_back(format("{}: behind a NAT, {}{}.", name, mapping_in_words(report->mapping), ports_in_words(*report)));
     out.push_back(format("{}: {}.", name, filtering_in_words(report->filtering)));
     std::string line = format("{}: the NAT {} port numbers", name, report->keeps_port ? "keeps" : "changes");
     if (report->hairpin) {
@@ -143,8 +155,12 @@ std::string type_in_words(const NetworkView& view) {
     return "UDP is blocked: no direct path is possible from here, and relays are reached over TLS alone";
   if (type == "none") return "an address of its own: direct paths work";
   if (type == "firewall") return "an address of its own behind a firewall: direct paths work";
+  if (type == "symmetric" && judged(view)->ports.choice == PortChoice::kSequential)
+    return "the next public port for every destination (symmetric NAT): direct paths work, but not to networks whose "
+           "ports are random";
   if (type == "symmetric")
-    return "another public port for every destination (symmetric NAT): direct paths only to open networks";
+    return "another public port for every destination (symmetric NAT): direct paths to open networks at once, to those "
+           "with one port for all after some seconds, to other such networks none";
   if (type.empty()) return "not known yet";
   return "one public port for every destination: direct paths work";
 }
@@ -201,9 +217,10 @@ std::string advice(const NetworkView& view) {
   if (!report->translated || view.router.outside) return "Nothing needs to be done.";
   const Upstream upstream = upstream_of(view);
   if (upstream == Upstream::kCarrier || upstream == Upstream::kNat) {
-    return is_symmetric(*report) ? "Ask the provider for IPv6 or a public address of your own; until then friends with "
-                                   "ordinary routers are reached by the relay."
-                                 : "Nothing needs to be done; forwarding ports on the router would not help.";
+    return is_symmetric(*report)
+               ? "Ask the provider for IPv6 or a public address of your own; until then friends in such "
+                 "networks are reached by the relay."
+               : "Nothing needs to be done; forwarding ports on the router would not help.";
   }
   const std::string forward =
       format("{} UDP port {} to this machine",

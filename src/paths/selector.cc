@@ -11,7 +11,8 @@ constexpr int kFollowedBurst = 5;  // pings to where authenticated data of the p
 
 }  // namespace
 
-Selector::Selector(const SelectorOptions& options, Rng& rng) : options_(options), rng_(rng) {
+Selector::Selector(const SelectorOptions& options, Rng& rng)
+    : options_(options), rng_(rng), guess_first_(rng.u64()), guess_next_(guess_first_) {
   entries_.reserve(kPathsMax);
 }
 
@@ -164,6 +165,12 @@ void Selector::handle_ping(Time now, const Path& path, const wire::Probe& probe,
 
 void Selector::handle_pong(Time now, const Path& path, const wire::Probe& probe) {
   WatchedPath* entry = find(path);
+  if (entry == nullptr && probe.transaction - guess_first_ < guess_next_ - guess_first_) {
+    // It could be a recording, sent from elsewhere: it only makes us look there.
+    entry = add(now, path, CandidateKind::kPeerReflexive);
+    if (entry != nullptr) entry->begin_burst(now, kFollowedBurst);
+    return;
+  }
   const bool is_late = former_instance_ == probe.instance;  // sent before the peer restarted
   if (entry == nullptr || is_late || !entry->take_answer(now, probe.transaction)) {
     ++stats_.dropped_stale;

@@ -37,6 +37,7 @@
 
 #include <deque>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -183,6 +184,12 @@ class Selector {
   void handle_rate(Time now, double mbps);
   // Somebody on the way said (ICMP) that nothing arrives at `endpoint`.
   void handle_unreachable(Time now, const Endpoint& endpoint);
+  // A ping where the peer might be heard (paths/punch.h): no path until its pong makes it one.
+  void guess(const Path& path);
+  // Extra sockets that proven paths use, or used a while ago and may again; all other ones are closed: what was known
+  // by them is forgotten.
+  std::vector<std::uint16_t> sockets(Time now) const;
+  void close_sockets(const std::set<std::uint16_t>& open);
   // The relay says that the peer is not registered there, or the relay itself stopped answering.
   void handle_relay_absent(Time now, const Path& relay);
 
@@ -257,6 +264,7 @@ class Selector {
   std::vector<std::uint64_t> send_tags_;
   std::optional<std::size_t> confirmed_key_;  // newest one under which the peer was heard
   std::uint64_t key_turn_ = 0;                // alternates keys while the newest is unconfirmed
+  std::uint64_t guess_first_, guess_next_;    // transactions of guesses
 
   std::vector<WatchedPath> entries_;  // reserved for kPathsMax: pointers stay until something is erased
   struct Arrived {

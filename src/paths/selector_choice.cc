@@ -54,6 +54,22 @@ void Selector::forget_stale() {
                  entries_.end());
 }
 
+std::vector<std::uint16_t> Selector::sockets(Time now) const {
+  std::vector<std::uint16_t> used;
+  for (const WatchedPath& entry : entries_) {
+    const bool was_proven = entry.healed != Time{} && now - std::max(entry.heard, entry.lost) < kLostFor;
+    if (entry.path.socket != 0 && (entry.valid || selected_ == entry.path || was_proven))
+      used.push_back(entry.path.socket);
+  }
+  return used;
+}
+
+void Selector::close_sockets(const std::set<std::uint16_t>& open) {
+  std::erase_if(entries_, [&](const WatchedPath& entry) {
+    return entry.path.socket != 0 && !open.contains(entry.path.socket) && selected_ != entry.path;
+  });
+}
+
 bool Selector::is_better(const WatchedPath& candidate, const WatchedPath& current, Time now) const {
   const bool has_dwelt = now - selected_since_ >= kDwell;
   if (candidate.path.relayed != current.path.relayed)

@@ -53,7 +53,7 @@ struct Script {
   }
 
   void step(std::uint8_t what, std::uint8_t which, ByteView bytes) {
-    switch (what % 9) {
+    switch (what % 10) {
       case 0:
         return probe(path(which), bytes);
       case 1:
@@ -72,6 +72,14 @@ struct Script {
         return selector.set_relays(now, {Path{path(0).endpoint, true}, Path{path(which).endpoint, true}});
       case 7:
         return selector.handle_relay_absent(now, path(which));
+      case 8: {
+        Path guess = path(which);
+        guess.socket = guess.relayed ? 0 : which % 4;
+        selector.guess(guess);
+        const auto used = selector.sockets(now);
+        if (bytes.empty()) selector.close_sockets({used.begin(), used.end()});
+        return;
+      }
       default:
         return which % 2 == 0 ? selector.start(now) : selector.restart(now);
     }

@@ -355,6 +355,57 @@ TEST_F(SelectorTest, KeepsThePathWhileThePeerHasOnlyTheOlderKey) {
   EXPECT_TRUE(selector.is_valid());
 }
 
+// ---- Guesses
+
+TEST_F(SelectorTest, AGuessBecomesAPathByItsPongAndIsProvenAsAnyOther) {
+  start_with({kRelay}, {});
+  answer(kRelay, 20ms);
+  const Path guessed{kElsewhere.endpoint, false, 3}, other{kPublic.endpoint, false, 4};
+  transmits();
+  selector.guess(guessed);
+  selector.guess(other);
+  const auto sent = transmits();
+  ASSERT_EQ(sent.size(), 2u);
+  EXPECT_EQ(sent[0].path, guessed);
+  run(1s);
+  EXPECT_THAT(pinged(), testing::Not(testing::Contains(guessed))) << "a guess alone is no path";
+  receive_pong(guessed, wire::open_probe(sent[0].datagram, key.bytes())->transaction);
+  EXPECT_EQ(selector.selected(), kRelay);
+  selector.handle_timeout(now);
+  EXPECT_EQ(answer(guessed, 30ms), 1);
+  EXPECT_EQ(selector.selected(), guessed);
+  EXPECT_TRUE(selector.is_direct());
+  EXPECT_EQ(selector.sockets(now), std::vector<std::uint16_t>{3});
+}
+
+TEST_F(SelectorTest, APongToNoGuessMakesNoPath) {
+  start_with({kRelay}, {});
+  selector.guess({kElsewhere.endpoint, false, 3});
+  const auto ping = wire::open_probe(transmits().back().datagram, key.bytes());
+  receive_pong({kElsewhere.endpoint, false, 3}, ping->transaction + 1);
+  selector.handle_timeout(now);
+  EXPECT_THAT(pinged(), testing::Not(testing::Contains(Path{kElsewhere.endpoint, false, 3})));
+}
+
+TEST_F(SelectorTest, KeepsTheSocketOfALostPathForAWhileAndForgetsThoseThatWereClosed) {
+  start_with({kRelay}, {});
+  const Path proven{kElsewhere.endpoint, false, 3}, heard{kPublic.endpoint, false, 4};
+  receive_ping(proven);
+  selector.handle_timeout(now);
+  answer(proven, 20ms);
+  receive_ping(heard);
+  EXPECT_EQ(selector.sockets(now), std::vector<std::uint16_t>{3});
+  selector.close_sockets({3});
+  transmits();
+  run(kKeepalive * 2 + 10s);  // nothing answers any more
+  EXPECT_FALSE(selector.is_direct());
+  EXPECT_THAT(pinged(), testing::Not(testing::Contains(heard)));
+  EXPECT_EQ(selector.sockets(now), std::vector<std::uint16_t>{3});
+  EXPECT_TRUE(selector.sockets(now + kLostFor + 1min).empty());
+}
+
+// ---- Keys
+
 TEST_F(SelectorTest, UsesTheNewestKeyAloneOnceThePeerWasHeardUnderIt) {
   start_with({}, {kPublicCandidate});
   answer(kPublic, 20ms);

@@ -45,6 +45,14 @@ std::optional<wire::ProbeBytes> Selector::search_ping() {
   return wire::write_probe(probe, keys_[key].bytes());
 }
 
+void Selector::guess(const Path& path) {
+  if (keys_.empty()) return;
+  const std::size_t key = confirmed_key_.value_or(0);
+  const wire::Probe probe{.tag = send_tags_[key], .transaction = guess_next_++, .instance = options_.instance};
+  push(path, wire::write_probe(probe, keys_[key].bytes()));
+  ++stats_.pings_sent;
+}
+
 // One ping under the key that the peer is known to have; beside it one under the newest, until the peer has that too.
 void Selector::ping(Time now, WatchedPath& entry) {
   entry.pinged = now;

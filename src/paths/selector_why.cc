@@ -74,12 +74,14 @@ std::string Selector::why_not_direct() const {
                         has_family(local_candidates_, false),
                         local_.udp_blocked,
                         local_.mapping == Mapping::kDependent,
+                        network_.ports == wire::PortChoice::kSequential,
                         network_.is_behind_nat,
                         network_.is_mapping_refused};
   const NetworkEnd there{has_family(remote_->candidates, true),
                          has_family(remote_->candidates, false),
                          remote_->udp_blocked,
                          remote_->mapping == Mapping::kDependent,
+                         remote_->network.ports == wire::PortChoice::kSequential,
                          remote_->network.is_behind_nat,
                          remote_->network.is_mapping_refused};
   return explain(paths::why_not_direct(here, there), here, there, options_.local_port);

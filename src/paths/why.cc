@@ -16,7 +16,12 @@ std::string open_a_port(const NetworkEnd& here, const NetworkEnd& there, std::ui
   return format("forward UDP port {} on the router here or enable UPnP there", port);
 }
 
-const char* cause(Reason reason) {
+// "a random port for every destination (symmetric NAT)"
+std::string port_habit(const NetworkEnd& end) {
+  return format("{} port for every destination (symmetric NAT)", end.counts ? "a new" : "a random");
+}
+
+std::string cause(Reason reason, const NetworkEnd& here, const NetworkEnd& there) {
   switch (reason) {
     case Reason::kBlockedHere:
       return "this network blocks UDP; use another network or have outgoing UDP allowed";
@@ -26,14 +31,11 @@ const char* cause(Reason reason) {
       return "one side has only IPv4 and the other only IPv6, so that only a relay can join them; "
              "enable IPv6 on the side that lacks it";
     case Reason::kSymmetricBoth:
-      return "both networks use a random port for every destination (symmetric NAT)";
+      return "both networks use " + port_habit(here.counts ? here : there);
     case Reason::kSymmetricHere:
-      return "this network uses a random port for every destination (symmetric NAT), which the other side's router "
-             "does "
-             "not let in";
+      return "this network uses " + port_habit(here) + ", which the other side's router does not let in";
     case Reason::kSymmetricThere:
-      return "the other side's network uses a random port for every destination (symmetric NAT), which the router here "
-             "does not let in";
+      return "the other side's network uses " + port_habit(there) + ", which the router here does not let in";
     case Reason::kDoubleNatBoth:
       return "both routers are themselves behind another NAT (a carrier's or a second router's), and no probe passes";
     case Reason::kDoubleNatHere:
@@ -64,7 +66,7 @@ Reason why_not_direct(const NetworkEnd& here, const NetworkEnd& there) {
 }
 
 std::string explain(Reason reason, const NetworkEnd& here, const NetworkEnd& there, std::uint16_t port) {
-  std::string why = cause(reason);
+  std::string why = cause(reason, here, there);
   switch (reason) {
     case Reason::kBlockedHere:
     case Reason::kBlockedThere:

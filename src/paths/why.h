@@ -12,6 +12,7 @@ struct NetworkEnd {
   bool v4 = false, v6 = false;  // it has candidates of the family
   bool udp_blocked = false;
   bool symmetric = false;           // another public port for every destination
+  bool counts = false;              // and those follow each other
   bool is_behind_nat = false;       // its router stands behind a carrier's NAT or a second router
   bool is_mapping_refused = false;  // its router was asked to open a port and does not
 };

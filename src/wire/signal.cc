@@ -13,8 +13,10 @@ constexpr std::uint8_t kVersion = 1;
 constexpr std::uint8_t kFlagCallMeNow = 1;
 constexpr std::uint8_t kFlagUdpBlocked = 2;
 constexpr std::uint8_t kExtensionNetwork = 1;
+constexpr std::uint8_t kExtensionPunch = 2;
 constexpr std::uint8_t kExtensionLegs = 3;
 constexpr std::size_t kLegBytes = 8;
+constexpr std::size_t kPunchBytes = 1 + 4 + kEndpointBytes + 2 + 2;
 constexpr std::uint8_t kFlagBehindNat = 1;
 constexpr std::uint8_t kFlagMappingRefused = 2;
 
@@ -27,6 +29,9 @@ SignalNetwork read_network(ByteReader& in) {
   const std::uint8_t flags = in.u8();
   network.is_behind_nat = (flags & kFlagBehindNat) != 0;
   network.is_mapping_refused = (flags & kFlagMappingRefused) != 0;
+  if (in.rest().empty()) return network;  // of an older member
+  const std::uint8_t ports = in.u8();
+  if (ports <= static_cast<std::uint8_t>(PortChoice::kRandom)) network.ports = static_cast<PortChoice>(ports);
   return network;
 }
 
@@ -45,6 +50,22 @@ void write_legs(ByteWriter& out, std::span<const SignalLeg> legs) {
   out.u8(kExtensionLegs).u8(static_cast<std::uint8_t>(legs.size() * kLegBytes));
   for (const SignalLeg& leg : legs)
     out.u32_be(leg.relay).u16_be(leg.rtt_tenths_ms).u8(leg.jitter_ms).u8(leg.loss_percent);
+}
+
+// A method of a newer version means nothing here. False: malformed.
+bool read_punch(ByteReader& in, std::optional<SignalPunch>& out) {
+  SignalPunch punch;
+  punch.method = static_cast<SignalPunch::Method>(in.u8());
+  if (punch.method != SignalPunch::Method::kPorts && punch.method != SignalPunch::Method::kMany) return in.ok();
+  punch.round = in.u32_be();
+  std::optional<Endpoint> endpoint;
+  const ByteView where = in.bytes(kEndpointBytes);
+  punch.step = static_cast<std::int16_t>(in.u16_be());
+  punch.count = in.u16_be();
+  if (!in.ok() || !read_endpoint(where, endpoint) || !endpoint) return false;
+  punch.endpoint = *endpoint;
+  out = punch;
+  return true;
 }
 
 Bytes associated_data(const crypto::PublicKey& sender, const crypto::PublicKey& recipient) {
@@ -102,9 +123,16 @@ Bytes write_signal(const PeerSignal& signal) {
   const std::size_t extensions = out.view().size();
   const SignalNetwork& network = signal.network;
   if (network != SignalNetwork{}) {
-    out.u8(kExtensionNetwork).u8(2).u8(static_cast<std::uint8_t>(network.filtering));
+    out.u8(kExtensionNetwork).u8(3).u8(static_cast<std::uint8_t>(network.filtering));
     out.u8(static_cast<std::uint8_t>((network.is_behind_nat ? kFlagBehindNat : 0) |
                                      (network.is_mapping_refused ? kFlagMappingRefused : 0)));
+    out.u8(static_cast<std::uint8_t>(network.ports));
+  }
+  if (const auto& punch = signal.punch) {
+    std::array<std::uint8_t, kEndpointBytes> endpoint;
+    write_endpoint(endpoint.data(), punch->endpoint);
+    out.u8(kExtensionPunch).u8(kPunchBytes).u8(static_cast<std::uint8_t>(punch->method)).u32_be(punch->round);
+    out.bytes(endpoint).u16_be(static_cast<std::uint16_t>(punch->step)).u16_be(punch->count);
   }
   const std::size_t room = (kSignalExtensionBytesMax - (out.view().size() - extensions) - 2) / kLegBytes;
   if (!signal.legs.empty()) write_legs(out, std::span(signal.legs).first(std::min(signal.legs.size(), room)));
@@ -148,6 +176,8 @@ std::optional<PeerSignal> parse_signal(ByteView plaintext) {
       if (!value.ok()) return std::nullopt;
     } else if (kind == kExtensionLegs) {
       signal.legs = read_legs(value);
+    } else if (kind == kExtensionPunch && !read_punch(value, signal.punch)) {
+      return std::nullopt;
     }
   }
   if (!in.done()) return std::nullopt;

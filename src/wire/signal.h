@@ -8,7 +8,8 @@
 //   kSignalRelaysMax
 //   extensions {u8 kind, u8 length, value}: of unknown kinds and beyond the known length they are skipped
 //     1: how the network treats UDP (SignalNetwork) {u8 filtering, u8 flags (1 = the router stands behind another NAT,
-//        2 = the router opens no port)}; left out where nothing is known
+//        2 = the router opens no port), u8 ports (PortChoice)}; left out where nothing is known
+//     2: ports to ping now (SignalPunch) {u8 method, u32 round, endpoint[19], i16 step, u16 count}
 //     3: what the sender measures to relays, registered there or not, best first: n x {u32 relay (first four bytes of
 //        its key), u16 round trip in tenths of a millisecond, u8 jitter in ms (255 unknown), u8 percent lost}
 // Sealed: u8 1, nonce[24], XChaCha20-Poly1305 ciphertext and tag under the pair's signalling key; associated data are
@@ -31,7 +32,7 @@ inline constexpr std::size_t kCandidatesMax = 24;
 inline constexpr std::size_t kSignalRelaysMax = 8;
 inline constexpr std::uint16_t kRelayRttUnknown = 65535;
 inline constexpr std::uint8_t kLegJitterUnknown = 255;
-inline constexpr std::size_t kSignalExtensionBytesMax = 256;  // all of them; ours have 4
+inline constexpr std::size_t kSignalExtensionBytesMax = 256;  // all of them; ours have 35 beside the legs
 inline constexpr std::size_t kPeerSignalBytesMax =
     1 + 24 + 11 + 1 + kCandidatesMax * 20 + 1 + kSignalRelaysMax * 10 + kSignalExtensionBytesMax + 16;
 
@@ -63,10 +64,18 @@ enum class Dependence : std::uint8_t {
   kAddressAndPort = 4,
 };
 
+// How a NAT whose mappings depend on the destination chooses their ports.
+enum class PortChoice : std::uint8_t {
+  kUnknown = 0,
+  kSequential = 1,  // one after the other, so that the next ones can be foreseen
+  kRandom = 2,
+};
+
 struct SignalNetwork {
   Dependence filtering = Dependence::kUnknown;
   bool is_behind_nat = false;       // the router here stands behind a carrier's NAT or a second router
   bool is_mapping_refused = false;  // the router here was asked to open a port and did not
+  PortChoice ports = PortChoice::kUnknown;
   friend bool operator==(const SignalNetwork&, const SignalNetwork&) = default;
 };
 
@@ -85,6 +94,20 @@ struct SignalLeg {
   friend bool operator==(const SignalLeg&, const SignalLeg&) = default;
 };
 
+// What the sender has opened, or is about to, for this recipient alone (paths/punch.h).
+struct SignalPunch {
+  enum class Method : std::uint8_t {
+    kPorts = 1,  // at `endpoint`, and `count` ports in all, each `step` further than the one before
+    kMany = 2,   // at `count` ports that nobody knows, at the address where servers see the sender; no `endpoint`
+  };
+  Method method = Method::kPorts;
+  std::uint32_t round = 0;  // random; both ends' offers of one attempt have the same
+  Endpoint endpoint;
+  std::int16_t step = 0;
+  std::uint16_t count = 1;
+  friend bool operator==(const SignalPunch&, const SignalPunch&) = default;
+};
+
 struct PeerSignal {
   bool call_me_now = false;  // the sender probes at this moment: do the same
   bool udp_blocked = false;
@@ -95,6 +118,7 @@ struct PeerSignal {
   std::vector<SignalRelay> relays;  // where the sender is registered
   SignalNetwork network{};
   std::vector<SignalLeg> legs{};  // best first
+  std::optional<SignalPunch> punch{};
   friend bool operator==(const PeerSignal&, const PeerSignal&) = default;
 };
 

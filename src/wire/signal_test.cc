@@ -32,7 +32,14 @@ TEST_F(SignalWire, ComesBackAsWritten) {
       PeerSignal with = signal();
       with.network = {static_cast<Dependence>(filtering), (flags & 1) != 0, (flags & 2) != 0};
       EXPECT_EQ(parse_signal(write_signal(with)), with);
+      with.network.ports = PortChoice::kSequential;
+      EXPECT_EQ(parse_signal(write_signal(with)), with);
     }
+  }
+  PeerSignal with = signal();
+  for (const auto method : {SignalPunch::Method::kPorts, SignalPunch::Method::kMany}) {
+    with.punch = SignalPunch{method, 0xfeedbeef, *Endpoint::parse("203.0.113.5:40001"), -2, 16};
+    EXPECT_EQ(parse_signal(write_signal(with)), with);
   }
 }
 
@@ -57,16 +64,19 @@ TEST_F(SignalWire, SkipsWhatNewerVersionsAdd) {
   append(bytes, Bytes{9, 3, 1, 2, 3});  // an unknown extension
   EXPECT_EQ(parse_signal(bytes), with);
   bytes = write_signal(signal());
-  append(bytes, Bytes{1, 3, 4, 0x81, 9});  // a longer one, with a new flag
+  append(bytes, Bytes{1, 4, 4, 0x81, 9, 9});  // a longer one, with a new flag and a new way to choose ports
   with.network = {Dependence::kAddressAndPort, true, false};
   EXPECT_EQ(parse_signal(bytes), with);
   bytes = write_signal(signal());
-  append(bytes, Bytes{1, 2, 200, 0});  // a filter that this version does not know
+  append(bytes, Bytes{1, 2, 200, 0});  // a filter that this version does not know, and no ports, as of an older one
+  EXPECT_EQ(parse_signal(bytes), signal());
+  append(bytes, Bytes{2, 2, 3, 0});  // another method of punching
   EXPECT_EQ(parse_signal(bytes), signal());
 }
 
 TEST_F(SignalWire, RefusesDamagedExtensions) {
-  for (const Bytes& extension : {Bytes{9}, Bytes{9, 1}, Bytes{9, 3, 1, 2}, Bytes{1, 1, 0}, Bytes{1, 0}}) {
+  for (const Bytes& extension : {Bytes{9}, Bytes{9, 1}, Bytes{9, 3, 1, 2}, Bytes{1, 1, 0}, Bytes{1, 0}, Bytes{2, 0},
+                                 Bytes{2, 2, 1, 0}, Bytes(30, 2)}) {
     Bytes bytes = write_signal(signal());
     append(bytes, extension);
     EXPECT_FALSE(parse_signal(bytes)) << to_hex(extension);
@@ -101,7 +111,9 @@ TEST_F(SignalWire, TheFullestOneFitsItsMaximum) {
   full.candidates.assign(kCandidatesMax, {CandidateKind::kHost, *Endpoint::parse("1.2.3.4:5")});
   full.relays.assign(kSignalRelaysMax, {});
   full.network.filtering = Dependence::kAddressAndPort;
-  EXPECT_EQ(seal_signal(full, key.bytes(), alice, bob, rng).size(), kPeerSignalBytesMax - kSignalExtensionBytesMax + 4);
+  full.punch = SignalPunch{};
+  EXPECT_EQ(seal_signal(full, key.bytes(), alice, bob, rng).size(),
+            kPeerSignalBytesMax - kSignalExtensionBytesMax + 35);
 }
 
 TEST_F(SignalWire, RefusesWhatIsMalformed) {

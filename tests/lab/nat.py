@@ -1,13 +1,15 @@
 """What a router lets through and how it rewrites: one nftables ruleset per kind of network.
 
-Interfaces: `lan` (a bridge, inside) and `wan` (outside). In every kind the router's own input chain drops unsolicited
-packets from outside: a router that accepts them would leave a conntrack entry for each, and our own packet to that
-address would then leave from another port.
+Interfaces: `lan` (a bridge, inside) and `wan` (outside). In every kind but `accepting` the router's own input chain
+drops unsolicited packets from outside: a router that accepts them leaves a conntrack entry for each, and a packet of
+ours to where it came from then leaves from another port.
 
 kind      mapping                       filtering                 IPv6 inside
 easy      endpoint-independent          address and port          no
 cone      endpoint-independent          endpoint-independent      no (hairpins)
+accepting as easy; takes unsolicited packets for its own          no
 sym       address and port dependent    address and port          no
+sym-sequential   as sym, each port the next one                   no
 udpblock  as easy, TCP and ICMP only                              no
 tcp443    as easy, TCP to port 443 only                           no
 fw        no NAT; IPv6 only             stateful                  yes
@@ -18,7 +20,7 @@ cgn-upnp            upnp at home, behind a carrier's easy         no
 """
 from __future__ import annotations
 
-KINDS = ("public", "easy", "cone", "sym", "cgn-easy", "cgn-sym", "udpblock", "tcp443", "fw", "dual", "upnp", "cgn-upnp")
+KINDS = ("public", "easy", "accepting", "cone", "sym", "sym-sequential", "cgn-easy", "cgn-sym", "udpblock", "tcp443", "fw", "dual", "upnp", "cgn-upnp")
 
 _FILTER = """
 table inet filter {{
@@ -26,6 +28,7 @@ table inet filter {{
     type filter hook input priority filter; policy drop;
     iifname != "wan" accept
     ct state established,related accept
+    {inbound}
     icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert, nd-router-advert, packet-too-big }} accept
   }}
   chain forward {{
@@ -47,6 +50,18 @@ table ip nat {{
   chain postrouting {{
     type nat hook postrouting priority srcnat;
     oifname "wan" masquerade {how}
+  }}
+}}
+"""
+
+# Ports 20000 and up in turn. A map, since a bare numgen would be a number in this machine's byte order.
+_SEQUENTIAL_PORTS = 4096
+_SEQUENTIAL = """
+table ip nat {{
+  chain postrouting {{
+    type nat hook postrouting priority srcnat;
+    oifname "wan" meta l4proto udp snat ip to {wan} : numgen inc mod {count} map {{ {ports} }}
+    oifname "wan" masquerade
   }}
 }}
 """
@@ -162,9 +177,13 @@ def has_ipv6(kind: str) -> bool:
 
 def rules(kind: str, wan: str | None, udp_timeout_s: int) -> str:
     """The ruleset of one router; `wan` is its outside IPv4 address."""
-    text = "flush ruleset\n" + _FILTER.format(outbound=_OUTBOUND.get(kind, 'iifname "lan" accept'))
+    text = "flush ruleset\n" + _FILTER.format(outbound=_OUTBOUND.get(kind, 'iifname "lan" accept'),
+                                              inbound="accept" if kind == "accepting" else "")
     if kind == "cone":
         return text + _CONE.format(wan=wan, timeout=udp_timeout_s)
+    if kind == "sym-sequential":
+        ports = ", ".join(f"{i} : {20000 + i}" for i in range(_SEQUENTIAL_PORTS))
+        return text + _SEQUENTIAL.format(wan=wan, count=_SEQUENTIAL_PORTS, ports=ports)
     if kind == "upnp":
         text += _UPNP
     if has_ipv4(kind):

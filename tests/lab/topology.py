@@ -171,6 +171,13 @@ class Router(Namespace):
         connect(self, port, host, "eth0")
         self._plug(host, port)
 
+    def take_in(self, router: "Router") -> None:
+        """Cables another router's outside to our inside network."""
+        port = self._next_port()
+        connect(self, port, router, "wan")
+        self.ip(f"link set {port} master lan")
+        router.set_outside(f"{self.lan4}.{9 + self._hosts}", f"{self.lan4}.1", None, None)
+
     def take_over(self, host: Host) -> None:
         """Moves a host's cable from its router to us: eth0 stays what it is, with a new address and default route."""
         port = self._next_port()
@@ -240,15 +247,20 @@ class Network:
             self.internet.route_ipv6(number)
         return router
 
+    def router_behind(self, outer: Router, name: str, kind: str) -> Router:
+        """One more router, whose outside is the inside of `outer`; IPv4 alone."""
+        router = self._keep(Router(name, self._state, kind, next(self._numbers), outer.udp_timeout_s))
+        router.set_inside(f"192.168.{router.number}", None)
+        outer.take_in(router)
+        return router
+
     def _attach_through_carrier(self, router: Router, kind: str, shape: Shape | None) -> None:
         number = router.number
         carrier = self._keep(Router(f"{router.name}-cgn", self._state, kind, number, router.udp_timeout_s))
         carrier.set_inside(f"100.64.{number}", None)
         self.internet.attach(number, carrier, "wan", shape)
         carrier.set_outside(f"5.9.{number}.2", f"5.9.{number}.1", None, None)
-        connect(carrier, "lan1", router, "wan")
-        carrier.ip("link set lan1 master lan")
-        router.set_outside(f"100.64.{number}.2", f"100.64.{number}.1", None, None)
+        carrier.take_in(router)
 
     def lan_host(self, name: str, router: Router) -> Host:
         """One more host behind a router."""

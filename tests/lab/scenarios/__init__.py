@@ -5,16 +5,17 @@ from scenarios import party_pairs, parties, lan_games  # noqa: F401
 from scenarios import games_search  # noqa: F401
 from scenarios import cli, names  # noqa: F401
 from scenarios import failover, quality  # noqa: F401
-from scenarios import netcheck, ports, relays, safety, tls_relay  # noqa: F401
+from scenarios import netcheck, ports, punching, relays, safety, tls_relay  # noqa: F401
 
 # What ctest runs (test `lab`), in this order.
 DEFAULT = [
     "nat_kinds_easy", "nat_kinds_cone", "nat_kinds_sym", "nat_kinds_cgn_easy", "nat_kinds_cgn_sym", "nat_kinds_blocked",
-    "nat_kinds_fw", "nat_kinds_forgets", "netcheck_second_opinion", "netcheck_words",
+    "nat_kinds_fw", "nat_kinds_forgets", "nat_kinds_ports", "netcheck_second_opinion", "netcheck_words",
     "netcheck_why",
     "link_figures",
     "wireguard_go_baseline", "wg_interop_v4", "wg_interop_v6", "wg_rekey", "wg_wrong_psk", "wg_quick", "wg_replay", "wire_pages",
     "party_pair_easy_easy", "party_pair_cone_sym", "party_pair_sym_sym", "party_pair_cgneasy_cgneasy",
+    "punching_symsequential_easy", "punching_sym_easy", "punching_hairpin",
     "party_pair_fw_fw", "party_pair_easy_fw", "party_eight",
     "party_node_killed", "party_disk_full", "party_udpblock", "party_tcp443",
     "party_wrong_invites", "party_lan_direct", "party_server_restart", "party_network_changed", "party_without_server",

@@ -18,6 +18,7 @@ EXPECTED = {
     "easy": Behaviour("endpoint", "address-port", keeps_port=True),
     "cone": Behaviour("endpoint", "endpoint", keeps_port=True),
     "sym": Behaviour("address-port", "address-port", keeps_port=False),
+    "sym-sequential": Behaviour("address-port", "address-port", keeps_port=False),
     "cgn-easy": Behaviour("endpoint", "address-port", keeps_port=True),
     "cgn-sym": Behaviour("address-port", "address-port", keeps_port=False),
 }
@@ -33,6 +34,24 @@ def check_kind(kind: str, lab: Lab) -> None:
 for each in EXPECTED:
     add(f"nat_kinds_{each.replace('-', '_')}", "nat", f"Mapping and filtering of {each} are what its name promises.",
         functools.partial(check_kind, each))
+
+
+@scenario("nat")
+def nat_kinds_ports(lab: Lab) -> None:
+    """sym-sequential gives each mapping the next port, sym does not; accepting moves the port of who was called first."""
+    network = lab.network()
+    server = network.public("server")
+    listeners = [server.udp_socket(server.ipv4 or "", 7001 + i) for i in range(6)]
+    for kind in ("sym-sequential", "sym"):
+        ours = network.host(kind, kind).udp_socket()
+        ports = [(outside_address(ours, listener) or ("", 0))[1] for listener in listeners]
+        steps = {later - earlier for earlier, later in zip(ports, ports[1:])}
+        expect_equal(steps == {1}, kind == "sym-sequential", f"{kind} gives ports that follow each other ({ports})")
+    inside = network.host("inside", "accepting")
+    with inside.udp_socket(inside.ipv4 or "", 5555) as ours:
+        expect_equal((outside_address(ours, listeners[0]) or ("", 0))[1], 5555, "port towards who did not call")
+        listeners[1].sendto(b"early", (inside.network.ipv4, 5555))
+        wait_until(lambda: (outside_address(ours, listeners[1]) or ("", 5555))[1] != 5555, 1, "the trap snaps")
 
 
 def tcp_passes(client: Host, server: Host, port: int) -> bool:

@@ -121,14 +121,14 @@ def netcheck_why(lab: Lab) -> None:
     server = server_on(lab, network)
     link = server.link_by("server.lab")
     nodes = {name: node_behind(lab, network, kind, name)
-             for name, kind in (("alice", "cgn-upnp"), ("bob", "sym"), ("carol", "sym"), ("dave", "fw"),
+             for name, kind in (("alice", "sym-sequential"), ("bob", "sym"), ("carol", "sym"), ("dave", "fw"),
                                 ("erin", "udpblock"))}
     invite = nodes["alice"].host_party(link, "--name", "why")
     for name in ("bob", "carol", "dave", "erin"):
         nodes[name].join(invite)
     cases = [("bob", "carol", "both networks use a random port", "by hand on the router here"),
-             ("bob", "alice", "this network uses a random port", "by hand on the router here"),
-             ("alice", "bob", "the other side's network uses a random port", "router here is itself behind another NAT"),
+             ("bob", "alice", "both networks use a new port", "by hand on the router here"),
+             ("alice", "bob", "both networks use a new port", "by hand on the router here"),
              ("bob", "dave", "one side has only IPv4 and the other only IPv6", "enable IPv6"),
              ("dave", "bob", "one side has only IPv4 and the other only IPv6", "enable IPv6"),
              ("bob", "erin", "the other side's network blocks UDP", "one rule for UDP"),

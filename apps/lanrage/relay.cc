@@ -63,7 +63,7 @@ void add_relay(CLI::App& app, Cli& cli) {
       "ADDRESS:PORT to serve on, UDP and TLS; without: every address, port 41820, and TLS on 443 if free");
   command->add_option("--public", arguments->announced,
                       "ADDRESS:PORT that players reach it at, if it cannot see that itself");
-  command->add_option("--region", arguments->region, "where it is, for people: eu-west");
+  command->add_option("--region", arguments->region, "where it is: eu-west; each pair has one elsewhere in reserve");
   add_settings(*command, cli, {"log_level", "log_format", "log_file"});
   command->callback([&cli, arguments] { cli.run = [&cli, arguments] { return relay(cli, *arguments); }; });
 }

@@ -1,8 +1,9 @@
 // Chooses the path to one peer. Owned by the control thread, one per peer; never resolves, opens or sends.
 //
-// The model. A path is a remote endpoint (the node has one socket), straight or by a relay. Paths come from our relay
-// registrations, from the peer's signalled candidates, and from authenticated packets out of new places (peer-
-// reflexive). Only a pong to our own ping makes a path *valid*; nothing else can promote it.
+// The model. A path is a remote endpoint, straight or by a relay, and the socket that reaches it: the node's own or an
+// extra one (punch.h). Paths come from our relay registrations, from the peer's signalled candidates, and from
+// authenticated packets out of new places (peer-reflexive). Only a pong to our own ping makes a path *valid*; nothing
+// else can promote it.
 //
 // Bootstrapping: a relay is chosen as soon as there is one, unproven, so that a handshake can start at once. Probing:
 // when the peer's candidates arrive, or change, or it asks us to (call me now), every path is pinged in a *burst*:
@@ -23,7 +24,8 @@
 // anyway, or when the peer is still heard; two when the peer, too, says that it hears nothing; one when ICMP says that
 // nobody is there, whose word is worth a ping and a short wait, but no more): the best other one is
 // chosen, the relay at once and unproven if need be, and punching starts again. The second path is pinged every 2 s
-// meanwhile, so that it is known and open when it is needed. Idle paths are pinged every 25 s.
+// meanwhile, so that it is known and open when it is needed. Idle paths are pinged every 60, 30 or 10 s (quality.h),
+// and every 25 s at least where a NAT or firewall would forget them.
 // What was proven once is pinged every second under traffic, else every 4 s, for ten minutes more: it may heal. It is
 // used again after two seconds of answers; when it fails for moments, again and again, after ever longer ones, so that
 // nothing flaps. While relayed, bursts are repeated after

@@ -141,7 +141,8 @@ void IgdClient::work(Time now) {
     return other.is_open && other.inside != port->inside && other.outside == port->outside &&
            other.inside.transport == port->inside.transport;
   };
-  while (std::any_of(ports_.begin(), ports_.end(), is_ours)) ++port->outside;
+  while (std::any_of(ports_.begin(), ports_.end(), is_ours))
+    port->outside = port->outside == 65535 ? 1024 : static_cast<std::uint16_t>(port->outside + 1);
   ask_port(Step::kAdd, *port);
 }
 

@@ -165,8 +165,10 @@ void Selector::handle_ping(Time now, const Path& path, const wire::Probe& probe,
 
 void Selector::handle_pong(Time now, const Path& path, const wire::Probe& probe) {
   WatchedPath* entry = find(path);
-  if (entry == nullptr && probe.transaction - guess_first_ < guess_next_ - guess_first_) {
-    // It could be a recording, sent from elsewhere: it only makes us look there.
+  const bool is_hit = entry == nullptr && probe.transaction - guess_first_ < guess_next_ - guess_first_;
+  if (is_hit && !path.relayed && is_probeable(path.endpoint, options_.allow_loopback)) {
+    // It could be a recording, sent from elsewhere: it only makes us look there, and once.
+    guess_first_ = probe.transaction + 1;
     entry = add(now, path, CandidateKind::kPeerReflexive);
     if (entry != nullptr) entry->begin_burst(now, kFollowedBurst);
     return;

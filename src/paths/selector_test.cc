@@ -378,6 +378,21 @@ TEST_F(SelectorTest, AGuessBecomesAPathByItsPongAndIsProvenAsAnyOther) {
   EXPECT_EQ(selector.sockets(now), std::vector<std::uint16_t>{3});
 }
 
+TEST_F(SelectorTest, ARecordedPongToAGuessMakesUsLookAtOnePlaceOnly) {
+  start_with({kRelay}, {});
+  const Path guessed{kElsewhere.endpoint, false, 3}, mirror{kPublic.endpoint, false};
+  selector.guess(guessed);
+  const auto guess = wire::open_probe(transmits().back().datagram, key.bytes())->transaction;
+  receive_pong(kOtherRelay, guess);
+  receive_pong(guessed, guess);
+  receive_pong(mirror, guess);
+  selector.handle_timeout(now);
+  const auto looked_at = pinged();
+  EXPECT_THAT(looked_at, testing::Contains(guessed));
+  EXPECT_THAT(looked_at, testing::Not(testing::Contains(mirror)));
+  EXPECT_THAT(looked_at, testing::Not(testing::Contains(kOtherRelay)));
+}
+
 TEST_F(SelectorTest, APongToNoGuessMakesNoPath) {
   start_with({kRelay}, {});
   selector.guess({kElsewhere.endpoint, false, 3});

@@ -24,7 +24,8 @@ wire::ReportRelay RelayMeter::look(Time now) {
   relay::Usage usage;
   usage.thread = share(static_cast<double>((thread - thread_).count()), static_cast<double>((now - looked_).count()));
   usage.sessions = share(static_cast<double>(stats.sessions), static_cast<double>(stats.sessions_max));
-  if (cpu && cpu_)
+  // The kernel's counts are known to go back now and then, that of waiting for disks.
+  if (cpu && cpu_ && cpu->busy >= cpu_->busy && cpu->total >= cpu_->total)
     usage.cpu = share(static_cast<double>(cpu->busy - cpu_->busy), static_cast<double>(cpu->total - cpu_->total));
   usage.memory = host::read_memory_used().value_or(0);
   looked_ = now;

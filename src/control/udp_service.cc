@@ -296,7 +296,7 @@ class Service final : public UdpService {
   }
 
   void read_second(net::UdpSocket& socket) {
-    make_room();
+    if (free_.size() < kReadMax) return;  // no stranger's question makes members' packets go: it is asked again
     const std::size_t count = socket.receive(stage());
     const Now now = net::now();
     for (std::size_t i = 0; i < count; ++i) {

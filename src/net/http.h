@@ -134,6 +134,7 @@ struct HttpLimits {
   // When set, gives the limit of a request's body from its method and target (path and query).
   std::function<std::size_t(std::string_view method, std::string_view target)> body_bytes_max_for{};
   std::size_t connections_max = 4096;
+  std::size_t streams_max = 2048;  // of a relay, of these: requests find room also when strangers hold streams
   std::size_t connections_per_address_max = 128;  // an IPv6 /64 counts as one address; Unix sockets as one as well
   std::size_t websocket_message_bytes_max = 64 * 1024;
   std::size_t websocket_queue_bytes_max = 1024 * 1024;

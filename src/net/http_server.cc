@@ -201,12 +201,12 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void become_stream() {
     const auto self = shared_from_this();
     const auto loop = core_->loop.lock();
-    if (!loop || core_->stopping) return close();
+    if (!loop || core_->stopping || core_->streams_open >= core_->limits.streams_max) return close();
     stop_deadline();
     const auto release = [core = core_, address = peer_.remote.address, id = peer_.connection] {
       if (core->streams.erase(id) == 0) return;
-      core->release(address);
       core->streams_open.fetch_sub(1);
+      core->release(address);
     };
     const auto session =
         BridgeSession::create(*loop, BridgeSession::End::kRelay, [release](const Error&) { release(); });

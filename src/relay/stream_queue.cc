@@ -5,7 +5,6 @@
 #include "wire/relay_stream.h"
 
 namespace lanrage::relay {
-
 void StreamQueue::push(Time now, ByteView datagram) {
   if (datagram.empty() || datagram.size() > wire::kRelayStreamDatagramMax) {
     ++stats_.dropped_size;
@@ -13,7 +12,7 @@ void StreamQueue::push(Time now, ByteView datagram) {
   }
   Lane& lane = datagram.size() <= kStreamSmallMax ? small_ : large_;
   lane.waiting.push_back({now, to_bytes(datagram)});
-  lane.bytes += datagram.size();
+  lane.bytes += datagram.size() + kStreamWaitingCost;
   while (small_.bytes + large_.bytes > kStreamBytesMax) {
     pop(large_.bytes != 0 ? large_ : small_);
     ++stats_.dropped_full;
@@ -37,7 +36,7 @@ void StreamQueue::take(Time now, std::size_t bytes, Bytes& out) {
 }
 
 void StreamQueue::pop(Lane& lane) {
-  lane.bytes -= lane.waiting.front().datagram.size();
+  lane.bytes -= lane.waiting.front().datagram.size() + kStreamWaitingCost;
   lane.waiting.pop_front();
 }
 

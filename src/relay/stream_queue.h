@@ -18,7 +18,8 @@ namespace lanrage::relay {
 
 inline constexpr Duration kStreamAgeMax = std::chrono::milliseconds(150);  // waiting here
 inline constexpr std::size_t kStreamBytesMax = 512 * 1024;                 // waiting here
-inline constexpr std::size_t kStreamSmallMax = 400;  // bytes of a sealed game packet, a probe, a handshake
+inline constexpr std::size_t kStreamWaitingCost = 64;  // of these, for each datagram beside its own bytes
+inline constexpr std::size_t kStreamSmallMax = 400;    // bytes of a sealed game packet, a probe, a handshake
 
 class StreamQueue {
  public:

@@ -49,7 +49,7 @@ TEST(StreamQueue, SmallOnesGoFirstAndLargeOnesMakeRoom) {
   StreamQueue queue;
   const Bytes large(1452, 9);
   std::size_t pushed = 0;
-  for (; pushed * large.size() <= kStreamBytesMax; ++pushed) queue.push(kStart, large);
+  for (; pushed * (large.size() + kStreamWaitingCost) <= kStreamBytesMax; ++pushed) queue.push(kStart, large);
   queue.push(kStart, Bytes(100, 1));
   EXPECT_EQ(queue.stats().dropped_full, 1u);
   EXPECT_EQ(take(queue, kStart, 1), (std::vector<Bytes>{Bytes(100, 1)}));

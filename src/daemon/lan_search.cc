@@ -12,7 +12,7 @@ Result<LanSearch> LanSearch::open() {
   options.bind = wire::kLanSearch;
   options.segmentation = options.coalescing = false;
   options.receive_buffer = options.send_buffer = 64 * 1024;
-  options.reuse_port = true;
+  options.share_group = true;
   LR_ASSIGN(auto socket, net::UdpSocket::open(options));
   return LanSearch(std::move(socket));
 }

@@ -1,6 +1,6 @@
 // Hears members that search this LAN (docs/wire/probe.md): a socket on the search's group, joined on every card.
 //
-// Owned by the control thread; `fd()` goes into its poller. Nodes of one account on one machine all hear what comes.
+// Owned by the control thread; `fd()` goes into its poller. The nodes of one machine all hear what comes.
 #pragma once
 
 #include <functional>

@@ -37,12 +37,12 @@ void Node::add_link(Now now, const party::Member& member) {
   link->selector->set_local(stun_.report(), candidates_);
   link->selector->set_network(network_signal_);
   link->punch = std::make_unique<paths::Punch>(identity_.public_key() < key, extra_sockets_, rng_);
-  relay_names_[wire::relay_peer(key)] = key;
   if (auto added = tunnel_.add_peer(now, key, {}); !added) {
     paths_log_.warn("a member cannot be a peer", {{"problem", added.error().message}});
     *free = crypto::PublicKey();
     return;
   }
+  relay_names_[wire::relay_peer(key)] = key;
   Link& placed = *(links_[key] = std::move(link));
   update_keys(now, placed);
   plan_relays(placed);

@@ -112,9 +112,6 @@ class NodeDaemon {
   Result<void> open_lan();
   Result<void> open_inject();
   Result<void> open_api();
-  Result<Saved> load();
-  Result<void> load_rules();
-  void restore(const Saved& saved);
 
   void post(std::function<void()> task);
   void handle_ready(const net::Ready& ready);
@@ -124,19 +121,24 @@ class NodeDaemon {
   void deliver(const lan::Delivery& delivery);
   void publish();
   void publish_quality();
-  void configure_adapter();
-  Result<void> add_rules(const IpPrefix& address);
-  Result<void> remove_rules(const IpPrefix& address);
-  void read_interfaces();
   void connect_control();
   Result<void> start_server();
+  std::vector<std::string> notices(const node::NodeStatus& status) const;
+  Result<void> open_sockets(const Saved& saved);
+  std::string describe_wireguard() const;
+  // node_state.cc
+  Result<Saved> load();
+  Result<void> load_rules();
+  void restore(const Saved& saved);
   // Writes that state file, and those that the disk did not take before; again every few seconds until it does.
   void save(const std::string& file);
   void save();
   Result<void> save_file(const std::string& file);
-  std::vector<std::string> notices(const node::NodeStatus& status) const;
-  Result<void> open_sockets(const Saved& saved);
-  std::string describe_wireguard() const;
+  // node_network.cc
+  void configure_adapter();
+  Result<void> add_rules(const IpPrefix& address);
+  Result<void> remove_rules(const IpPrefix& address);
+  void read_interfaces();
   // node_discovery.cc
   static constexpr std::uint64_t kDiscoveryTag = 64;  // and the next
   void open_discovery();

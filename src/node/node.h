@@ -320,10 +320,6 @@ class Node {
   static void note_rate(Now now, Link& link);
   void time_path(Time now, Link& link, const Path& path);
   void finished(Time now, Operation operation, std::optional<Begun>& begun);
-  void begin_search(Now now);
-  void search_lan(Now now);
-  void pump_stun(Now now);
-  void pump_discovery();
   bool pump_lan(Now now);
   void share_filter();
   void event(NodeEvent event);
@@ -359,6 +355,13 @@ class Node {
   void note_measured(Now now, Link& link, const paths::Aggregate& change);
   static QualityStatus quality_of(const Link& link);
 
+  // node_network.cc
+  void begin_search(Now now);
+  void search_lan(Now now);
+  void pump_stun(Now now);
+  void pump_discovery();
+  std::vector<Endpoint> second_opinions(const std::vector<IpAddress>& own) const;
+
   // node_links.cc
   void sync_links(Now now);
   void add_link(Now now, const party::Member& member);
@@ -374,7 +377,6 @@ class Node {
   void refresh_punch();
   void pump_punch(Now now, Link& link);
   void settle_sockets(Now now);
-  std::vector<Endpoint> second_opinions(const std::vector<IpAddress>& own) const;
   void ask_over_udp(Time now);
   void refresh_stun_servers(Now now, std::vector<Endpoint> servers);
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <charconv>
 #include <list>
 
 #include "base/format.h"
@@ -149,12 +150,14 @@ class Link : public std::enable_shared_from_this<Link> {
     http_ = net::HttpClient::create(target_of(options_.server, found_), http, log_);
   }
 
-  // Whether the server is still heard over the connections there are.
+  // Whether the server is still heard over the connections there are: over an open stream only by the answer to a ping
+  // of this moment, since what it said before may come out of the kernel after a sleep.
   void check() {
     check_again_ = check_ != nullptr;
     if (check_) return;
     heard_ = false;
-    if (stream_) ping();
+    if (stream_open_) ping();
+    checked_by_ = pings_;
     check_ = loop_->after(Client::kCheckTimeout, [this] {
       const auto keep = std::move(check_);
       if (stopped_ || retry_ || !is_wanted()) return;
@@ -162,6 +165,8 @@ class Link : public std::enable_shared_from_this<Link> {
       if (check_again_) check();
     });
   }
+
+  void note_answer() { heard_ = heard_ || !stream_open_; }
 
   void reconnect() {
     log_.debug("the control server is not heard since the network changed");
@@ -205,7 +210,7 @@ class Link : public std::enable_shared_from_this<Link> {
 
   void prove(Result<net::HttpResponse> response, Time started, const std::string& correlation) {
     if (stopped_) return;
-    heard_ = true;
+    note_answer();
     if (!response) return failed(std::move(response).error());
     if (response->status != 200) return failed(wire::decode_error(response->status, response->body));
     const auto challenge = wire::decode_challenge(response->body);
@@ -222,7 +227,7 @@ class Link : public std::enable_shared_from_this<Link> {
 
   void proven(Result<net::HttpResponse> response, Time started) {
     if (stopped_) return;
-    heard_ = true;
+    note_answer();
     if (!response) return failed(std::move(response).error());
     if (response->status != 200) return failed(wire::decode_error(response->status, response->body));
     const auto session = wire::decode_session(response->body);
@@ -253,7 +258,7 @@ class Link : public std::enable_shared_from_this<Link> {
 
   void answered(std::uint64_t number, Result<net::HttpResponse> response) {
     if (stopped_) return;
-    heard_ = true;
+    note_answer();
     const auto job = std::find_if(waiting_.begin(), waiting_.end(), [&](const Job& j) { return j.sent == number; });
     if (job == waiting_.end()) return;  // its time was over
     const ContextScope scope(job->context);
@@ -343,7 +348,8 @@ class Link : public std::enable_shared_from_this<Link> {
              [when_current](const Error& why, const std::optional<net::HttpResponse>& refused) {
                when_current([&](Link& self) { self.stream_closed(why, refused); });
              },
-         .on_pong = [when_current] { when_current([](Link& self) { self.pong_came(); }); }},
+         .on_pong =
+             [when_current](std::string_view payload) { when_current([&](Link& self) { self.pong_came(payload); }); }},
         log_);
   }
 
@@ -364,11 +370,13 @@ class Link : public std::enable_shared_from_this<Link> {
   // The pong that comes next answers it, and those before it that wait (RFC 6455, section 5.5.3).
   void ping() {
     if (!pinged_) pinged_ = net::now().time;
-    stream_->ping();
+    stream_->ping(std::to_string(++pings_));
   }
 
-  void pong_came() {
-    heard_ = true;
+  void pong_came(std::string_view payload) {
+    std::uint64_t number = 0;
+    std::from_chars(payload.data(), payload.data() + payload.size(), number);
+    heard_ = heard_ || number >= checked_by_;
     if (const auto sent = std::exchange(pinged_, std::nullopt)) measured(*sent, net::now().time - *sent);
   }
 
@@ -389,7 +397,6 @@ class Link : public std::enable_shared_from_this<Link> {
   }
 
   void event_came(const std::string& text) {
-    heard_ = true;
     auto event = wire::decode_event(text);
     if (!event) return stream_closed({Code::kInvalid, "the server sent no event: " + event.error().message}, {});
     if (!event->has_value()) return;  // of a newer version
@@ -498,8 +505,10 @@ class Link : public std::enable_shared_from_this<Link> {
   std::unique_ptr<net::LoopTimer> stable_;
   std::unique_ptr<net::LoopTimer> measure_;
   std::optional<Time> pinged_;             // a ping waits for its pong
+  std::uint64_t pings_ = 0;                // sent, over all streams; each carries its number
   std::unique_ptr<net::LoopTimer> check_;  // the network changed: is the server heard until then?
   bool check_again_ = false;               // it changed once more meanwhile
+  std::uint64_t checked_by_ = 0;           // the ping that the check waits for
   bool heard_ = false;                     // the server, since the check began
   bool stopped_ = false;
 };

@@ -343,6 +343,13 @@ class Cable {
     ::close(listener_);
   }
   void cut() { ++life_; }
+  // What either side sends is kept back until it is let through, which then also comes after a cut.
+  void hold() { holding_ = true; }
+  void wait_until_held() { held_.wait(false); }
+  void let_through() {
+    holding_ = false;
+    holding_.notify_all();
+  }
   std::uint16_t port = 0;
 
  private:
@@ -372,7 +379,13 @@ class Cable {
     one.thread = std::thread([this, from, to, life = life_.load()] {
       char bytes[4096];
       for (ssize_t size; (size = ::recv(from, bytes, sizeof bytes, 0)) > 0;) {
-        if (life_ == life) (void)::send(to, bytes, static_cast<std::size_t>(size), MSG_NOSIGNAL);
+        const bool passes = life_ == life;
+        if (holding_) {
+          held_ = true;
+          held_.notify_all();
+          holding_.wait(true);
+        }
+        if (passes) (void)::send(to, bytes, static_cast<std::size_t>(size), MSG_NOSIGNAL);
       }
     });
   }
@@ -380,6 +393,7 @@ class Cable {
   const std::uint16_t to_;
   const int listener_;
   std::atomic<int> life_{0};
+  std::atomic<bool> holding_{false}, held_{false};
   std::list<Copy> copies_;  // the accepter's alone, until it has ended
   std::thread accepter_;
 };
@@ -405,6 +419,30 @@ TEST(ControlClient, NoticesAConnectionThatDiedWithTheNetwork) {
   ASSERT_TRUE(alice.next<wire::Online>());
   EXPECT_LT(net::now().time - began, 5s);
   EXPECT_TRUE(alice.ask(wire::ListInvites{alice.party()}));
+}
+
+TEST(ControlClient, TakesWhatCameBeforeForNoSignOfLife) {
+  Running running;
+  Cable cable(running.server->listening().front().port);
+  party::ServerInfo by_cable = running.server->info();
+  by_cable.addresses = {party::ServerAddress::of({IpAddress::v4(127, 0, 0, 1), cable.port})};
+  Player alice(by_cable, "alice");
+  ASSERT_TRUE(alice.host());
+  ASSERT_TRUE(alice.ask(wire::Follow{alice.party(), 0}));
+  ASSERT_TRUE(alice.next<wire::Online>());
+  while (alice.links.take(100ms)) {
+  }
+
+  // As when a computer sleeps: the kernel has what the server said meanwhile, the connection is dead.
+  cable.hold();
+  running.server->set_mapped({.udp = Endpoint::parse("5.9.1.2:41820")});  // members are told
+  cable.wait_until_held();
+  const Time began = net::now().time;
+  cable.cut();
+  alice.client().network_changed();
+  cable.let_through();
+  ASSERT_TRUE(alice.next<wire::Online>());
+  EXPECT_LT(net::now().time - began, 5s);
 }
 
 TEST(ControlClient, NoticesAnAttemptThatDiedWithTheNetwork) {

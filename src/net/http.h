@@ -262,10 +262,11 @@ class WebSocketClient : public WebSocket {
     std::function<void(std::string text)> on_text{};
     // Once, also when it never opened. A refusal's HTTP status is in `refused` with its body, else that is empty.
     std::function<void(const Error& reason, const std::optional<HttpResponse>& refused)> on_close{};
-    std::function<void()> on_pong{};  // the other side answered a ping
+    std::function<void(std::string_view payload)> on_pong{};  // the other side answered a ping that carried it
   };
-  // Asks an open connection's other side for a sign of life (RFC 6455, section 5.5.2).
-  virtual void ping() = 0;
+  // Asks an open connection's other side for a sign of life, which repeats `payload`, at most 125 bytes (RFC 6455,
+  // sections 5.5.2 and 5.5.3).
+  virtual void ping(std::string_view payload) = 0;
   static std::unique_ptr<WebSocketClient> open(HttpTarget target, std::string path_and_query, Headers headers,
                                                Options options, Handlers handlers, const Logger& log);
 };

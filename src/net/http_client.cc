@@ -479,7 +479,7 @@ class SocketClient final : public WebSocketClient {
     });
   }
   bool send(std::string text) override { return session_->send(std::move(text)); }
-  void ping() override { session_->ping(); }
+  void ping(std::string_view payload) override { session_->ping(payload); }
   void close(std::uint16_t code, std::string reason) override {
     session_->close(code, std::move(reason));
     // Before the handshake there is nobody to say goodbye to.

@@ -135,7 +135,7 @@ struct SocketHandlers {
   std::function<void()> on_open;
   std::function<void(std::string)> on_text;
   std::function<void(const Error&, const std::optional<HttpResponse>&)> on_close;
-  std::function<void()> on_pong{};
+  std::function<void(std::string_view payload)> on_pong{};
 };
 class SocketSession : public WebSocket {
  public:
@@ -144,9 +144,9 @@ class SocketSession : public WebSocket {
                                                SocketHandlers handlers);
   virtual void accept(Stream stream, RequestHead request, Headers extra) = 0;                      // server
   virtual void connect(Stream stream, std::string host, std::string target, Headers headers) = 0;  // client
-  virtual void ping() = 0;              // once open, one at a time
-  virtual void fail(Error reason) = 0;  // ends it at once, with its on_close
-  virtual void forget() = 0;            // ends it at once, without any further call
+  virtual void ping(std::string_view payload) = 0;  // once open, one at a time
+  virtual void fail(Error reason) = 0;              // ends it at once, with its on_close
+  virtual void forget() = 0;                        // ends it at once, without any further call
 };
 
 // A stream of datagrams and its UDP socket (stream_bridge.h), either end. On the loop; holds itself while it is open.

@@ -72,11 +72,11 @@ class Session final : public SocketSession, public std::enable_shared_from_this<
     post([](Session& self) { self.write(); });
   }
 
-  void ping() override {
-    post([](Session& self) {
+  void ping(std::string_view payload) override {
+    post([data = websocket::ping_data(payload.data(), payload.size())](Session& self) {
       if (!self.open_ || self.pinging_ || !self.self_) return;
       self.pinging_ = true;
-      self.socket_->async_ping({}, [held = self.shared_from_this()](error_code) { held->pinging_ = false; });
+      self.socket_->async_ping(data, [held = self.shared_from_this()](error_code) { held->pinging_ = false; });
     });
   }
 
@@ -109,10 +109,11 @@ class Session final : public SocketSession, public std::enable_shared_from_this<
     socket_->set_option(timeout);
     socket_->read_message_max(options_.message_bytes_max);
     socket_->text(true);
-    socket_->control_callback([this](websocket::frame_type kind, beast::string_view) {  // from within a read of ours
-      const auto handlers = handlers_;
-      if (kind == websocket::frame_type::pong && handlers->on_pong) handlers->on_pong();
-    });
+    socket_->control_callback(
+        [this](websocket::frame_type kind, beast::string_view data) {  // from within a read of ours
+          const auto handlers = handlers_;
+          if (kind == websocket::frame_type::pong && handlers->on_pong) handlers->on_pong({data.data(), data.size()});
+        });
     self_ = shared_from_this();
     return true;
   }

@@ -98,8 +98,7 @@ void Node::handle_datagram(Now now, const Endpoint& source, ByteView datagram, s
       const auto tag = wire::probe_tag_of(datagram);
       auto owner = tag ? tags_.find(*tag) : tags_.end();
       Link* link = owner == tags_.end() ? nullptr : link_of(owner->second);
-      if (link != nullptr && (sender == nullptr || sender == link))
-        link->selector->handle_packet(now.time, path, datagram);
+      if (link != nullptr && (sender == nullptr || sender == link)) handle_probe(now, *link, path, datagram);
       break;
     }
     case wire::Protocol::kStun:
@@ -200,6 +199,15 @@ void Node::note_rate(Now now, Link& link) {
   link.rate_since = now.time;
   if (span < 2 * kCountersEvery)  // else it is the mean of more than it should be
     link.selector->handle_rate(now.time, static_cast<double>(bytes) * 8e3 / static_cast<double>(span.count()));
+}
+
+void Node::handle_probe(Now now, Link& link, const Path& path, ByteView datagram) {
+  paths::Selector& selector = *link.selector;
+  const std::uint64_t pongs = selector.stats().pongs_received;
+  selector.handle_packet(now.time, path, datagram);
+  if (selector.stats().pongs_received == pongs || selector.selected() != path) return;
+  const auto rtt = selector.quality() != nullptr ? selector.quality()->rtt_ema() : std::nullopt;
+  if (rtt) tunnel_.handle_round_trip(link.key, *rtt);
 }
 
 void Node::handle_counters(Now now) {

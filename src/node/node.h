@@ -316,6 +316,7 @@ class Node {
   bool pump_links(Now now);
   bool pump_relays(Now now);
   void pump_streams();
+  void handle_probe(Now now, Link& link, const Path& path, ByteView datagram);
   void note_activity(Now now, Link& link);
   static void note_rate(Now now, Link& link);
   void time_path(Time now, Link& link, const Path& path);

@@ -306,6 +306,13 @@ void Device::start_handshake(Now now, const crypto::PublicKey& key) {
   }
 }
 
+void Device::handle_round_trip(const crypto::PublicKey& key, Duration rtt) {
+  Peer* const peer = find(key);
+  if (!peer || !peer->in_flight || !peer->initiation_sent) return;
+  peer->initiate_at = std::min(peer->initiate_at, *peer->initiation_sent + std::max(kHurryInterval, 2 * rtt));
+  reschedule(*peer);
+}
+
 void Device::reject_index(Now now, std::uint32_t index) {
   const auto owner = indices_.find(index);
   if (owner == indices_.end()) return;

@@ -202,6 +202,9 @@ class Device {
   // A fresh initiation at once (250 ms after the last at the earliest), even while another waits for its answer, which
   // then counts no more: what a path that just came up wants.
   void start_handshake(Now now, const crypto::PublicKey& peer);
+  // The peer just answered something else by its path, which took `rtt`: an initiation is taken for lost, and made
+  // anew, when it has waited twice as long and 250 ms, where WireGuard alone waits five seconds.
+  void handle_round_trip(const crypto::PublicKey& peer, Duration rtt);
   // A relay cannot route this index of ours (another node registered it): begins a handshake with another one, as
   // start_handshake does. A session under the index stays for paths that need no relay. Not ours: ignored.
   void reject_index(Now now, std::uint32_t index);

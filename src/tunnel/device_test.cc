@@ -67,6 +67,25 @@ TEST(Device, AHurriedHandshakeIsAnsweredWhenAShorterPathComesUpMeanwhile) {
   EXPECT_EQ(pair.z.dropped(Drop::kFlood), 0u);
 }
 
+TEST(Device, AnInitiationIsTakenForLostWhenThePathAnswersSomethingElse) {
+  Pair pair;
+  pair.introduce();
+  bool loses = true;
+  pair.filter = [&](Datagram&) { return !loses; };
+  pair.a.device.start_handshake(pair.now(pair.a), pair.a.peer);
+  pair.run_for(10ms);
+  loses = false;
+  pair.a.device.handle_round_trip(pair.a.peer, 200ms);
+  pair.run_for(380ms);
+  EXPECT_EQ(pair.a.device.stats().initiations_sent, 1u) << "its answer may be on the way";
+  pair.a.device.handle_round_trip(pair.a.peer, 20ms);
+  pair.run_for(100ms);
+  EXPECT_TRUE(pair.connected());
+  pair.a.device.handle_round_trip(pair.a.peer, 20ms);
+  pair.run_for(1s);
+  EXPECT_EQ(pair.a.device.stats().initiations_sent, 2u) << "nothing waits for an answer";
+}
+
 TEST(Device, ResponderHoldsItsDataUntilTheInitiatorProvedItself) {
   Pair pair;
   pair.introduce();

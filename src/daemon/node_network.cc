@@ -45,11 +45,12 @@ void NodeDaemon::read_interfaces() {
   if (const auto routes = netlink_.default_routes())
     for (const net::Route& route : *routes) network.ways_out.emplace_back(route.interface, route.gateway);
   const bool changed = network != network_;
+  const bool rerouted = network.ways_out != network_.ways_out;
   if (client_ && changed) client_->network_changed();
   if (changed) reopen_streams();
   network_ = std::move(network);
   if (search_) search_->follow(cards);
-  node_->handle_interfaces(now_, addresses, sockets_->port());
+  node_->handle_interfaces(now_, addresses, sockets_->port(), rerouted);
   update_ports();
   if (server_ && changed) use_mapping();  // its own addresses are others now
 }

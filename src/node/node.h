@@ -194,7 +194,9 @@ class Node {
   void handle_join_failed(const IpAddress& group, const std::string& why);  // of a lan::Delivery
   void handle_waiting(Now now, const crypto::PublicKey& peer, ByteView packet);
   void handle_counters(Now now);  // the data threads' counters moved: at least every second while data flows
-  void handle_interfaces(Now now, const std::vector<paths::InterfaceAddress>& addresses, std::uint16_t port);
+  // `rerouted`: what leaves this machine takes another default route than at the call before.
+  void handle_interfaces(Now now, const std::vector<paths::InterfaceAddress>& addresses, std::uint16_t port,
+                         bool rerouted = false);
   // Where routers lead our UDP port, from now on, and what the router said about it.
   void handle_mapped(Now now, std::vector<Endpoint> mapped, const paths::RouterReport& router);
   // The stream to that relay is open: UDP to `entrance` from our port goes into it. Nothing: it is over.

@@ -6,7 +6,8 @@
 
 namespace lanrage::node {
 
-void Node::handle_interfaces(Now now, const std::vector<paths::InterfaceAddress>& addresses, std::uint16_t port) {
+void Node::handle_interfaces(Now now, const std::vector<paths::InterfaceAddress>& addresses, std::uint16_t port,
+                             bool rerouted) {
   // A party's adapter that comes or goes changes no way to anybody.
   const auto outside = [](const std::vector<paths::InterfaceAddress>& all) {
     std::vector<IpPrefix> out;
@@ -14,7 +15,7 @@ void Node::handle_interfaces(Now now, const std::vector<paths::InterfaceAddress>
       if (!is_ours) out.push_back(prefix);
     return out;
   };
-  const bool changed = port != port_ || outside(interfaces_) != outside(addresses);
+  const bool changed = rerouted || port != port_ || outside(interfaces_) != outside(addresses);
   interfaces_ = addresses;
   port_ = port;
   std::vector<IpAddress> own;

@@ -431,7 +431,12 @@ void Node::handle_event(Now now, const wire::Event& happened) {
       if (std::find(online->members.begin(), online->members.end(), key) == online->members.end())
         set_online(now, key, false);
     }
-    for (const crypto::PublicKey& key : online->members) set_online(now, key, true);
+    for (const crypto::PublicKey& key : online->members) {
+      set_online(now, key, true);
+      // What was said over the stream before this one may not have arrived.
+      Link* link = before.contains(key) ? link_of(key) : nullptr;
+      if (link != nullptr) send_signal(*link, link->owed_signal.value_or(false));
+    }
   } else if (const auto* presence = std::get_if<wire::Presence>(&happened)) {
     set_online(now, presence->member, presence->online);
     event(StatusChanged{});

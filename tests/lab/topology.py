@@ -60,6 +60,13 @@ class Host(Namespace):
         """Share of echo requests to `address` that were answered, 0 to 1; each has at least `wait_s` for it."""
         return Echo(self, address, size).answered(count, interval_s, wait_s) / count
 
+    def prefer(self, router: "Router") -> None:
+        """Of two cards, the one behind this router takes what goes to the world; both stay up with their addresses."""
+        gateways = {line.split()[2] for line in self.run("ip", "-4", "route", "show", "default").stdout.splitlines()}
+        wanted = f"{router.lan4}.1"
+        self.ip("route flush default", f"route add default via {wanted} metric 100",
+                *[f"route add default via {other} metric 200" for other in gateways - {wanted}])
+
     def root(self) -> pathlib.Path:
         """The host's file system, as seen from outside."""
         return pathlib.Path(f"/proc/{self._keeper.pid}/root")
@@ -170,6 +177,15 @@ class Router(Namespace):
         port = self._next_port()
         connect(self, port, host, "eth0")
         self._plug(host, port)
+
+    def attach_second(self, host: Host) -> None:
+        """Cables eth1 of a host that has an eth0 elsewhere to our inside network (IPv4). Its default route is second
+        to eth0's until `Host.prefer` says otherwise."""
+        port = self._next_port()
+        connect(self, port, host, "eth1")
+        self.ip(f"link set {port} master lan")
+        host.ip(f"addr add {self.lan4}.{9 + self._hosts}/24 broadcast + dev eth1",
+                f"route add default via {self.lan4}.1 metric 200")
 
     def take_in(self, router: "Router") -> None:
         """Cables another router's outside to our inside network."""

@@ -17,7 +17,7 @@ from typing import Iterator
 from flow import Flow, flowing
 from link import Shape
 from namespace import wait_until
-from party import ROUND_TRIP_MS, Node, daemon_pids, node_behind, server_on
+from party import ACCESS, ROUND_TRIP_MS, Node, daemon_pids, node_behind, server_on
 from scenario import Lab, expect, scenario
 from topology import Network, Router
 
@@ -208,19 +208,25 @@ def failover_nat_forgets(lab: Lab) -> None:
             expect(silent <= 3.0, f"{silent:.1f} s of silence")
 
 
-def sleep_and_wake(lab: Lab, asleep_s: float) -> None:
-    alice, bob = pair(lab, lab.network())
+def sleep_and_wake(lab: Lab, asleep_s: float, moves: bool = False) -> None:
+    """`moves`: the machine is carried to another network meanwhile, which leaves it a second more."""
+    network = lab.network()
+    alice, bob = pair(lab, network)
+    bound = 2.0 if moves else 1.0
     with flowing(alice.host, alice.address(), bob.host, bob.address()) as flow:
         time.sleep(1)
         for pid in daemon_pids(bob):
             os.kill(pid, signal.SIGSTOP)
         time.sleep(asleep_s)
+        if moves:
+            network.move(bob.host, network.router("cafe", "easy", shape=ACCESS))
         woke = time.monotonic()
         for pid in daemon_pids(bob):
             os.kill(pid, signal.SIGCONT)
         time.sleep(3)
         print(f"{silence(flow, woke) * 1000:.0f} ms of silence")
-        expect(silence(flow, woke) <= 1.0, f"{silence(flow, woke):.1f} s of silence")
+        expect(silence(flow, woke) <= bound, f"{silence(flow, woke):.1f} s of silence")
+    alice.wait_path("bob", "direct", 5)
 
 
 @scenario("failover")
@@ -233,6 +239,54 @@ def failover_sleep(lab: Lab) -> None:
 def failover_sleep_long(lab: Lab) -> None:
     """So does one that was stopped for three minutes."""
     sleep_and_wake(lab, 180)
+
+
+@scenario("failover", limit_s=2100, long=True)
+def failover_sleep_half_an_hour(lab: Lab) -> None:
+    """So does one that was stopped for half an hour."""
+    sleep_and_wake(lab, 1800)
+
+
+@scenario("failover")
+def failover_sleep_elsewhere(lab: Lab) -> None:
+    """A node that wakes in another network, with another address, plays on within two seconds."""
+    sleep_and_wake(lab, 10, moves=True)
+
+
+@scenario("failover", limit_s=300, long=True)
+def failover_sleep_elsewhere_long(lab: Lab) -> None:
+    """So does one that was stopped for three minutes."""
+    sleep_and_wake(lab, 180, moves=True)
+
+
+@scenario("failover", limit_s=90)
+def failover_other_way_out(lab: Lab) -> None:
+    """The default route moves from one card to another, both up as before: direct again at once, also for who comes later."""
+    network = lab.network()
+    server = server_on(lab, network)
+    home, phone = (network.router(name, "easy", shape=ACCESS) for name in ("home", "phone"))
+    alice = Node(lab, network.lan_host("alice", home), "alice")
+    phone.attach_second(alice.host)
+    alice.host.prefer(home)
+    bob = node_behind(lab, network, "easy", "bob")
+    invite = alice.host_party(server.link)
+    bob.join(invite)
+    alice.wait_path("bob", "direct")
+    with flowing(alice.host, alice.address(), bob.host, bob.address()) as flow:
+        for router in (phone, home):
+            time.sleep(2)
+            start = time.monotonic()
+            alice.host.prefer(router)
+            wait_until(lambda: str(bob.status()["peers"][0]["path"]["endpoint"]).startswith(f"{router.ipv4}:"), 3,
+                       f"bob sends straight to {router.name}", 0.05)
+            direct = time.monotonic() - start
+            time.sleep(1)
+            print(f"{router.name}: {silence(flow, start) * 1000:.0f} ms of silence, direct after {direct:.1f} s")
+            expect(silence(flow, start) <= 1.0, f"{silence(flow, start):.1f} s of silence")
+    carol = node_behind(lab, network, "easy", "carol")
+    alice.host.prefer(phone)
+    carol.join(invite)
+    carol.wait_path("alice", "direct", 3)
 
 
 @scenario("failover", limit_s=90)

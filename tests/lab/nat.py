@@ -2,25 +2,29 @@
 
 Interfaces: `lan` (a bridge, inside) and `wan` (outside). In every kind but `accepting` the router's own input chain
 drops unsolicited packets from outside: a router that accepts them leaves a conntrack entry for each, and a packet of
-ours to where it came from then leaves from another port.
+ours to where it came from then leaves from another port. kinds.py says which networks these routers make.
 
-kind      mapping                       filtering                 IPv6 inside
-easy      endpoint-independent          address and port          no
-cone      endpoint-independent          endpoint-independent      no (hairpins)
-accepting as easy; takes unsolicited packets for its own          no
-sym       address and port dependent    address and port          no
-sym-sequential   as sym, each port the next one                   no
-udpblock  as easy, TCP and ICMP only                              no
-tcp443    as easy, TCP to port 443 only                           no
-fw        no NAT; IPv6 only             stateful                  yes
-dual      IPv4 as easy                  IPv6 stateful             yes
-upnp      as easy; opens ports on request (miniupnpd)             no
-cgn-easy, cgn-sym   easy at home, behind a carrier's easy or sym  no
-cgn-upnp            upnp at home, behind a carrier's easy         no
+rules     mapping                       filtering
+easy      endpoint-independent          address and port
+easy-moved  as easy, but never the port inside
+cone      endpoint-independent          endpoint-independent, hairpins
+restricted  as cone                     address
+one-to-one  the first host inside has the outside address for itself
+accepting as easy; takes unsolicited packets for its own
+sym       address and port dependent    address and port
+sym-address  address dependent          address and port
+sym-kept  as sym, but the first destination sees the port inside
+sym-sequential   as sym, each port the next one
+udpblock  as easy, TCP and ICMP only
+udp443    as easy, of UDP ports 53 and 443 only
+tcp443    as easy, TCP to port 443 only
+fw, fw4   no NAT; stateful, of IPv6 or IPv4
+open6     no NAT, no filter; IPv6
+dual      IPv4 as easy, IPv6 stateful
+dead4, dead6   as dual, but nothing of that version gets through
+upnp, upnp-sym  as easy or sym; opens ports on request (miniupnpd)
 """
 from __future__ import annotations
-
-KINDS = ("public", "easy", "accepting", "cone", "sym", "sym-sequential", "cgn-easy", "cgn-sym", "udpblock", "tcp443", "fw", "dual", "upnp", "cgn-upnp")
 
 _FILTER = """
 table inet filter {{
@@ -42,7 +46,11 @@ table inet filter {{
 
 _OUTBOUND = {
     "udpblock": 'iifname "lan" meta l4proto != udp accept',
+    "udp443": 'iifname "lan" meta l4proto != udp accept\n    iifname "lan" udp dport { 53, 443 } accept',
     "tcp443": 'iifname "lan" tcp dport 443 accept',
+    "dead4": 'iifname "lan" meta nfproto ipv6 accept',
+    "dead6": 'iifname "lan" meta nfproto ipv4 accept',
+    "open6": "accept",
 }
 
 _MASQUERADE = """
@@ -54,13 +62,49 @@ table ip nat {{
 }}
 """
 
-# Ports 20000 and up in turn. A map, since a bare numgen would be a number in this machine's byte order.
-_SEQUENTIAL_PORTS = 4096
-_SEQUENTIAL = """
+_ONE_TO_ONE = """
+table ip nat {{
+  chain prerouting {{
+    type nat hook prerouting priority dstnat;
+    ip daddr {wan} dnat ip to {first}
+  }}
+  chain postrouting {{
+    type nat hook postrouting priority srcnat;
+    oifname "wan" snat ip to {wan}
+  }}
+}}
+"""
+
+# One of ports 20000 and up. A map, since a bare number would be one in this machine's byte order.
+_PORTS = 4096
+_CHOSEN_PORTS = """
 table ip nat {{
   chain postrouting {{
     type nat hook postrouting priority srcnat;
-    oifname "wan" meta l4proto udp snat ip to {wan} : numgen inc mod {count} map {{ {ports} }}
+    oifname "wan" meta l4proto udp snat ip to {wan} : {choice} mod {count} map {{ {ports} }}
+    oifname "wan" masquerade
+  }}
+}}
+"""
+_CHOICES = {
+    "sym-sequential": "numgen inc",
+    "sym-address": "jhash ip saddr . udp sport . ip daddr",
+    "easy-moved": "jhash ip saddr . udp sport",
+}
+
+# A chain of NAT sees the first packet of each flow.
+_KEPT_FIRST = """
+table ip nat {{
+  set known {{
+    type ipv4_addr . inet_service
+    size 65535
+    flags dynamic,timeout
+    timeout {timeout}s
+  }}
+  chain postrouting {{
+    type nat hook postrouting priority srcnat;
+    oifname "wan" meta l4proto udp ip saddr . udp sport @known masquerade fully-random
+    oifname "wan" meta l4proto udp add @known {{ ip saddr . udp sport }}
     oifname "wan" masquerade
   }}
 }}
@@ -76,14 +120,21 @@ table ip nat {{
     flags dynamic,timeout
     timeout {timeout}s
   }}
+  set called {{
+    type ipv4_addr . inet_service
+    size 65535
+    flags dynamic,timeout
+    timeout {timeout}s
+  }}
   chain remember {{
     type filter hook postrouting priority 90;
     oifname "wan" meta l4proto udp ip saddr != {wan} update @ports {{ udp sport : ip saddr . udp sport }}
+    oifname "wan" meta l4proto udp update @called {{ ip daddr . udp sport }}
     iifname "lan" oifname "lan" ct status dnat meta l4proto udp update @ports {{ udp sport : ip saddr . udp sport }}
   }}
   chain prerouting {{
     type nat hook prerouting priority dstnat;
-    ip daddr {wan} meta l4proto udp dnat ip to udp dport map @ports
+    ip daddr {wan} meta l4proto udp {caller} dnat ip to udp dport map @ports
   }}
   chain postrouting {{
     type nat hook postrouting priority srcnat;
@@ -158,34 +209,22 @@ def deaf_to(methods: tuple[str, ...]) -> str:
                    if ("pcp" in methods or "natpmp" in methods) and method not in methods)
 
 
-def home_kind(kind: str) -> str:
-    """What stands at home for a kind with a carrier behind it."""
-    return {"cgn-easy": "easy", "cgn-sym": "easy", "cgn-upnp": "upnp"}.get(kind, kind)
-
-
-def carrier_kind(kind: str) -> str | None:
-    return {"cgn-easy": "easy", "cgn-sym": "sym", "cgn-upnp": "easy"}.get(kind)
-
-
-def has_ipv4(kind: str) -> bool:
-    return kind != "fw"
-
-
-def has_ipv6(kind: str) -> bool:
-    return kind in ("public", "fw", "dual")
-
-
-def rules(kind: str, wan: str | None, udp_timeout_s: int) -> str:
-    """The ruleset of one router; `wan` is its outside IPv4 address."""
+def rules(kind: str, wan: str | None, first: str, udp_timeout_s: int) -> str:
+    """The ruleset of one router; `wan` is its outside IPv4 address, `first` that of the first host inside."""
     text = "flush ruleset\n" + _FILTER.format(outbound=_OUTBOUND.get(kind, 'iifname "lan" accept'),
                                               inbound="accept" if kind == "accepting" else "")
-    if kind == "cone":
-        return text + _CONE.format(wan=wan, timeout=udp_timeout_s)
-    if kind == "sym-sequential":
-        ports = ", ".join(f"{i} : {20000 + i}" for i in range(_SEQUENTIAL_PORTS))
-        return text + _SEQUENTIAL.format(wan=wan, count=_SEQUENTIAL_PORTS, ports=ports)
-    if kind == "upnp":
+    if kind in ("cone", "restricted"):
+        caller = "ip saddr . udp dport @called" if kind == "restricted" else ""
+        return text + _CONE.format(wan=wan, timeout=udp_timeout_s, caller=caller)
+    if kind == "one-to-one":
+        return text + _ONE_TO_ONE.format(wan=wan, first=first)
+    if kind in _CHOICES:
+        ports = ", ".join(f"{i} : {20000 + i}" for i in range(_PORTS))
+        return text + _CHOSEN_PORTS.format(wan=wan, choice=_CHOICES[kind], count=_PORTS, ports=ports)
+    if kind == "sym-kept":
+        return text + _KEPT_FIRST.format(timeout=udp_timeout_s)
+    if kind.startswith("upnp"):
         text += _UPNP
-    if has_ipv4(kind):
-        text += _MASQUERADE.format(how="fully-random" if kind == "sym" else "")
+    if kind not in ("fw", "fw4", "open6", "dead4"):
+        text += _MASQUERADE.format(how="fully-random" if kind in ("sym", "upnp-sym") else "")
     return text

@@ -258,32 +258,6 @@ def check_all_pairs(nodes: list[Node]) -> None:
                 expect_equal(node.ping(name)["received"], 3, f"answers of {name} to {node.name} by name")
 
 
-# Which pairs a plain hole puncher connects, given how their networks map and filter.
-_IPV6 = {"public", "fw", "dual"}
-_IPV4_PREDICTABLE = {"public", "easy", "cone", "cgn-easy", "dual"}
-_IPV4_SYMMETRIC = {"sym", "cgn-sym"}
-_OPEN_TO_ANY_PORT = {"public", "cone"}
-
-
-def expected_path(a: str, b: str) -> str:
-    """direct or relay."""
-    if a in _IPV6 and b in _IPV6:
-        return "direct"
-    if a in _IPV4_PREDICTABLE and b in _IPV4_PREDICTABLE:
-        return "direct"
-    for one, other in ((a, b), (b, a)):
-        if one in _IPV4_SYMMETRIC and other in _OPEN_TO_ANY_PORT:
-            return "direct"
-    return "relay"
-
-
-def share_family(a: str, b: str) -> bool:
-    """Whether some IP version is spoken at both ends."""
-    if (a == "fw") == (b == "fw"):
-        return True
-    return bool(_IPV6 & {a if b == "fw" else b})
-
-
 def unix_get(path: pathlib.Path, target: str) -> bytes:
     """What an API answers on its socket, head and body."""
     with socket.socket(socket.AF_UNIX) as sock:

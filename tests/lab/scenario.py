@@ -10,11 +10,15 @@ A scenario returns when all is well and raises Failure (or anything else) when i
 from __future__ import annotations
 
 import dataclasses
+import json
 import pathlib
 from typing import Callable
 
 from namespace import Failure, LabError, own_namespaces, remove_namespaces
 from topology import Network
+
+
+MEASURED = "measured"  # file of a run
 
 
 class Lab:
@@ -39,6 +43,11 @@ class Lab:
         if self._binary is None:
             raise Failure("no lanrage binary: build it, or pass --binary PATH")
         return str(self._binary)
+
+    def measured(self, what: str, seconds: float) -> None:
+        """One figure of many of its kind, for the summary at the end of the run."""
+        with (self.state.parent / MEASURED).open("a") as file:
+            file.write(json.dumps([what, seconds, self.state.name]) + "\n")
 
     def namespaces(self) -> list[tuple[str, str]]:
         """Each namespace with the command that enters it."""

@@ -17,12 +17,14 @@ leaves the namespaces. A host has a mount namespace of its own with an empty /ru
 """
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import pathlib
 import subprocess
 
 import nat
 from echo import Echo
+from kinds import KINDS
 from link import Links, Shape
 from namespace import NETNS, LabError, Namespace, Process, connect, wait_until
 
@@ -96,6 +98,14 @@ class Internet(Namespace):
         self.ip(f"addr add 5.9.{number}.1/24 dev {port}", f"addr add 2a0b:4c80:{number}::1/64 dev {port}")
         self._attached[number] = space
 
+    def limit(self, number: int, mtu: int) -> None:
+        """Longer packets towards attachment N are refused by ICMP."""
+        self.ip(f"link set p{number} mtu {mtu}")
+
+    def route_ipv4(self, number: int, lan4: str) -> None:
+        """The public network behind router N is reached through its outside address."""
+        self.ip(f"route add {lan4}.0/24 via 5.9.{number}.2")
+
     def route_ipv6(self, number: int) -> None:
         """The network behind router N is reached through its outside address."""
         self.ip(f"route add 2a0b:4c80:{number}:1::/64 via 2a0b:4c80:{number}::2")
@@ -104,9 +114,10 @@ class Internet(Namespace):
 class Router(Namespace):
     """A home, office or carrier router of one kind. `ipv4` is its outside address."""
 
-    def __init__(self, name: str, state: pathlib.Path, kind: str, number: int, udp_timeout_s: int) -> None:
+    def __init__(self, name: str, state: pathlib.Path, kind: str, number: int, udp_timeout_s: int,
+                 opens: tuple[str, ...] = ()) -> None:
         super().__init__(name, state)
-        self.kind = kind
+        self.kind = kind  # of nat.rules
         self.number = number
         self.udp_timeout_s = udp_timeout_s
         self.ipv4: str | None = None
@@ -114,6 +125,7 @@ class Router(Namespace):
         self.lan4: str | None = None  # first three numbers of the inside network
         self.lan6: str | None = None
         self._hosts = 0
+        self._opens = opens
         self._opener: Process | None = None
         # bridge-nf-call would send bridged packets through the NAT and short-cut a hairpin.
         self.ip("link add lan type bridge", "link set lan up")
@@ -138,8 +150,8 @@ class Router(Namespace):
             lines += [f"addr add {ipv6}/64 dev wan", f"route add default via {gateway6}"]
         self.ip(*lines)
         self.apply_rules()
-        if self.kind == "upnp":
-            self.open_by("upnp")
+        if self._opens:
+            self.open_by(*self._opens)
 
     def open_by(self, *methods: str, max_lifetime_s: int = 86400) -> None:
         """Opens ports for whoever asks by these of nat.METHODS; ports opened before are closed, as when it restarts."""
@@ -163,7 +175,7 @@ class Router(Namespace):
     def apply_rules(self, kind: str | None = None) -> None:
         """Sets the rules of our kind, or becomes another kind at once."""
         self.kind = kind or self.kind
-        self.nft(nat.rules(self.kind, self.ipv4, self.udp_timeout_s))
+        self.nft(nat.rules(self.kind, self.ipv4, f"{self.lan4}.10", self.udp_timeout_s))
         self.sysctl({"netfilter/nf_conntrack_udp_timeout": self.udp_timeout_s,
                      "netfilter/nf_conntrack_udp_timeout_stream": self.udp_timeout_s})
 
@@ -192,7 +204,10 @@ class Router(Namespace):
         port = self._next_port()
         connect(self, port, router, "wan")
         self.ip(f"link set {port} master lan")
-        router.set_outside(f"{self.lan4}.{9 + self._hosts}", f"{self.lan4}.1", None, None)
+        ipv6 = (f"{self.lan6}::{9 + self._hosts:x}", f"{self.lan6}::1") if self.lan6 and router.lan6 else (None, None)
+        router.set_outside(f"{self.lan4}.{9 + self._hosts}", f"{self.lan4}.1", *ipv6)
+        if router.ipv6:
+            self.ip(f"route add {router.lan6}::/64 via {router.ipv6}")
 
     def take_over(self, host: Host) -> None:
         """Moves a host's cable from its router to us: eth0 stays what it is, with a new address and default route."""
@@ -244,39 +259,42 @@ class Network:
 
     def router(self, name: str, kind: str, *, shape: Shape | None = None, udp_timeout_s: int = 120,
                lan4: str | None = None) -> Router:
-        """A router of a kind of nat.KINDS; `lan4` ("192.168.1") where two homes shall use the same inside network."""
-        if kind not in nat.KINDS or kind == "public":
+        """A router of one of KINDS; `lan4` ("192.168.1") where two homes shall use the same inside network."""
+        parts = KINDS.get(kind)
+        if parts is None or not parts.home:
             raise LabError(f"no router is of kind {kind!r}")
         number = next(self._numbers)
-        router = self._keep(Router(name, self._state, nat.home_kind(kind), number, udp_timeout_s))
-        ipv6 = nat.has_ipv6(kind)
-        router.set_inside((lan4 or f"192.168.{number}") if nat.has_ipv4(kind) else None,
-                          f"2a0b:4c80:{number}:1" if ipv6 else None)
-        carrier = nat.carrier_kind(kind)
-        if carrier:
-            self._attach_through_carrier(router, carrier, shape)
-        else:
-            self.internet.attach(number, router, "wan", shape)
-            ipv4 = (f"5.9.{number}.2", f"5.9.{number}.1") if nat.has_ipv4(kind) else (None, None)
-            router.set_outside(*ipv4, *((f"2a0b:4c80:{number}::2", f"2a0b:4c80:{number}::1") if ipv6 else (None, None)))
-        if ipv6:
+        router = self._keep(Router(name, self._state, parts.home, number, parts.udp_timeout_s or udp_timeout_s,
+                                   parts.opens))
+        router.set_inside((lan4 or f"{parts.inside}.{number}") if parts.ipv4 else None,
+                          f"2a0b:4c80:{number}:1" if parts.ipv6 else None)
+        if parts.mtu and not parts.mtu_told:
+            shape = dataclasses.replace(shape or Shape(), mtu=parts.mtu)
+        outermost = router
+        if parts.outer:
+            outermost = self._keep(Router(f"{name}-cgn", self._state, parts.outer, number, router.udp_timeout_s))
+            outermost.set_inside(f"{parts.between}.{number}", f"2a0b:4c80:{number}:2" if parts.ipv6 else None)
+        self.internet.attach(number, outermost, "wan", shape)
+        outermost.set_outside(*((f"5.9.{number}.2", f"5.9.{number}.1") if parts.ipv4 else (None, None)),
+                              *((f"2a0b:4c80:{number}::2", f"2a0b:4c80:{number}::1") if parts.ipv6 else (None, None)))
+        if parts.outer:
+            outermost.take_in(router)
+        if parts.mtu and parts.mtu_told:
+            outermost.ip(f"link set wan mtu {parts.mtu}")
+            self.internet.limit(number, parts.mtu)
+        if parts.ipv4 == "own":
+            self.internet.route_ipv4(number, router.lan4 or "")
+        if parts.ipv6:
             self.internet.route_ipv6(number)
         return router
 
     def router_behind(self, outer: Router, name: str, kind: str) -> Router:
         """One more router, whose outside is the inside of `outer`; IPv4 alone."""
-        router = self._keep(Router(name, self._state, kind, next(self._numbers), outer.udp_timeout_s))
+        router = self._keep(Router(name, self._state, KINDS[kind].home, next(self._numbers), outer.udp_timeout_s,
+                                   KINDS[kind].opens))
         router.set_inside(f"192.168.{router.number}", None)
         outer.take_in(router)
         return router
-
-    def _attach_through_carrier(self, router: Router, kind: str, shape: Shape | None) -> None:
-        number = router.number
-        carrier = self._keep(Router(f"{router.name}-cgn", self._state, kind, number, router.udp_timeout_s))
-        carrier.set_inside(f"100.64.{number}", None)
-        self.internet.attach(number, carrier, "wan", shape)
-        carrier.set_outside(f"5.9.{number}.2", f"5.9.{number}.1", None, None)
-        carrier.take_in(router)
 
     def lan_host(self, name: str, router: Router) -> Host:
         """One more host behind a router."""

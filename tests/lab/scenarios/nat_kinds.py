@@ -16,6 +16,15 @@ from topology import Host
 
 EXPECTED = {
     "easy": Behaviour("endpoint", "address-port", keeps_port=True),
+    "easy-moved": Behaviour("endpoint", "address-port", keeps_port=False),
+    "double": Behaviour("endpoint", "address-port", keeps_port=True),
+    "fw4": Behaviour("endpoint", "address-port", keeps_port=True),
+    "restricted": Behaviour("endpoint", "address", keeps_port=True),
+    "one-to-one": Behaviour("endpoint", "endpoint", keeps_port=True),
+    "sym-address": Behaviour("address", "address-port", keeps_port=False),
+    "sym-kept": Behaviour("address-port", "address-port", keeps_port=True),
+    "upnp-sym": Behaviour("address-port", "address-port", keeps_port=False),
+    "cgn-dual": Behaviour("address-port", "address-port", keeps_port=False),
     "cone": Behaviour("endpoint", "endpoint", keeps_port=True),
     "sym": Behaviour("address-port", "address-port", keeps_port=False),
     "sym-sequential": Behaviour("address-port", "address-port", keeps_port=False),
@@ -71,19 +80,23 @@ def tcp_passes(client: Host, server: Host, port: int) -> bool:
 
 @scenario("nat")
 def nat_kinds_blocked(lab: Lab) -> None:
-    """udpblock passes TCP alone, tcp443 only port 443 of it."""
+    """udpblock passes TCP alone, tcp443 only port 443 of it; udp443 passes TCP, and UDP to port 443."""
     network = lab.network()
     server = network.public("server")
     only_tcp = network.host("udpblock", "udpblock")
     only_443 = network.host("tcp443", "tcp443")
+    also_443 = network.host("udp443", "udp443")
     listener = server.udp_socket(server.ipv4 or "", 7001)
-    for host in (only_tcp, only_443):
+    for host in (only_tcp, only_443, also_443):
         with host.udp_socket() as sock:
             sock.sendto(b"anyone there", listener.getsockname())
     expect(heard(listener, 0.3) is None, "UDP went through")
     expect(tcp_passes(only_tcp, server, 8000), "udpblock blocks TCP too")
     expect(not tcp_passes(only_443, server, 8000), "tcp443 lets port 8000 through")
     expect(tcp_passes(only_443, server, 443), "tcp443 blocks port 443")
+    expect(tcp_passes(also_443, server, 8000), "udp443 blocks TCP")
+    with also_443.udp_socket() as ours, server.udp_socket(server.ipv4 or "", 443) as https:
+        expect(outside_address(ours, https), "udp443 blocks port 443")
 
 
 @scenario("nat")
@@ -103,6 +116,53 @@ def nat_kinds_fw(lab: Lab) -> None:
         for sock in (ours, asked, stranger):
             sock.close()
     expect_equal(Probes(server, "5.9.1.3").measure(inside), EXPECTED["easy"], "IPv4 behaviour of dual")
+
+
+def passes(inside: Host, server: Host, ipv4: bool) -> bool:
+    """Whether a question gets out and its answer back, by this version of IP."""
+    address, own = (server.ipv4, inside.ipv4) if ipv4 else (server.ipv6, inside.ipv6)
+    with server.udp_socket(address or "", 7009) as asked, inside.udp_socket(own or "") as ours:
+        ours.sendto(b"question", asked.getsockname())
+        asker = heard(asked, 0.3)
+        if asker is None:
+            return False
+        asked.sendto(b"answer", asker)
+        return heard(ours, 0.3) is not None
+
+
+@scenario("nat")
+def nat_kinds_versions(lab: Lab) -> None:
+    """Of dual-dead4, dual-dead6 and cgn-dual the versions of IP pass that should; open6 lets strangers in."""
+    network = lab.network()
+    server = network.public("server")
+    for kind, ipv4, ipv6 in (("dual-dead4", False, True), ("dual-dead6", True, False), ("cgn-dual", True, True)):
+        inside = network.host(kind, kind)
+        expect(inside.ipv4 and inside.ipv6, f"{kind} has addresses of both versions")
+        expect_equal((passes(inside, server, True), passes(inside, server, False)), (ipv4, ipv6),
+                     f"IPv4, IPv6 through {kind}")
+    for kind in ("open6", "cgn-dual"):
+        inside = network.host(f"{kind}-called", kind)
+        with inside.udp_socket(inside.ipv6 or "", 5555) as ours, server.udp_socket(server.ipv6 or "") as stranger:
+            stranger.sendto(b"knock", (inside.ipv6, 5555))
+            expect_equal(heard(ours, 0.3) is not None, kind == "open6", f"{kind} lets a stranger in")
+
+
+@scenario("nat")
+def nat_kinds_mtu(lab: Lab) -> None:
+    """Packets that are too long for the access of mtu1300 are told by ICMP; those of mtu1300-silent vanish."""
+    network = lab.network()
+    server = network.public("server")
+    for kind in ("mtu1300", "mtu1300-silent"):
+        inside = network.host(kind, kind)
+
+        def largest(size: int) -> bool:
+            done = inside.run("ping", "-M", "do", "-c", "1", "-W", "1", "-s", str(size - 28), server.ipv4 or "",
+                              check=False)
+            return done.returncode == 0
+        expect(largest(1300), f"{kind} does not carry 1300 bytes")
+        expect(not largest(1301), f"{kind} carries 1301 bytes")
+        told = "1300" in inside.run("ip", "route", "get", server.ipv4 or "").stdout
+        expect_equal(told, kind == "mtu1300", f"{kind} says so")
 
 
 @scenario("nat")

@@ -13,7 +13,8 @@ from __future__ import annotations
 import functools
 import itertools
 
-from party import expected_path, node_behind, server_on, share_family, time_to_first_ping
+from kinds import expected_path, share_family
+from party import node_behind, server_on, time_to_first_ping
 from scenario import Lab, add, expect, expect_equal
 
 KINDS = ("public", "easy", "cone", "sym", "cgn-easy", "cgn-sym", "fw", "dual")

@@ -60,6 +60,8 @@ inline constexpr std::size_t kPathsMax = 40;         // candidates, peer-reflexi
 inline constexpr std::size_t kPeerReflexiveMax = 8;  // of these; the oldest unproven one makes room
 inline constexpr std::size_t kProbeKeysMax = 3;      // epochs held at a time
 inline constexpr std::size_t kTransmitsMax = 128;    // waiting to be polled
+// So long after its newest ping, which may still be answered, an unproven path makes no room.
+inline constexpr Duration kMayAnswer = std::chrono::milliseconds(500);
 inline constexpr Duration kRestartGap = std::chrono::seconds(5);        // between restarts that mere pings tell
 inline constexpr Duration kTriggerGap = std::chrono::milliseconds(50);  // between pings that the peer's pings trigger
 // Watching a proven path.

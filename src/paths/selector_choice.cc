@@ -28,7 +28,8 @@ WatchedPath* Selector::add(Time now, const Path& path, CandidateKind kind) {
   if (crowded || entries_.size() == kPathsMax) {
     auto oldest = entries_.end();
     for (auto it = entries_.begin(); it != entries_.end(); ++it) {
-      if (!is_reflexive(*it) || it->valid || selected_ == it->path) continue;
+      const bool may_answer = it->pinged != Time{} && now - it->pinged < kMayAnswer;
+      if (!is_reflexive(*it) || it->valid || may_answer || selected_ == it->path) continue;
       if (oldest == entries_.end() || it->heard < oldest->heard) oldest = it;
     }
     if (oldest == entries_.end()) {

@@ -164,6 +164,23 @@ TEST_F(SelectorTest, TheTableOfSourcesIsBounded) {
   EXPECT_TRUE(selector.is_consistent());
 }
 
+// Ports that both ends foresaw all open at once: pings from each of them, faster than their answers come.
+TEST_F(SelectorTest, ManyNewSourcesDoNotPushEachOtherOutBeforeTheirAnswersCome) {
+  start_with({kRelay}, {});
+  for (std::uint16_t port = 0; port < 16; ++port)
+    alive[{{kElsewhere.endpoint.address, static_cast<std::uint16_t>(20000 + port)}, false}] = 150ms;
+  for (int round = 0; round < 4; ++round) {
+    for (const auto& [path, rtt] : alive) {
+      receive_ping(path);
+      run(5ms);
+    }
+  }
+  EXPECT_TRUE(selector.is_direct());
+  int sent = 0;
+  for (const auto& [path, count] : counts) sent += count;
+  EXPECT_LE(sent, 2 * 16) << "no storm of pings";
+}
+
 // ---- Changing
 
 TEST_F(SelectorTest, FollowsDataFromANewPlaceWhenTheOldIsSilent) {

@@ -37,6 +37,12 @@ Nat Nat::symmetric() {
   nat.ports = PortChoice::kRandom;
   return nat;
 }
+Nat Nat::per_address() {
+  Nat nat = symmetric();
+  nat.mapping = Dependence::kAddress;
+  return nat;
+}
+
 Nat Nat::sequential() {
   Nat nat = symmetric();
   nat.ports = PortChoice::kSequential;

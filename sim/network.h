@@ -68,6 +68,7 @@ struct Nat {
   static Nat cone();
   static Nat symmetric();
   static Nat sequential();
+  static Nat per_address();
   static Nat firewall();
   static Nat udp_blocked();
 };

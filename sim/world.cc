@@ -26,6 +26,8 @@ const char* place_name(Place place) {
       return "fw6";
     case Place::kUdpBlocked:
       return "udpblock";
+    case Place::kPerAddress:
+      return "sym-address";
   }
   return "unknown";
 }
@@ -82,6 +84,9 @@ Site World::make_site(Place place) {
       break;
     case Place::kUdpBlocked:
       site.domain = network.add_domain(Network::kInternet, Nat::udp_blocked(), address, {});
+      break;
+    case Place::kPerAddress:
+      site.domain = network.add_domain(Network::kInternet, Nat::per_address(), address, {});
       break;
   }
   return site;

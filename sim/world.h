@@ -24,6 +24,7 @@ enum class Place {
   kCarrier,     // an easy router behind a carrier's
   kFirewall6,   // IPv6 only, behind a stateful firewall
   kUdpBlocked,  // nothing but TCP
+  kPerAddress,  // a random port for every address, which a server with one address takes for one port for all
 };
 inline constexpr Place kPlaces[] = {Place::kPublic,     Place::kEasy,    Place::kCone,      Place::kSymmetric,
                                     Place::kSequential, Place::kCarrier, Place::kFirewall6, Place::kUdpBlocked};

@@ -377,6 +377,7 @@ class Node {
   void contacts_changed(Now now);
   void refresh_candidates(Now now);
   void refresh_network();
+  paths::NatReport nat_report() const;
   void refresh_punch();
   void pump_punch(Now now, Link& link);
   void settle_sockets(Now now);

@@ -34,7 +34,7 @@ void Node::add_link(Now now, const party::Member& member) {
   options.allow_loopback = options_.allow_loopback;
   options.redundancy = options_.redundancy;
   link->selector = std::make_unique<paths::Selector>(options, rng_);
-  link->selector->set_local(stun_.report(), candidates_);
+  link->selector->set_local(nat_report(), candidates_);
   link->selector->set_network(network_signal_);
   link->punch = std::make_unique<paths::Punch>(identity_.public_key() < key, extra_sockets_, rng_);
   if (auto added = tunnel_.add_peer(now, key, {}); !added) {
@@ -101,7 +101,7 @@ void Node::refresh_candidates(Now now) {
   candidates_ = std::move(fresh);
   if (changed) ++generation_;
   for (auto& [key, link] : links_) {
-    link->selector->set_local(stun_.report(), candidates_);
+    link->selector->set_local(nat_report(), candidates_);
     if (changed) link->selector->restart(now.time);
   }
   refresh_punch();
@@ -122,6 +122,7 @@ void Node::refresh_network() {
   if (fresh == std::exchange(network_signal_, fresh)) return;
   refresh_punch();
   for (auto& [key, link] : links_) {
+    link->selector->set_local(nat_report(), candidates_);
     link->selector->set_network(network_signal_);
     send_signal(*link, false);
   }
@@ -139,8 +140,19 @@ void Node::ask_over_udp(Time now) {
   udp_asked_ = now;
 }
 
+// What STUN servers say, but for a mapping that depends on the address alone: one server's does not show it, a relay's
+// beside it does.
+paths::NatReport Node::nat_report() const {
+  paths::NatReport report = stun_.report();
+  const bool depends = discovered_.v4 && discovered_.v4->mapping == paths::Dependence::kAddress;
+  if (depends && report.mapping == wire::Mapping::kEndpointIndependent) report.mapping = wire::Mapping::kDependent;
+  return report;
+}
+
 void Node::refresh_punch() {
-  paths::Punch::End here{false, stun_.report().mapping, network_signal_.ports};
+  const auto& v4 = discovered_.v4;
+  paths::Punch::End here{false, nat_report().mapping, network_signal_.ports,
+                         v4 && v4->mapping == paths::Dependence::kEndpointIndependent};
   for (const Endpoint& seen : stun_.report().public_endpoints)
     here.seen = here.seen || (seen.address.is_v4() && !seen.address.is_private());
   for (auto& [key, link] : links_) link->punch->set_local(here, stun_endpoints_);
@@ -166,7 +178,7 @@ void Node::send_signal(Link& link, bool call_me_now) {
   wire::PeerSignal signal;
   signal.call_me_now = call_me_now;
   signal.udp_blocked = stun_.report().udp_blocked;
-  signal.mapping = stun_.report().mapping;
+  signal.mapping = nat_report().mapping;
   signal.instance = instance_;
   signal.generation = generation_;
   signal.candidates = candidates_;

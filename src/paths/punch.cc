@@ -12,6 +12,10 @@ namespace {
 constexpr std::uint16_t kPortMin = 1024;                     // of what NATs give
 constexpr Duration kStale = std::chrono::milliseconds(500);  // pings that are later than this are left out
 constexpr std::size_t kTargetsMax = 3;
+// Many ports on the suspicion that our mapping depends on the address: which of the attempts of the one that leads
+// fresh sockets, and how many of the other's. Further ones would only repeat what failed.
+constexpr std::array kHiddenTurns = {2, 5};
+constexpr int kHiddenTries = 2;
 
 bool is_public_v4(const Endpoint& endpoint) {
   const IpAddress& address = endpoint.address;
@@ -57,6 +61,18 @@ Punch::Method Punch::method_of(const End& here, const End& there, bool first) {
   return here.ports == PortChoice::kRandom ? Method::kMany : Method::kNone;
 }
 
+bool Punch::may_be_hidden() const {
+  return here_.seen && there_.seen && !here_.is_sure && here_.mapping == Mapping::kEndpointIndependent &&
+         there_.mapping != Mapping::kDependent;
+}
+
+Punch::Method Punch::method() const {
+  if (!may_be_hidden()) return method_of(here_, there_, first_);
+  if (!first_) return attempts_ < kHiddenTries ? Method::kMany : Method::kNone;
+  return std::find(kHiddenTurns.begin(), kHiddenTurns.end(), attempts_) != kHiddenTurns.end() ? Method::kMany
+                                                                                              : Method::kFresh;
+}
+
 Punch::Punch(bool first, ExtraSockets& sockets, Rng& rng) : first_(first), sockets_(sockets), rng_(rng) {}
 
 void Punch::set_local(const End& here, const std::vector<Endpoint>& stun) {
@@ -90,10 +106,16 @@ Time Punch::due() const {
   if (phase_ != Phase::kIdle || !missing_since_ || !told_from_ || targets_.empty()) return kNever;
   const Method next = method();
   if (next == Method::kNone || (next != Method::kMany && stun_.empty())) return kNever;
-  const Duration after = next == Method::kMany ? kManyAfter : next == Method::kForesee ? kForeseeAfter : kFreshAfter;
+  const bool suspects = may_be_hidden();
+  const Duration after = suspects && !first_        ? kHiddenAfter
+                         : next == Method::kMany    ? kManyAfter
+                         : next == Method::kForesee ? kForeseeAfter
+                                                    : kFreshAfter;
   const Time first = std::max({not_before_, *missing_since_ + after, *told_from_ + after});
   if (attempts_ == 0) return first;
-  const Duration again = next == Method::kMany ? step_of(kManyAgain, attempts_) : step_of(kPunchAgain, attempts_);
+  const bool in_turn = suspects && first_;  // with fresh sockets
+  const Duration again =
+      next == Method::kMany && !in_turn ? step_of(kManyAgain, attempts_) : step_of(kPunchAgain, attempts_);
   return std::max(first, attempted_ + again);
 }
 
@@ -178,11 +200,9 @@ void Punch::finish_sample(Time now) {
   make_offer(offer);
   if (theirs_) {
     ping_ports(now, *theirs_, own_.front());
-  } else if (!foresees) {
-    const int half_trips = kFreshHalfTrips[static_cast<std::size_t>(attempts_ - 1) % kFreshHalfTrips.size()];
+  } else if (!foresees || there_.ports != PortChoice::kSequential || there_.mapping != Mapping::kDependent) {
+    const int half_trips = kHalfTrips[static_cast<std::size_t>(attempts_ - 1) % kHalfTrips.size()];
     ping_targets(now + relayed_rtt_.value_or(Duration::zero()) * half_trips / 2);
-  } else if (there_.ports != PortChoice::kSequential || there_.mapping != Mapping::kDependent) {
-    ping_targets(now);  // at once, for the next port may soon be another's
   }
 }
 
@@ -196,7 +216,9 @@ void Punch::make_offer(const wire::SignalPunch& offer) {
 void Punch::handle_signal(Time now, const wire::PeerSignal& signal) {
   const std::optional<Endpoint> before = targets_.empty() ? std::nullopt : std::optional(targets_.front());
   targets_.clear();
-  for (const auto kind : {wire::CandidateKind::kServerReflexive, wire::CandidateKind::kMapped}) {
+  // An address of its own counts as well: a firewall may stand before it.
+  for (const auto kind :
+       {wire::CandidateKind::kServerReflexive, wire::CandidateKind::kMapped, wire::CandidateKind::kHost}) {
     for (const wire::Candidate& candidate : signal.candidates) {
       if (candidate.kind == kind && is_public_v4(candidate.endpoint) && targets_.size() < kTargetsMax)
         targets_.push_back(candidate.endpoint);

@@ -9,7 +9,8 @@
 //   Foresee    the same socket where the NAT counts: two STUN answers tell the next ports. The peer pings these; when
 //              it counts too, it answers with its own next ports, and both ping each other's in order.
 //   Many       where the NAT draws ports at random and the peer has one port for all: many sockets ping that port, the
-//              peer pings many ports. One hit in thousands is enough.
+//              peer pings many ports. One hit in thousands is enough. Tried, too, when a fresh socket did not help and
+//              no second address has shown that our mapping does not depend on it (RFC 4787's address-dependent one).
 // One end leads an attempt: it offers (a SignalPunch in its next signal) and the other follows. What is pinged is a
 // guess: only its pong makes a path of it, which the selector then proves and chooses as any other. An attempt ends
 // when there is a direct path, or after its time; its sockets are closed then, all but those of proven paths.
@@ -37,9 +38,11 @@ using wire::Mapping;
 // When: so long without a direct path; where an attempt fails it is repeated after ever longer times.
 inline constexpr Duration kForeseeAfter = std::chrono::milliseconds(1000);
 inline constexpr Duration kManyAfter = std::chrono::seconds(3);
-inline constexpr Duration kFreshAfter = std::chrono::seconds(5);
-inline constexpr std::array kPunchAgain = {std::chrono::seconds(5), std::chrono::seconds(10), std::chrono::seconds(30),
+inline constexpr Duration kFreshAfter = std::chrono::milliseconds(1500);
+inline constexpr std::array kPunchAgain = {std::chrono::seconds(5),   std::chrono::seconds(5),
+                                           std::chrono::seconds(10),  std::chrono::seconds(30),
                                            std::chrono::seconds(120), std::chrono::seconds(300)};
+inline constexpr Duration kHiddenAfter = std::chrono::seconds(27);  // who does not lead fresh sockets, likewise
 inline constexpr std::array kManyAgain = {std::chrono::seconds(60), std::chrono::seconds(300),
                                           std::chrono::seconds(3600)};
 // Asking STUN from a fresh socket: two questions, each at most thrice.
@@ -51,9 +54,10 @@ inline constexpr Duration kPortGap = std::chrono::milliseconds(5);  // 200 a sec
 inline constexpr Duration kRoundGap = std::chrono::milliseconds(250);
 inline constexpr int kRounds = 4;
 inline constexpr Duration kPortsTime = std::chrono::seconds(4);  // an attempt's
-// A fresh socket's first ping leaves so many half round trips by the relay after its offer: with it, so that each end
-// sends before the other's ping comes; well after it, where only the other's router minds; before it, where only ours.
-inline constexpr std::array kFreshHalfTrips = {1, 3, 0};
+// The leader's first ping leaves so many half round trips by the relay after its offer: as that arrives, so that each
+// end sends before the other's ping comes; well after it, where only the other's router minds; before it, where only
+// ours, or where the port foreseen would be another's by then.
+inline constexpr std::array kHalfTrips = {1, 3, 0};
 // Many: 256 pings of the leader in two seconds, 1024 of its follower in ten, 68 bytes each.
 inline constexpr std::size_t kManySockets = 256;
 inline constexpr Duration kManySocketGap = std::chrono::milliseconds(8);
@@ -87,8 +91,10 @@ class Punch {
     bool seen = false;  // it has a public IPv4 endpoint, as servers or its router say
     Mapping mapping = Mapping::kUnknown;
     PortChoice ports = PortChoice::kUnknown;
+    bool is_sure = true;  // of an independent mapping: it was the same for another address
   };
-  // By which method `here` leads an attempt; kNone also when the other end does. `first`: of two alike it is us.
+  // By which method `here` leads an attempt; kNone also when the other end does. `first`: of two alike it is us. For
+  // mappings as they are known.
   static Method method_of(const End& here, const End& there, bool first);
 
   struct Question {  // to a STUN server
@@ -141,8 +147,9 @@ class Punch {
     Path path;
   };
 
-  Method method() const { return method_of(here_, there_, first_); }
-  Time due() const;  // of the next attempt that we lead
+  Method method() const;       // of the next attempt that we lead
+  bool may_be_hidden() const;  // our mapping may depend on the address
+  Time due() const;            // of the next attempt that we lead
   void begin(Time now);
   void begin_sample(Time now);
   void begin_many(Time now);

@@ -90,12 +90,14 @@ TEST(PunchMethod, IsTheOneThatTheTwoNetworksAllow) {
   }
 }
 
-TEST_F(PunchTest, TellsTheNextPortsAndOpensTheFirstAtOnce) {
+TEST_F(PunchTest, TellsTheNextPortsAndOpensTheFirstAsTheyArrive) {
   begin(kCounting, kFixed);
   run(kForeseeAfter);
   answer({40000, 40002});
   EXPECT_EQ(punch.offer(), (Offer{Offer::Method::kPorts, punch.offer()->round, {kHome, 40004}, 2, kPortsAhead}));
   EXPECT_EQ(offers, 1);
+  run(29ms);
+  EXPECT_TRUE(pinged.empty()) << "a router that accepts anything would hold an early ping against its own";
   run(1ms);
   ASSERT_EQ(punch.sockets().size(), 1u);
   ASSERT_EQ(pinged.size(), 1u);
@@ -180,6 +182,51 @@ TEST_F(PunchTest, AFreshSocketPingsWhenItsOfferArrives) {
     EXPECT_EQ(pinged[0].first - offered, wait);
     run(1ms);
   }
+}
+
+// A public address without NAT is its candidate of kind host; servers see nothing else.
+TEST_F(PunchTest, AnAddressOfThePeersOwnIsATargetToo) {
+  punch.set_local(kRandom, {kStun, kStunToo});
+  punch.set_missing(now, true, true, 60ms);
+  wire::PeerSignal message;
+  message.mapping = Mapping::kNone;
+  message.candidates = {{wire::CandidateKind::kHost, *Endpoint::parse("192.168.1.9:5555")},
+                        {wire::CandidateKind::kHost, kPeer}};
+  punch.handle_signal(now, message);
+  run(kManyAfter);
+  ASSERT_FALSE(pinged.empty());
+  EXPECT_EQ(pinged[0].second.endpoint, kPeer);
+}
+
+TEST_F(PunchTest, ManyPortsInTurnWithFreshSocketsWhereOneAddressAloneWasAsked) {
+  constexpr Punch::End kUnsure{true, Mapping::kEndpointIndependent, PortChoice::kUnknown, false};
+  begin(kUnsure, kFixed);
+  run(kFreshAfter);
+  answer({41000, 41000});
+  run(kPunchAgain[0]);
+  answer({41001, 41001});
+  run(kPunchAgain[1] - 1ms);
+  EXPECT_TRUE(punch.sockets().empty());
+  run(1ms);
+  EXPECT_EQ(punch.sockets().size(), kManySockets);
+  EXPECT_EQ(punch.offer()->method, Offer::Method::kMany);
+  run(1h);
+  EXPECT_EQ(std::count_if(pinged.begin(), pinged.end(), [](const auto& ping) { return ping.second.socket != 0; }),
+            static_cast<std::ptrdiff_t>(2 * kManySockets + 2 * kRounds));
+}
+
+TEST_F(PunchTest, WhoLeadsNoFreshSocketsTriesManyPortsTwiceWhereOneAddressAloneWasAsked) {
+  Punch second(false, sockets, rng);
+  second.set_local({true, Mapping::kEndpointIndependent, PortChoice::kUnknown, false}, {kStun});
+  second.set_missing(now, true, true, 60ms);
+  second.handle_signal(now, signal(kFixed));
+  EXPECT_EQ(second.next_timeout(), now + kHiddenAfter);
+  for (const Time end = now + 1h; second.next_timeout() && now < end; second.handle_timeout(now)) {
+    now = std::max(now, *second.next_timeout());
+    sockets.keep_only({second.sockets().begin(), second.sockets().end()});
+  }
+  EXPECT_EQ(second.stats().led, 2u);
+  EXPECT_EQ(second.stats().guesses, 2 * kManySockets);
 }
 
 TEST_F(PunchTest, ManySocketsAreOpenedAtTheStatedPace) {

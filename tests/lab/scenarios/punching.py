@@ -116,10 +116,10 @@ def punching_fresh_socket(lab: Lab) -> None:
                  f"add rule ip late out ip daddr {home} drop")
     bob.join(invite)
     bob.wait_path("alice", "relay")
-    time.sleep(1)  # of alice's pings
+    time.sleep(2.5)  # of alice's pings, and a first fresh socket
     bob.host.nft("delete table ip late")
     time.sleep(1)  # of his, from another port than she knows
-    expect_equal(bob.path_kind("alice"), "relay", "path before the first attempt, in the trap")
+    expect_equal(bob.path_kind("alice"), "relay", "path before the second attempt, in the trap")
     for node, other in ((alice, bob), (bob, alice)):
         node.wait_path(other.name, "direct", 45)
     plays(alice, bob)

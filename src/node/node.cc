@@ -598,7 +598,7 @@ void Node::publish() {
       peer.state = link->state;
       peer.send = link->sending;
       peer.lanrage = true;
-      peer.path_mtu = kInnerMtu - 60;  // a 1452-byte datagram: fits every path of 1500 less IPv6 and a PPPoE header
+      peer.path_mtu = kDatagramInner;
       peer.filter = filter_;
       if (const auto path = link->selector->selected()) {
         peer.paths[peer.path_count++] = *path;

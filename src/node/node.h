@@ -46,9 +46,11 @@
 
 namespace lanrage::node {
 
-inline constexpr std::uint16_t kInnerMtu = 1420;        // of the adapter, whatever the paths are (DESIGN section 4)
-inline constexpr std::size_t kWaitingPacketsMax = 128;  // per member, while a session is being made
-inline constexpr std::size_t kQuestionsMax = 64;        // requests to the server in flight
+inline constexpr std::uint16_t kInnerMtu = 1420;  // of the adapter, whatever the paths are (DESIGN section 4)
+// A larger packet travels in two datagrams: sealed, by UDP and IPv6, it has 1280 bytes, which every path must carry.
+inline constexpr std::uint16_t kDatagramInner = 1200;
+inline constexpr std::size_t kWaitingPacketsMax = 128;                    // per member, while a session is being made
+inline constexpr std::size_t kQuestionsMax = 64;                          // requests to the server in flight
 inline constexpr Duration kSearchFirst = std::chrono::milliseconds{250};  // between two searches of the LAN; doubles
 inline constexpr Duration kSearchGapMax = std::chrono::seconds{30};
 inline constexpr Duration kContactsSaved = std::chrono::seconds{10};  // after their first change at the latest

@@ -60,6 +60,7 @@ KINDS = {
     "dual-dead6": Kind("dead6", ipv6="dead"),
     "mtu1300": Kind("easy", mtu=1300),
     "mtu1300-silent": Kind("easy", mtu=1300, mtu_told=False),
+    "mtu1280-dual": Kind("dual", ipv6="own", mtu=1280, mtu_told=False),
     "upnp": Kind("upnp", opens=("upnp",), is_open=True),
     "natpmp": Kind("upnp", opens=("natpmp",), is_open=True),
     "pcp": Kind("upnp", opens=("pcp",), is_open=True),

@@ -1,7 +1,7 @@
 """All scenarios, and which of them belong to the default set."""
 from scenarios import nat_kinds, link_figures  # noqa: F401
 from scenarios import wire_pages, wireguard_baseline, wireguard_attacks, wireguard_interop, wireguard_roaming  # noqa: F401
-from scenarios import matrix, party_pairs, parties, lan_games  # noqa: F401
+from scenarios import matrix, party_pairs, parties, path_mtu, lan_games  # noqa: F401
 from scenarios import games_search  # noqa: F401
 from scenarios import cli, names  # noqa: F401
 from scenarios import failover, quality  # noqa: F401
@@ -19,6 +19,7 @@ DEFAULT = [
     "matrix_easymoved_restricted", "matrix_onetoone_sym", "matrix_upnpsym_cgndual", "matrix_natpmp_cgnsym",
     "matrix_fw4_sym", "matrix_double_mtu1300silent", "matrix_dual_dualdead4", "matrix_dualdead6_open6",
     "matrix_udp443_easy",
+    "path_mtu_mtu1300silent", "path_mtu_mtu1280dual", "path_mtu_party",
     "party_pair_fw_fw", "party_pair_easy_fw", "party_eight",
     "party_node_killed", "party_disk_full", "party_udpblock", "party_tcp443",
     "party_wrong_invites", "party_lan_direct", "party_server_restart", "party_network_changed", "party_without_server",

@@ -12,6 +12,7 @@
 #include "base/format.h"
 #include "net/address.h"
 #include "net/http_stream.h"
+#include "net/tcp_state.h"
 
 namespace lanrage::net {
 namespace {
@@ -143,6 +144,9 @@ class Race final : public Connector, public std::enable_shared_from_this<Race> {
     attempt->named = started_ < named_;
     attempt->endpoint = candidates_[started_++];
     attempt->socket.emplace(io_);
+    error_code unopened;  // told by async_connect, which tries again
+    attempt->socket->open(to_tcp(attempt->endpoint).protocol(), unopened);
+    if (!unopened) fit_every_path(attempt->socket->native_handle());
     attempt->socket->async_connect(to_tcp(attempt->endpoint), [self = shared_from_this(), attempt](error_code error) {
       if (!self->done_) return;
       if (error)

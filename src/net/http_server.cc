@@ -14,6 +14,7 @@
 
 #include "base/format.h"
 #include "net/http_stream.h"
+#include "net/tcp_state.h"
 #include "wire/control.h"
 
 namespace lanrage::net {
@@ -556,6 +557,7 @@ class Server final : public HttpServer {
     error_code error;
     acceptor.open(endpoint.protocol(), error);
     if (error) return listen_error(where, error);
+    fit_every_path(acceptor.native_handle());
     acceptor.set_option(asio::socket_base::reuse_address(true), error);
     if (listener.endpoint.address.is_v6()) acceptor.set_option(asio::ip::v6_only(true), error);
     if (!error) acceptor.bind(endpoint, error);

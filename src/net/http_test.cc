@@ -2,6 +2,8 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -59,6 +61,13 @@ HttpRequest post(std::string target, std::string body) {
   return request;
 }
 
+int segment_bytes_of(int fd) {
+  int bytes = 0;
+  socklen_t size = sizeof bytes;
+  EXPECT_EQ(::getsockopt(fd, IPPROTO_TCP, TCP_MAXSEG, &bytes, &size), 0);
+  return bytes;
+}
+
 // Bytes as they are, to see what a server does with clients that ours never is.
 class RawClient {
  public:
@@ -69,6 +78,7 @@ class RawClient {
     timeval timeout{.tv_sec = 20, .tv_usec = 0};
     ::setsockopt(fd_.get(), SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
   }
+  int segment_bytes() const { return segment_bytes_of(fd_.get()); }
   void send(std::string_view text) { (void)!::send(fd_.get(), text.data(), text.size(), MSG_NOSIGNAL); }
   std::string read_all() {  // until the other side closes
     std::string out;
@@ -171,6 +181,23 @@ TEST(Http, ListensOnIpv6Alone) {
   auto bound = server.server->listen(TcpListener{{*IpAddress::parse("::1"), 0}, true});
   if (!bound) GTEST_SKIP() << "no IPv6 here";
   EXPECT_TRUE(client_of(TlsTarget{{{"::1", bound->port}}, identity().spki_hash()})->call(post("/", ""), kTestPatience));
+}
+
+// Routers may swallow longer packets without a word: each end keeps the other, and itself, from sending them.
+TEST(Http, SendsPacketsThatEveryPathCarries) {
+  TestServer server(false);
+  EXPECT_LE(RawClient(server.endpoint).segment_bytes(), 1220);
+  const Fd listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_storage address{};
+  socklen_t size = to_sockaddr(kLoopback, address);
+  ASSERT_EQ(::bind(listener.get(), reinterpret_cast<sockaddr*>(&address), size), 0);
+  ASSERT_EQ(::listen(listener.get(), 1), 0);
+  ASSERT_EQ(::getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &size), 0);
+  auto client = client_of(
+      TlsTarget{{{"127.0.0.1", ntohs(reinterpret_cast<sockaddr_in&>(address).sin_port)}}, identity().spki_hash()});
+  client->request(post("/", ""), kTestPatience, [](Result<HttpResponse>) {});
+  const Fd accepted(::accept(listener.get(), nullptr, nullptr));
+  EXPECT_LE(segment_bytes_of(accepted.get()), 1220);
 }
 
 TEST(Http, SaysThatAPortIsInUse) {

@@ -10,8 +10,9 @@ namespace lanrage::net {
 namespace {
 
 constexpr int kNoDelay = 1;
-constexpr int kUnsentBytes = 4 * 1024;     // the kernel takes no more while so much was not sent
-constexpr unsigned kSilenceMs = 8 * 1000;  // without an acknowledgement: the connection is dead
+constexpr int kUnsentBytes = 4 * 1024;         // the kernel takes no more while so much was not sent
+constexpr int kSegmentBytes = 1280 - 40 - 20;  // less IPv6's and TCP's headers
+constexpr unsigned kSilenceMs = 8 * 1000;      // without an acknowledgement: the connection is dead
 
 }  // namespace
 
@@ -30,5 +31,7 @@ void prepare_for_datagrams(int fd) {
   ::setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &kUnsentBytes, sizeof kUnsentBytes);
   ::setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &kSilenceMs, sizeof kSilenceMs);
 }
+
+void fit_every_path(int fd) { ::setsockopt(fd, IPPROTO_TCP, TCP_MAXSEG, &kSegmentBytes, sizeof kSegmentBytes); }
 
 }  // namespace lanrage::net

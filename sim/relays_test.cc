@@ -111,9 +111,12 @@ struct Topology {
   }
 };
 
-TEST(Relays, AtLeast98PercentOfChoicesInRandomTopologiesAreRight) {
-  int right = 0;
-  for (std::uint64_t seed = 1; seed <= kTopologies; ++seed) {
+// What kTopologies random ones come to, their seeds from `first` on: after each 20 s of play the choices that are
+// right, and how often a player changed its relay meanwhile.
+void expect_right_choices(std::uint64_t first) {
+  constexpr int kChoices = 2 * static_cast<int>(kTopologies);
+  std::array<int, 3> right{}, changes{};
+  for (std::uint64_t seed = first; seed < first + kTopologies; ++seed) {
     Topology topology(seed);
     SeededRng& rng = topology.rng;
     const std::size_t count = seed % 10 == 0 ? 30 : 2 + rng.below(9);
@@ -121,26 +124,37 @@ TEST(Relays, AtLeast98PercentOfChoicesInRandomTopologiesAreRight) {
       std::array<Topology::Leg, 2> distance;
       for (Topology::Leg& leg : distance) {
         leg.rtt = std::chrono::milliseconds(10 + rng.below(150));
-        leg.loss = rng.below(6) == 0 ? 0.06 + 0.19 * rng.unit() : 0;
+        leg.loss = rng.below(6) == 0 ? 0.05 + 0.15 * rng.unit() : 0;
       }
       const int health = static_cast<int>(rng.below(6) == 0 ? 20 + rng.below(40) : 92 + rng.below(9));
       topology.add_relay(rng.below(2) == 0 ? "eu" : "us", distance, health);
     }
     topology.connect();
-    topology.play(75s);
-    for (const int player : {0, 1}) {
-      if (topology.is_right(topology.relay_of(player))) {
-        ++right;
-      } else {
-        std::printf("seed %d: player %d uses %s of\n%s", static_cast<int>(seed), player,
-                    topology.relay_of(player).c_str(), topology.description().c_str());
+    for (std::size_t part = 0; part < right.size(); ++part) {
+      for (int second = 0; second < 20; ++second) {
+        const std::array before{topology.relay_of(0), topology.relay_of(1)};
+        topology.play(1s);
+        for (const int player : {0, 1})
+          changes[part] += topology.relay_of(player) == before[static_cast<std::size_t>(player)] ? 0 : 1;
       }
+      for (const int player : {0, 1}) right[part] += topology.is_right(topology.relay_of(player)) ? 1 : 0;
+    }
+    for (const int player : {0, 1}) {
+      if (topology.is_right(topology.relay_of(player))) continue;
+      std::printf("seed %d: player %d uses %s of\n%s", static_cast<int>(seed), player,
+                  topology.relay_of(player).c_str(), topology.description().c_str());
     }
   }
-  RecordProperty("right_of_thousand", right);
-  std::printf("%d of %d choices are right\n", right, static_cast<int>(2 * kTopologies));
-  EXPECT_GE(right * 100, 98 * static_cast<int>(2 * kTopologies));
+  for (std::size_t part = 0; part < right.size(); ++part) {
+    std::printf("after %d s: %d of %d choices are right, %d changes meanwhile\n", 20 * static_cast<int>(part + 1),
+                right[part], kChoices, changes[part]);
+  }
+  EXPECT_GE(right.back() * 100, 98 * kChoices);
+  EXPECT_LE(changes.back() * 100, 3 * kChoices) << "who has chosen stays";
 }
+
+TEST(Relays, AtLeast98PercentOfChoicesInRandomTopologiesAreRight) { expect_right_choices(1); }
+TEST(Relays, AndInTopologiesThatNothingWasTriedOn) { expect_right_choices(5001); }
 
 TEST(Relays, OfFiftyFewAreUsedAndThePairMeetsAtTheBest) {
   Topology topology(4711);

@@ -15,10 +15,16 @@ constexpr double kNewsMs = 2, kNewsJitterMs = 5;
 constexpr int kNewsLossPercent = 2;
 constexpr Duration kNewsGapMax = std::chrono::seconds{10};
 constexpr double kNewsHealth = 5;
+constexpr std::size_t kLossDoubt = 30;                  // answered probes that are put to the measured ones
 constexpr Duration kLinger = std::chrono::seconds{60};  // where no pair needs us any more: others may still send there
 constexpr std::size_t kNearest = 2;                     // used beside what the pairs need, when there are many
 
 std::uint32_t short_id(wire::RelayPeer relay) { return static_cast<std::uint32_t>(relay >> 32); }
+
+// As if kLossDoubt more had been answered: one of the first eight lost makes 3 %, none of any number nothing.
+double expected_loss_percent(const paths::Quality& quality) {
+  return 100 * static_cast<double>(quality.lost()) / static_cast<double>(quality.probes() + kLossDoubt);
+}
 
 wire::SignalLeg leg_to_signal(wire::RelayPeer relay, const paths::Quality& quality) {
   wire::SignalLeg leg;
@@ -26,8 +32,7 @@ wire::SignalLeg leg_to_signal(wire::RelayPeer relay, const paths::Quality& quali
   leg.rtt_tenths_ms = static_cast<std::uint16_t>(std::min(std::lround(milliseconds(*quality.rtt_ema()) * 10), 65535L));
   if (const auto jitter = quality.jitter())
     leg.jitter_ms = static_cast<std::uint8_t>(std::min(std::lround(milliseconds(*jitter)), 254L));
-  // Probes not yet sent count as answered: one of the first ten lost says little.
-  leg.loss_percent = static_cast<std::uint8_t>(100 * quality.lost() / paths::kPingsKept);
+  leg.loss_percent = static_cast<std::uint8_t>(std::lround(expected_loss_percent(quality)));
   return leg;
 }
 

@@ -76,8 +76,7 @@ void RelayClient::use(Time now, std::span<const wire::RelayPeer> relays) {
 }
 
 void RelayClient::set_used(Time now, Relay& relay) {
-  const auto named = std::count_if(relays_.begin(), relays_.end(), [](const Relay& one) { return one.named; });
-  const bool used = static_cast<std::size_t>(named) <= kRelaysMax ||
+  const bool used = named() <= kRelaysMax ||
                     std::find(wanted_.begin(), wanted_.end(), wire::relay_peer(relay.address.key)) != wanted_.end();
   if (!relay.named || used == std::exchange(relay.used, used)) return;
   if (used || !relay.announced) return begin(now, relay);
@@ -209,6 +208,21 @@ void RelayClient::send_refresh(Time now, Relay& relay) {
        wire::write_relay_refresh(relay.transaction, relay.session, wire::Indices(indices_).subspan(told, added),
                                  wire::Indices(relay.removed).first(removed), *relay.mac_key));
   ++stats_.refreshes_sent;
+}
+
+// From an answer to the next question. Closely at first where there is something to choose: a relay that loses 5 % is
+// told from a clean one by 40 questions in seven cases of eight, by 8 in one of three.
+Duration RelayClient::pause(const Relay& relay) const {
+  const std::size_t probes = relay.quality.probes();
+  if (relay.state != State::kRegistered) return probes < kRelayFirstProbes ? kRelayFirstGap : kRelayMeasure;
+  if (is_by_stream(relay)) return kRelayRefresh;
+  if (named() > 1) return probes < kRelayChoiceProbes ? kRelayChoiceGap : kRelayRefresh;
+  return probes < kRelayFirstProbes ? kRelayFirstGap : kRelayRefresh;
+}
+
+std::size_t RelayClient::named() const {
+  const auto is_named = [](const Relay& relay) { return relay.named; };
+  return static_cast<std::size_t>(std::count_if(relays_.begin(), relays_.end(), is_named));
 }
 
 // Without a cookie: nothing moves before the relay has answered from there.
@@ -369,7 +383,7 @@ void RelayClient::handle_challenge(Time now, Relay& relay, const Endpoint& sourc
     relay.state = State::kIdle;
     relay.transaction = 0;
     relay.backoff = {};
-    relay.due = now + (relay.quality.probes() < kRelayFirstProbes ? kRelayFirstGap : kRelayMeasure);
+    relay.due = now + pause(relay);
     return;
   }
   relay.endpoint = source;
@@ -408,12 +422,10 @@ void RelayClient::handle_registered(Time now, Relay& relay, ByteView datagram) {
   relay.removed.erase(relay.removed.begin(), relay.removed.begin() + static_cast<std::ptrdiff_t>(std::min(
                                                                          relay.removed_asked, relay.removed.size())));
   relay.removed_asked = 0;
+  const bool is_new = std::exchange(relay.state, State::kRegistered) == State::kRegistering;
   const Duration lifetime = std::chrono::seconds(message->lifetime_seconds);
-  const bool is_measured = is_by_stream(relay) || relay.quality.probes() >= kRelayFirstProbes;
-  const Duration most = is_measured ? kRelayRefresh : kRelayFirstGap;
-  relay.due = now + std::clamp<Duration>(lifetime / 3, std::chrono::seconds(1), most);
-  if (relay.state == State::kRegistering) {
-    relay.state = State::kRegistered;
+  relay.due = now + std::min(std::max<Duration>(lifetime / 3, std::chrono::seconds(1)), pause(relay));
+  if (is_new) {
     relay.udp_again_due = is_by_stream(relay) ? now + kRelayUdpAgain : kNever;
     ++stats_.registrations;
     if (relay.announced != relay.endpoint) {

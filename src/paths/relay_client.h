@@ -10,7 +10,8 @@
 // WireGuard's other messages travel bare and never come by here.
 //
 // A relay where we are not registered is asked for a challenge, which costs it no state, every kRelayMeasure. The first
-// kRelayFirstProbes questions to any relay follow each other within a second, so that there is something to choose by.
+// kRelayFirstProbes questions to any relay follow each other within a second, and where we are registered and there is
+// another relay the first kRelayChoiceProbes within half of one, so that there is something to choose by.
 //
 // Owned by the node, control thread. Drive: after every call poll_transmit until empty, *before* other packets that the
 // same cause made are sent, so that a new receiver index reaches the relay ahead of the handshake that announces it.
@@ -31,19 +32,21 @@
 
 namespace lanrage::paths {
 
-inline constexpr std::size_t kRelaysKnownMax = 64;                       // measured
-inline constexpr std::size_t kRelaysMax = 8;                             // registered with at a time
-inline constexpr std::size_t kRelayEndpointsMax = 4;                     // of one relay
-inline constexpr std::size_t kIndicesMax = 1024;                         // receiver indices registered at a time
-inline constexpr Duration kRelayRefresh = std::chrono::seconds(20);      // keeps the NAT's mapping too
-inline constexpr Duration kRelayMeasure = std::chrono::seconds(60);      // where we are not registered
-inline constexpr std::size_t kRelayFirstProbes = 8;                      // questions that follow at
-inline constexpr Duration kRelayFirstGap = std::chrono::seconds(1);      // once
-inline constexpr Duration kRelayRetry = std::chrono::milliseconds(250);  // first; doubles
-inline constexpr Duration kRelayRetryMax = std::chrono::seconds(1);      // first, to one that is far away
-inline constexpr int kRelayTries = 4;                                    // 250 + 500 + 1000 + 2000 ms, then lost
-inline constexpr Duration kRelayBackoffMax = std::chrono::seconds(10);   // of one that is silent
-inline constexpr Duration kRelayRefusedFor = std::chrono::seconds(30);   // of one that refused us
+inline constexpr std::size_t kRelaysKnownMax = 64;                           // measured
+inline constexpr std::size_t kRelaysMax = 8;                                 // registered with at a time
+inline constexpr std::size_t kRelayEndpointsMax = 4;                         // of one relay
+inline constexpr std::size_t kIndicesMax = 1024;                             // receiver indices registered at a time
+inline constexpr Duration kRelayRefresh = std::chrono::seconds(20);          // keeps the NAT's mapping too
+inline constexpr Duration kRelayMeasure = std::chrono::seconds(60);          // where we are not registered
+inline constexpr std::size_t kRelayFirstProbes = 8;                          // questions that follow at
+inline constexpr Duration kRelayFirstGap = std::chrono::seconds(1);          // once
+inline constexpr std::size_t kRelayChoiceProbes = 40;                        // closer where we are registered
+inline constexpr Duration kRelayChoiceGap = std::chrono::milliseconds(500);  // and could be elsewhere
+inline constexpr Duration kRelayRetry = std::chrono::milliseconds(250);      // first; doubles
+inline constexpr Duration kRelayRetryMax = std::chrono::seconds(1);          // first, to one that is far away
+inline constexpr int kRelayTries = 4;                                        // 250 + 500 + 1000 + 2000 ms, then lost
+inline constexpr Duration kRelayBackoffMax = std::chrono::seconds(10);       // of one that is silent
+inline constexpr Duration kRelayRefusedFor = std::chrono::seconds(30);       // of one that refused us
 inline constexpr Duration kRelayLinger = std::chrono::seconds(2);  // others may still send by a relay that we left
 // So long a relay may owe an answer over UDP, or twice its round trip: to the first question, with no repetition, and
 // to one of an hour's many, of which one packet may be lost.
@@ -192,6 +195,8 @@ class RelayClient {
   void note_answer(Time now, Relay& relay);
   void note_silence(Time now, Relay& relay);
   void begin(Time now, Relay& relay);
+  Duration pause(const Relay& relay) const;
+  std::size_t named() const;
   void send_register(Time now, Relay& relay);
   void send_refresh(Time now, Relay& relay);
   void send(const Endpoint& to, Bytes datagram);

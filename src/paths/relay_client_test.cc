@@ -537,6 +537,27 @@ TEST_F(RelayClientTest, OneThatIsNotUsedIsMeasuredAndLeftWithoutState) {
   EXPECT_EQ(client.registered().size(), 1u);
 }
 
+TEST_F(RelayClientTest, WhereThereIsAnotherItAsksOftenAtFirst) {
+  enter();
+  client.set_relays(now, {{relay_public, {kV4}}, {crypto::public_key(crypto::PrivateKey::generate(rng)), {}}});
+  const Time began = now;
+  std::size_t questions = 0;
+  for (run(kRelayFirstGap); client.status().at(0).quality.probes() < kRelayChoiceProbes; run(kRelayChoiceGap)) {
+    const auto all = sent();
+    ASSERT_EQ(all.size(), 1u);
+    now += 30ms;
+    accept(all[0]);
+    ++questions;
+  }
+  EXPECT_EQ(questions, kRelayChoiceProbes - 2) << "two measured it while it was entered";
+  EXPECT_LT(now - began, kRelayChoiceProbes * (kRelayChoiceGap + 30ms) + kRelayFirstGap);
+  sent();
+  run(kRelayRefresh - kRelayChoiceGap - 1ms);
+  EXPECT_TRUE(sent().empty());
+  run(1ms);
+  EXPECT_EQ(sent().size(), 1u);
+}
+
 TEST_F(RelayClientTest, UsesEightOfManyAndMeasuresAll) {
   std::vector<RelayAddress> many;
   std::vector<wire::RelayPeer> last;

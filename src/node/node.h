@@ -398,6 +398,8 @@ class Node {
   std::vector<paths::RelayOption> relay_options(const std::vector<wire::SignalLeg>& theirs) const;
   void plan_relays(Now now);
   void plan_relays(Link& link);
+  std::uint64_t party_number() const;
+  std::uint64_t pair_number(const Link& link) const;
   void choose_used_relays(Now now);
   void give_relays(Now now);
 

@@ -173,13 +173,24 @@ void Node::plan_relays(Now now) {
   give_relays(now);
 }
 
+std::uint64_t Node::party_number() const { return load_be<std::uint64_t>(roster_->party().bytes().data()); }
+
+// Of the addresses, which the server gives out one after the other and which stay.
+std::uint64_t Node::pair_number(const Link& link) const {
+  const auto host_of = [&](const IpAddress& address) {
+    return address.v4_value() - roster_->genesis().prefix.address.v4_value();
+  };
+  const party::Member* member = roster_->find(link.key);
+  return paths::pair_of(party_number(), host_of(roster_->self().ipv4),
+                        member ? host_of(member->record.record().ipv4) : 0);
+}
+
 void Node::plan_relays(Link& link) {
   const auto before = link.relays.empty() ? std::nullopt : std::optional(link.relays.front().id);
   const bool is_planned = before && link.relays.front().score;
   {
     const Timed timed(paths_log_, op::kSelectRelay);
-    link.relays = paths::rank_relays(relay_options(link.legs), paths::pair_of(identity_.public_key(), link.key),
-                                     is_planned ? before : std::nullopt);
+    link.relays = paths::rank_relays(relay_options(link.legs), pair_number(link), is_planned ? before : std::nullopt);
   }
   if (link.relays.empty() || !link.relays.front().score || (is_planned && before == link.relays.front().id)) return;
   const paths::RankedRelay& chosen = link.relays.front();
@@ -207,8 +218,7 @@ void Node::choose_used_relays(Now now) {
     option.ours.reset();
     option.health = paths::kFullHealth;
   }
-  const auto home = load_be<std::uint64_t>(roster_->party().bytes().data());
-  want(paths::rank_relays(unmeasured, home, std::nullopt).front().id);
+  want(paths::rank_relays(unmeasured, party_number(), std::nullopt).front().id);
   constexpr paths::RelayRole kRoles[] = {paths::RelayRole::kPrimary, paths::RelayRole::kSecondary,
                                          paths::RelayRole::kTertiary};
   for (const paths::RelayRole role : kRoles) {

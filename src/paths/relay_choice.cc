@@ -21,7 +21,6 @@ struct Candidate {
   int legs;  // known
   double score;
   Duration rtt;
-  std::uint64_t lot;
 };
 
 // SplitMix64 (Vigna): neighbouring inputs share nothing.
@@ -36,8 +35,8 @@ double combined(double first, double second, double health) {
   return kLegsWeight * std::sqrt(first * second) + kHealthWeight * health;
 }
 
-Candidate candidate_of(const RelayOption& option, std::uint64_t pair) {
-  Candidate out{&option, 0, kHealthWeight * option.health, Duration::zero(), mix(pair ^ mix(option.id))};
+Candidate candidate_of(const RelayOption& option) {
+  Candidate out{&option, 0, kHealthWeight * option.health, Duration::zero()};
   const auto& known = option.ours ? option.ours : option.theirs;
   if (!known) return out;
   const auto& other = option.theirs ? option.theirs : option.ours;
@@ -53,7 +52,7 @@ bool may_stay(const Candidate& current, double score, Duration rtt) {
 }
 
 // The position of the best one in what is left, which is not empty.
-std::size_t best_of(std::span<const Candidate> left, std::optional<wire::RelayPeer> current) {
+std::size_t best_of(std::span<const Candidate> left, std::uint64_t pair, std::optional<wire::RelayPeer> current) {
   int legs = 0;
   for (const Candidate& one : left) legs = std::max(legs, one.legs);
   double score = 0;
@@ -66,13 +65,12 @@ std::size_t best_of(std::span<const Candidate> left, std::optional<wire::RelayPe
     if (is_near(one)) rtt = std::min(rtt, one.rtt);
   }
   const Duration limit = rtt + std::max(kSpreadMin, share(rtt, kSpreadShare));
-  std::size_t best = left.size();
+  std::vector<std::size_t> equals;
   for (std::size_t i = 0; i < left.size(); ++i) {
     if (left[i].option->id == current && left[i].legs == legs && may_stay(left[i], score, rtt)) return i;
-    if (!is_near(left[i]) || left[i].rtt > limit) continue;
-    if (best == left.size() || left[i].lot > left[best].lot) best = i;
+    if (is_near(left[i]) && left[i].rtt <= limit) equals.push_back(i);
   }
-  return best;
+  return equals[pair % equals.size()];
 }
 
 RankedRelay ranked(const Candidate& candidate) {
@@ -107,17 +105,22 @@ const char* relay_role_name(RelayRole role) {
   return "unknown";
 }
 
-std::uint64_t pair_of(const crypto::PublicKey& a, const crypto::PublicKey& b) {
-  return wire::relay_peer(a) ^ wire::relay_peer(b);
+std::uint64_t pair_of(std::uint64_t party, std::uint32_t a, std::uint32_t b) {
+  const std::uint64_t high = std::max(a, b), low = std::min(a, b);
+  return mix(party) + high * (high - 1) / 2 + low;
 }
 
 std::vector<RankedRelay> rank_relays(std::span<const RelayOption> relays, std::uint64_t pair,
                                      std::optional<wire::RelayPeer> current) {
   std::vector<Candidate> left;
-  for (const RelayOption& relay : relays) left.push_back(candidate_of(relay, pair));
+  for (const RelayOption& relay : relays) left.push_back(candidate_of(relay));
+  // So that both ends count equal ones in the same order, which is no relay's merit.
+  std::sort(left.begin(), left.end(),
+            [](const Candidate& a, const Candidate& b) { return mix(a.option->id) < mix(b.option->id); });
   std::vector<Candidate> order;
   while (!left.empty()) {
-    const auto best = left.begin() + static_cast<std::ptrdiff_t>(best_of(left, order.empty() ? current : std::nullopt));
+    const auto best =
+        left.begin() + static_cast<std::ptrdiff_t>(best_of(left, pair, order.empty() ? current : std::nullopt));
     order.push_back(*best);
     left.erase(best);
   }

@@ -4,8 +4,8 @@
 // score = 0.7 x geometric mean of the two legs' scores (paths/quality.h) + 0.3 x the relay's health, all 0 to 100. A
 // leg of 100 ms is worth no more than four points of it, so that scores within kNearPoints are as good as equal: among
 // these the smaller expected round trip (the sum of both legs) counts, and among the quickest, within kSpreadMin or
-// kSpreadShare, a hash of pair and relay, which spreads the pairs of the world over equal relays. Chosen so one after
-// the other: first, second, third, ...
+// kSpreadShare, the pair's number, which deals the pairs of a party out over equal relays like cards. Chosen so one
+// after the other: first, second, third, ...
 //
 // Roles: the first is primary, the second secondary; tertiary is the first of the rest in another region than the
 // primary's, so that one provider's or country's trouble leaves a relay; without one the third. A relay of which one
@@ -21,7 +21,6 @@
 #include <vector>
 
 #include "base/time.h"
-#include "crypto/keys.h"
 #include "wire/relay.h"
 
 namespace lanrage::paths {
@@ -62,10 +61,11 @@ struct RankedRelay {
   std::optional<Duration> expected_rtt;         // likewise
 };
 
-// The same from both ends.
-std::uint64_t pair_of(const crypto::PublicKey& a, const crypto::PublicKey& b);
+// The number of the pair of a party's members who have these numbers, each below 2^31, the same from both ends. Members
+// have small numbers, one after the other, and then so have their pairs; where those of a party begin is a hash of it.
+std::uint64_t pair_of(std::uint64_t party, std::uint32_t a, std::uint32_t b);
 
-// Best first. `current` is the relay in use, if there is one.
+// Best first. `pair` is its number, `current` the relay in use, if there is one.
 std::vector<RankedRelay> rank_relays(std::span<const RelayOption> relays, std::uint64_t pair,
                                      std::optional<wire::RelayPeer> current);
 

@@ -76,10 +76,15 @@ TEST(RelayChoice, BothEndsOrderTheSameWay) {
     }
     EXPECT_EQ(order(here, 42), order(there, 42));
   }
-  SeededRng keys(1);
-  const auto a = crypto::public_key(crypto::PrivateKey::generate(keys));
-  const auto b = crypto::public_key(crypto::PrivateKey::generate(keys));
-  EXPECT_EQ(pair_of(a, b), pair_of(b, a));
+  EXPECT_EQ(pair_of(7, 3, 5), pair_of(7, 5, 3));
+}
+
+TEST(RelayChoice, ThePairsOfAPartyHaveNumbersThatFollowEachOther) {
+  std::uint64_t next = pair_of(7, 1, 2);
+  for (std::uint32_t high = 2; high < 40; ++high) {
+    for (std::uint32_t low = 1; low < high; ++low, ++next) ASSERT_EQ(pair_of(7, low, high), next) << low << ' ' << high;
+    ++next;  // that of high and 0, which nobody has
+  }
 }
 
 TEST(RelayChoice, ALossyOrLoadedRelayIsPassedOver) {
@@ -117,14 +122,66 @@ TEST(RelayChoice, TheRelayInUseStaysUntilAnotherIsClearlyBetter) {
   EXPECT_EQ(order(relays, 1, 3).front(), 2u) << "one that is not listed any more";
 }
 
-TEST(RelayChoice, PairsSpreadOverEqualRelays) {
+// `parties` of so many members choose among relays as good as each other: the share of all pairs, in percent, that the
+// fullest of them has, of `sets` random sets of parties and relays.
+std::vector<double> fullest(int parties, std::uint32_t members, std::size_t relay_count, int sets = 200) {
+  std::vector<double> out;
   SeededRng rng(3);
+  for (int set = 0; set < sets; ++set) {
+    std::vector<RelayOption> relays;
+    for (std::size_t i = 0; i < relay_count; ++i) relays.push_back(option(rng.u64(), 20ms + i * 300us, 15ms));
+    std::map<wire::RelayPeer, int> pairs;
+    int all = 0, most = 0;
+    for (int i = 0; i < parties; ++i) {
+      const std::uint64_t party = rng.u64();
+      for (std::uint32_t a = 1; a <= members; ++a) {
+        for (std::uint32_t b = a + 1; b <= members; ++b, ++all)
+          most = std::max(most, ++pairs[order(relays, pair_of(party, a, b)).front()]);
+      }
+    }
+    out.push_back(100.0 * most / all);
+  }
+  return out;
+}
+
+double share_above_35(const std::vector<double>& shares) {
+  const auto above = std::count_if(shares.begin(), shares.end(), [](double share) { return share > 35; });
+  return 100.0 * static_cast<double>(above) / static_cast<double>(shares.size());
+}
+
+TEST(RelayChoice, PairsSpreadOverFourEqualRelays) {
+  struct {
+    int parties;
+    std::uint32_t members;
+  } constexpr kHundreds[] = {{1, 15}, {3, 9}, {10, 5}, {34, 3}, {400, 2}};  // 100 to 108 pairs, and 400
+  for (const auto& [parties, members] : kHundreds) {
+    const auto shares = fullest(parties, members, 4);
+    const double worst = *std::max_element(shares.begin(), shares.end());
+    std::printf("%d parties of %d: at worst %.1f %%, %.1f %% of sets above 35 %%\n", parties, static_cast<int>(members),
+                worst, share_above_35(shares));
+    EXPECT_LE(worst, 35) << parties << " parties of " << members;
+  }
+  // Who shares no party deals nothing out together: what is left is chance (a binomial one, of 3 %).
+  const auto strangers = fullest(100, 2, 4);
+  std::printf("100 parties of 2: at worst %.1f %%, %.1f %% of sets above 35 %%\n",
+              *std::max_element(strangers.begin(), strangers.end()), share_above_35(strangers));
+  EXPECT_LE(share_above_35(strangers), 8);
+}
+
+TEST(RelayChoice, WhenARelayFailsItsPairsSpreadOverTheOthers) {
+  SeededRng rng(4);
   std::vector<RelayOption> relays;
-  for (int i = 0; i < 4; ++i) relays.push_back(option(rng.u64(), 20ms + i * 300us, 15ms));
-  std::map<wire::RelayPeer, int> pairs;
-  for (int i = 0; i < 100; ++i) ++pairs[order(relays, rng.u64()).front()];
-  EXPECT_EQ(pairs.size(), 4u);
-  for (const auto& [id, count] : pairs) EXPECT_LE(count, 35) << id;
+  for (int i = 0; i < 4; ++i) relays.push_back(option(rng.u64(), 20ms, 15ms));
+  std::map<wire::RelayPeer, int> seconds;
+  int moved = 0;
+  for (std::uint32_t a = 1; a <= 15; ++a) {
+    for (std::uint32_t b = a + 1; b <= 15; ++b) {
+      const auto ids = order(relays, pair_of(99, a, b));
+      if (ids[0] == relays[0].id) ++seconds[ids[1]], ++moved;
+    }
+  }
+  EXPECT_EQ(seconds.size(), 3u);
+  for (const auto& [id, count] : seconds) EXPECT_NEAR(count, moved / 3.0, 2) << id;
 }
 
 TEST(RelayChoice, NoRelayIsNoChoice) { EXPECT_TRUE(rank_relays({}, 1, std::nullopt).empty()); }

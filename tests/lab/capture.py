@@ -13,6 +13,13 @@ from namespace import Namespace
 ETH_P_ALL = 3
 OUTGOING = 4  # sll_pkttype
 UDP, TCP = 17, 6
+TIMESTAMPS = 35  # SO_TIMESTAMPNS, and its control message
+
+
+def stamp_of(control: list[tuple[int, int, bytes]]) -> float:
+    """The kernel's time of a packet received by a socket that has TIMESTAMPS set, as time.time() tells it."""
+    seconds, nanoseconds = struct.unpack("qq", next(data for _, kind, data in control if kind == TIMESTAMPS))
+    return seconds + nanoseconds / 1e9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +36,7 @@ class Packet:
     whole: bytes
     fragment: bool = False
     dont_fragment: bool = False
+    at: float = 0  # when the kernel saw it, by time.time()
 
 
 def parse(whole: bytes, outgoing: bool) -> Packet | None:
@@ -57,6 +65,7 @@ class Capture:
         with space.entered():
             self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_ALL))
             self._socket.setsockopt(socket.SOL_SOCKET, 33, 64 << 20)  # SO_RCVBUFFORCE
+            self._socket.setsockopt(socket.SOL_SOCKET, TIMESTAMPS, 1)
             self._socket.bind((interface, ETH_P_ALL))
         self._packets: list[Packet] = []
         self._ended = False
@@ -65,13 +74,13 @@ class Capture:
 
     def _collect(self) -> None:
         while True:
-            if not select.select([self._socket], [], [], 0.05)[0]:
+            if not select.select([self._socket], [], [], 0 if self._ended else 0.05)[0]:
                 if self._ended:
                     return
                 continue
-            data, address = self._socket.recvfrom(65536)
+            data, control, _, address = self._socket.recvmsg(65536, 256)
             if packet := parse(data, address[2] == OUTGOING):
-                self._packets.append(packet)
+                self._packets.append(dataclasses.replace(packet, at=stamp_of(control)))
 
     def stop(self) -> list[Packet]:
         """Ends once nothing more is waiting and answers what was seen."""

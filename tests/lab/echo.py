@@ -12,6 +12,7 @@ import socket
 import struct
 import time
 
+from capture import TIMESTAMPS, stamp_of
 from namespace import Namespace
 
 ECHO_REQUEST, ECHO_REPLY = 8, 0
@@ -74,9 +75,6 @@ class Echo:
                 self._answered.add(number)
 
 
-TIMESTAMPS = 35  # SO_TIMESTAMPNS, and its control message
-
-
 def round_trips_ms(space: Namespace, address: str, seconds: float, per_second: int = 500) -> tuple[list[float], int]:
     """Sorted round trips of small echo requests sent on a fixed schedule, and how many were lost.
 
@@ -100,7 +98,5 @@ def round_trips_ms(space: Namespace, address: str, seconds: float, per_second: i
                 packet, control, _, _ = sock.recvmsg(2048, 256)
                 kind, _, _, identifier, answered = HEADER.unpack_from(packet[(packet[0] & 0xF) * 4:])
                 if kind == ECHO_REPLY and identifier == echo._identifier and answered not in took:
-                    stamp = next(data for _, kind, data in control if kind == TIMESTAMPS)
-                    seconds_part, nanoseconds = struct.unpack("qq", stamp)
-                    took[answered] = 1000 * (seconds_part + nanoseconds / 1e9 - begun[answered])
+                    took[answered] = 1000 * (stamp_of(control) - begun[answered])
     return sorted(took.values()), count - len(took)

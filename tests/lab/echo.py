@@ -55,6 +55,18 @@ class Echo:
                 self._listen(time.monotonic() + (wait_s if last else interval_s), count)
         return len(self._answered)
 
+    def wait(self, interval_s: float, timeout_s: float) -> bool:
+        """Sends requests, one each `interval_s`, until any is answered; False: none is in time."""
+        until = time.monotonic() + timeout_s
+        number = 0
+        with self._socket:
+            while not self._answered and time.monotonic() < until:
+                with contextlib.suppress(OSError):
+                    self._socket.sendto(self._request(number), (self._address, 0))
+                number += 1
+                self._listen(time.monotonic() + interval_s, 1)
+        return bool(self._answered)
+
     def _request(self, number: int) -> bytes:
         kind = ECHO_REQUEST_V6 if self._v6 else ECHO_REQUEST
         empty = HEADER.pack(kind, 0, 0, self._identifier, number) + self._payload

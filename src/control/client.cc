@@ -13,6 +13,7 @@ namespace lanrage::control {
 namespace {
 
 constexpr double kJitter = 0.2;
+constexpr Duration kConnectTimeout = std::chrono::seconds(10);
 constexpr Duration kSessionMargin = std::chrono::minutes(5);  // a session this near its end is made anew
 
 net::TlsTarget target_of(const party::ServerInfo& server, std::shared_ptr<std::optional<Endpoint>> found) {
@@ -106,6 +107,7 @@ class Link : public std::enable_shared_from_this<Link> {
     measure_.reset();
     waiting_.clear();
     farewell_.reset();
+    forget_ahead();
     stream_.reset();
     http_.reset();
   }
@@ -145,9 +147,25 @@ class Link : public std::enable_shared_from_this<Link> {
   bool is_wanted() const { return follow_.has_value() || !waiting_.empty(); }
 
   void open_http() {
+    forget_ahead();
     net::HttpClient::Options http;
     http.loop = shared_loop_.lock();
+    http.on_connected = [this] { reached(); };
     http_ = net::HttpClient::create(target_of(options_.server, found_), http, log_);
+  }
+
+  void reached() {
+    post([handlers = handlers_] {
+      if (handlers->on_reached) handlers->on_reached();
+    });
+    if (stream_ || ahead_) return;
+    ahead_ = net::EarlyConnection::start(shared_loop_.lock(), target_of(options_.server, found_), kConnectTimeout);
+    ahead_ends_ = loop_->after(Client::kAheadKept, [this] { ahead_.reset(); });
+  }
+
+  void forget_ahead() {
+    ahead_ends_.reset();
+    ahead_.reset();
   }
 
   // Whether the server is still heard over the connections there are: over an open stream only by the answer to a ping
@@ -334,6 +352,8 @@ class Link : public std::enable_shared_from_this<Link> {
     following_ = follow_job_ ? follow_job_->context : Context();
     net::WebSocketClient::Options options;
     options.loop = shared_loop_.lock();
+    options.connection = std::move(ahead_);
+    forget_ahead();
     const auto when_current = [weak = weak_from_this(), number](auto&& act) {
       const auto self = weak.lock();
       if (self && !self->stopped_ && self->stream_number_ == number) act(*self);
@@ -483,6 +503,8 @@ class Link : public std::enable_shared_from_this<Link> {
   // Of the stream and the requests, which live on one loop.
   const std::shared_ptr<std::optional<Endpoint>> found_ = std::make_shared<std::optional<Endpoint>>();
   std::unique_ptr<net::HttpClient> http_;
+  std::shared_ptr<net::EarlyConnection> ahead_;  // for the stream
+  std::unique_ptr<net::LoopTimer> ahead_ends_;
   std::optional<std::string> session_;  // token text
   Time session_ends_{};
   bool authenticating_ = false;

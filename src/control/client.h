@@ -1,7 +1,8 @@
 // A node's side of the control server: finds it, proves the device key to it, sends requests, and follows a party's
 // events over one lasting connection.
 //
-// A server that none of its addresses reach is tried on their TCP port 443, too: some networks let nothing else out.
+// A server that none of its addresses reach is tried on their TCP port 443, too: some networks let nothing else out. As
+// soon as one connection stands, a second one is made, for the stream that whoever comes to a server asks for next.
 //
 // It reconnects for as long as something is wanted: a party to follow or a request that waits. Between attempts it
 // waits 1, 2, 4, ... 60 s (give or take a fifth, so that a restarted server is not met by all at once), from 1 s again
@@ -57,10 +58,12 @@ class Client {
   static constexpr std::size_t kRequestsWaitingMax = 64;
   static constexpr Duration kCheckTimeout = std::chrono::seconds(1);
   static constexpr Duration kMeasureEvery = std::chrono::seconds(20);
+  static constexpr Duration kAheadKept = std::chrono::seconds(5);  // a connection for the stream that is not asked for
 
   struct Handlers {
     std::function<void(wire::Event)> on_event{};
     std::function<void(const LinkStatus&)> on_link{};  // on every change
+    std::function<void()> on_reached{};                // a connection for requests stands: TCP and TLS are through
     // A ping over the open stream, every kMeasureEvery: when it was sent, and its round trip or nothing.
     std::function<void(Time sent, std::optional<Duration> rtt)> on_measured{};
   };

@@ -260,6 +260,16 @@ TEST(ControlClient, ResumesItsEventsOverAServersRestart) {
   EXPECT_EQ(alice.next<wire::RecordChanged>()->version, before->version + 3);
 }
 
+TEST(ControlClient, HasTheConnectionForItsStreamBeforeItIsAsked) {
+  Running running;
+  Player alice(running.server->info(), "alice");
+  ASSERT_TRUE(alice.host());
+  while (running.server->stats().http.accepted < 2) std::this_thread::yield();
+  ASSERT_TRUE(alice.ask(wire::Follow{alice.party(), 0}));
+  ASSERT_TRUE(alice.next<wire::Snapshot>());
+  EXPECT_EQ(running.server->stats().http.accepted, 2u);
+}
+
 TEST(ControlClient, RequestsWaitThroughAnOutageAndThenGoOut) {
   Running running;
   Player alice(running.server->info(), "alice");

@@ -452,6 +452,7 @@ void NodeDaemon::connect_control() {
                                                                       : node::LinkState::kConnecting;
     node_->handle_link(now_, state, status.why);
   };
+  handlers.on_reached = [this] { node_->handle_server_reached(now_); };
   handlers.on_measured = [this](Time sent, std::optional<Duration> rtt) {
     node_->handle_server_measured(now_, sent, rtt);
   };

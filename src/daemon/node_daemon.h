@@ -92,9 +92,10 @@ class NodeDaemon {
   struct RelayStream {
     wire::RelayInfo relay;
     std::unique_ptr<net::StreamBridge> bridge{};
-    std::uint64_t number = 0;  // of this bridge
-    Duration backoff{};        // since the last that opened
-    Time again = kNever;       // to be opened
+    std::optional<Endpoint> entrance{};  // while it is open
+    std::uint64_t number = 0;            // of this bridge
+    Duration backoff{};                  // since the last that opened
+    Time again = kNever;                 // to be opened
   };
 
   struct Saved {

@@ -22,8 +22,19 @@ net::TlsTarget target_of(const wire::RelayInfo& relay) {
 
 void NodeDaemon::update_streams() {
   const std::vector<wire::RelayInfo> wanted = node_->relay_streams();
+  const auto is_wanted = [&](const RelayStream& stream) {
+    return std::find(wanted.begin(), wanted.end(), stream.relay) != wanted.end();
+  };
+  // What was opened before the relay was named, or named as it is now, goes on as its stream.
+  for (const wire::RelayInfo& relay : wanted) {
+    const auto same = std::find_if(streams_.begin(), streams_.end(),
+                                   [&](const RelayStream& s) { return s.relay.stream == relay.stream; });
+    if (same == streams_.end() || is_wanted(*same)) continue;
+    same->relay = relay;
+    if (same->entrance) node_->handle_relay_stream(now_, relay.key, same->entrance);
+  }
   for (std::size_t i = 0; i < streams_.size();) {
-    if (std::find(wanted.begin(), wanted.end(), streams_[i].relay) != wanted.end()) {
+    if (is_wanted(streams_[i])) {
       ++i;
       continue;
     }
@@ -42,6 +53,7 @@ void NodeDaemon::update_streams() {
 void NodeDaemon::open_stream(RelayStream& stream) {
   if (!stream_loop_) stream_loop_ = net::IoLoop::start("relay-streams");
   stream.again = kNever;
+  stream.entrance.reset();
   stream.number = ++last_stream_;
   const bool v4 = sockets_->v4() != nullptr;
   const Endpoint inside{v4 ? IpAddress::v4(127, 0, 0, 1) : *IpAddress::parse("::1"), sockets_->port()};
@@ -51,6 +63,7 @@ void NodeDaemon::open_stream(RelayStream& stream) {
       RelayStream* open = stream_numbered(number);
       if (open == nullptr) return;
       open->backoff = {};
+      open->entrance = entrance;
       node_->handle_relay_stream(now_, open->relay.key, entrance);
     });
   };
@@ -65,6 +78,7 @@ void NodeDaemon::stream_closed(std::uint64_t number, const Error& why) {
   if (stream == nullptr) return;
   log_.debug("a relay is not reached over TLS", {{"problem", why.message}});
   stream->bridge.reset();
+  stream->entrance.reset();
   stream->backoff = std::clamp(stream->backoff * 2, kAgainFirst, kAgainMost);
   stream->again = now_.time + stream->backoff;
   node_->handle_relay_stream(now_, stream->relay.key, std::nullopt);

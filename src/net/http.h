@@ -206,8 +206,8 @@ struct TlsTarget {
   // as it failed (RFC 8305); the first whose TLS handshake shows the pinned key wins.
   std::vector<HostPort> addresses;
   SpkiHash pin{};  // certificate names and dates mean nothing
-  // Tried on the same hosts after all of `addresses`, for networks that let no other port out. Whoever else serves
-  // there is no news: a wrong key counts as no server. 0: not tried.
+  // Tried on each address 50 ms after its own port, for networks that let no other port out. Whoever else serves there
+  // is no news: a wrong key counts as no server. 0: not tried.
   std::uint16_t last_port = 0;
   // Where the key was shown last, by any target that shares it: tried first. For targets on one loop.
   std::shared_ptr<std::optional<Endpoint>> found = {};
@@ -231,7 +231,8 @@ class HttpClient {
     std::size_t response_bytes_max = 4 * 1024 * 1024;
     std::size_t waiting_max = 64;
     Duration connect_timeout = std::chrono::seconds(10);
-    std::shared_ptr<IoLoop> loop{};  // null: its own
+    std::shared_ptr<IoLoop> loop{};        // null: its own
+    std::function<void()> on_connected{};  // each time, on the loop, before anything is sent
   };
   using Done = std::function<void(Result<HttpResponse>)>;
 
@@ -247,6 +248,14 @@ class HttpClient {
   Result<HttpResponse> call(HttpRequest request, Duration timeout);
 };
 
+// A connection to a server, made before it is known what to say there, so that this waits for one round trip and not
+// for three. On the loop's thread; letting go of it ends what nobody took.
+class EarlyConnection {
+ public:
+  static std::shared_ptr<EarlyConnection> start(std::shared_ptr<IoLoop> loop, TlsTarget target, Duration timeout);
+  virtual ~EarlyConnection() = default;
+};
+
 // A WebSocket to a server. Does not reconnect: its owner makes another.
 class WebSocketClient : public WebSocket {
  public:
@@ -256,6 +265,8 @@ class WebSocketClient : public WebSocket {
     Duration connect_timeout = std::chrono::seconds(10);
     Duration idle_timeout = std::chrono::seconds(60);  // as HttpLimits::websocket_idle_timeout
     std::shared_ptr<IoLoop> loop{};                    // null: its own
+    // To the same target, on the same loop, taken by this; it is made anew where it failed or ended meanwhile.
+    std::shared_ptr<EarlyConnection> connection{};
   };
   struct Handlers {
     std::function<void()> on_open{};

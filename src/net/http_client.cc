@@ -3,6 +3,7 @@
 #include <boost/beast/http/read.hpp>
 #include <boost/beast/http/write.hpp>
 #include <netdb.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <deque>
@@ -19,8 +20,9 @@ namespace {
 
 namespace http = beast::http;
 
-constexpr Duration kAttemptStagger = std::chrono::milliseconds(250);   // RFC 8305 section 5
-constexpr Duration kLastPortStagger = std::chrono::milliseconds(100);  // the least that it recommends
+constexpr Duration kAttemptStagger = std::chrono::milliseconds(250);  // RFC 8305 section 5
+// From a named port to the last one of the same address: one round trip to most servers, which then see one connection.
+constexpr Duration kLastPortStagger = std::chrono::milliseconds(50);
 constexpr std::size_t kAttemptsMax = 16;
 
 // The system resolver's answer in its order (RFC 6724), families alternating (RFC 8305 section 4). Blocks.
@@ -72,18 +74,18 @@ class Race final : public Connector, public std::enable_shared_from_this<Race> {
     });
     if (const auto* local = std::get_if<UnixTarget>(&target)) return connect_local(local->path);
     if (const auto* tcp = std::get_if<TcpTarget>(&target)) {
-      candidates_.push_back(tcp->endpoint);
+      add(tcp->endpoint);
       return next_attempt();
     }
     const auto& tls = std::get<TlsTarget>(target);
     pin_ = tls.pin;
     last_port_ = tls.last_port;
     found_ = tls.found;
-    if (found_ && *found_) candidates_.push_back(**found_);
+    if (found_ && *found_) candidates_.push_back({**found_});
     tls_ = client_tls();
     for (const HostPort& address : tls.addresses) {
       if (const auto ip = IpAddress::parse(address.host)) {
-        if (!found_ || *found_ != Endpoint{*ip, address.port}) candidates_.push_back({*ip, address.port});
+        add({*ip, address.port});
       } else {
         look_up(address);
       }
@@ -97,12 +99,26 @@ class Race final : public Connector, public std::enable_shared_from_this<Race> {
   }
 
  private:
-  struct Attempt {
-    std::optional<asio::ip::tcp::socket> socket;
-    std::optional<Stream> stream;
+  struct Candidate {
     Endpoint endpoint{};
     bool named = true;  // by the target, port and all
   };
+  struct Attempt {
+    std::optional<asio::ip::tcp::socket> socket;
+    std::optional<Stream> stream;
+    Candidate candidate{};
+  };
+
+  // And the same address's last port right behind it.
+  void add(const Endpoint& endpoint) {
+    const auto is_there = [this](const Endpoint& wanted) {
+      return std::any_of(candidates_.begin(), candidates_.end(),
+                         [&](const Candidate& candidate) { return candidate.endpoint == wanted; });
+    };
+    if (!is_there(endpoint)) candidates_.push_back({endpoint});
+    const Endpoint last{endpoint.address, last_port_};
+    if (last_port_ != 0 && !is_there(last)) candidates_.push_back({last, false});
+  }
 
   // On a thread of its own, that may outlive all of this: the system's resolver cannot be cancelled.
   void look_up(const HostPort& target) {
@@ -115,25 +131,14 @@ class Race final : public Connector, public std::enable_shared_from_this<Race> {
         const auto self = weak.lock();
         if (!self) return;
         --self->lookups_;
-        self->candidates_.insert(self->candidates_.end(), found.begin(), found.end());
+        for (const Endpoint& endpoint : found) self->add(endpoint);
         self->next_attempt();
       });
     }).detach();
   }
 
-  // Once all that the target names was begun.
-  void add_last_port() {
-    const std::uint16_t port = std::exchange(last_port_, 0);
-    named_ = candidates_.size();
-    for (std::size_t i = 0; i < named_; ++i) {
-      const Endpoint last{candidates_[i].address, port};
-      if (std::find(candidates_.begin(), candidates_.end(), last) == candidates_.end()) candidates_.push_back(last);
-    }
-  }
-
   void next_attempt() {
     if (!done_) return;
-    if (started_ == candidates_.size() && lookups_ == 0 && last_port_ != 0) add_last_port();
     if (started_ == std::min(candidates_.size(), kAttemptsMax)) {
       if (attempts_.empty() && lookups_ == 0)
         finish(Error{failure_.code, failure_.message.empty() ? "the server's name has no address" : failure_.message,
@@ -141,22 +146,22 @@ class Race final : public Connector, public std::enable_shared_from_this<Race> {
       return;
     }
     const auto attempt = attempts_.emplace(attempts_.end());
-    attempt->named = started_ < named_;
-    attempt->endpoint = candidates_[started_++];
+    attempt->candidate = candidates_[started_++];
     attempt->socket.emplace(io_);
     error_code unopened;  // told by async_connect, which tries again
-    attempt->socket->open(to_tcp(attempt->endpoint).protocol(), unopened);
+    attempt->socket->open(to_tcp(attempt->candidate.endpoint).protocol(), unopened);
     if (!unopened) fit_every_path(attempt->socket->native_handle());
-    attempt->socket->async_connect(to_tcp(attempt->endpoint), [self = shared_from_this(), attempt](error_code error) {
-      if (!self->done_) return;
-      if (error)
-        return self->failed(attempt, {Code::kUnavailable, "cannot connect: " + describe(error), {}, error.value()});
-      error_code ignored;
-      attempt->socket->set_option(asio::ip::tcp::no_delay(true), ignored);
-      Stream::Socket generic(std::move(*attempt->socket));
-      self->handshake(attempt, self->tls_ ? Stream(std::move(generic), self->tls_) : Stream(std::move(generic)));
-    });
-    const bool last_port_is_next = started_ == candidates_.size() && last_port_ != 0;
+    attempt->socket->async_connect(
+        to_tcp(attempt->candidate.endpoint), [self = shared_from_this(), attempt](error_code error) {
+          if (!self->done_) return;
+          if (error)
+            return self->failed(attempt, {Code::kUnavailable, "cannot connect: " + describe(error), {}, error.value()});
+          error_code ignored;
+          attempt->socket->set_option(asio::ip::tcp::no_delay(true), ignored);
+          Stream::Socket generic(std::move(*attempt->socket));
+          self->handshake(attempt, self->tls_ ? Stream(std::move(generic), self->tls_) : Stream(std::move(generic)));
+        });
+    const bool last_port_is_next = started_ < candidates_.size() && !candidates_[started_].named;
     stagger_.expires_after(last_port_is_next ? kLastPortStagger : kAttemptStagger);
     stagger_.async_wait([weak = weak_from_this()](error_code error) {
       const auto self = weak.lock();
@@ -172,7 +177,7 @@ class Race final : public Connector, public std::enable_shared_from_this<Race> {
       if (self->tls_ && attempt->stream->remote_key() != self->pin_)
         return self->failed(attempt, {Code::kRefused, "the server's key is not the one in the link or invite",
                                       "ask for a new one; somebody may also be in between"});
-      if (self->found_) *self->found_ = attempt->endpoint;
+      if (self->found_) *self->found_ = attempt->candidate.endpoint;
       Stream won = std::move(*attempt->stream);
       attempt->stream.reset();
       self->finish(std::move(won));
@@ -198,7 +203,7 @@ class Race final : public Connector, public std::enable_shared_from_this<Race> {
   void failed(std::list<Attempt>::iterator attempt, Error why) {
     // A wrong key says more than a connection that failed.
     const bool wrong_key = why.code == Code::kRefused;
-    if (attempt->named && (failure_.message.empty() || wrong_key)) failure_ = std::move(why);
+    if (attempt->candidate.named && (failure_.message.empty() || wrong_key)) failure_ = std::move(why);
     attempts_.erase(attempt);
     next_attempt();
   }
@@ -230,14 +235,64 @@ class Race final : public Connector, public std::enable_shared_from_this<Race> {
   asio::steady_timer deadline_;
   std::shared_ptr<asio::ssl::context> tls_;
   SpkiHash pin_{};
-  std::vector<Endpoint> candidates_;
+  std::vector<Candidate> candidates_;
   std::size_t started_ = 0;
-  std::uint16_t last_port_ = 0;  // until it was added
+  std::uint16_t last_port_ = 0;
   std::shared_ptr<std::optional<Endpoint>> found_;
-  std::size_t named_ = SIZE_MAX;  // candidates before those at the last port
   int lookups_ = 0;
   std::list<Attempt> attempts_;
   Error failure_{Code::kUnavailable, {}};
+};
+
+bool is_quiet(Stream& stream) {
+  std::uint8_t byte = 0;
+  return ::recv(stream.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
+}
+
+// A race that begins before anybody waits for its end.
+class Early final : public EarlyConnection, public Connector, public std::enable_shared_from_this<Early> {
+ public:
+  Early(std::shared_ptr<IoLoop> loop, TlsTarget target, Duration timeout)
+      : loop_(loop), target_(std::move(target)), timeout_(timeout) {}
+  ~Early() override { cancel(); }
+
+  void start() {
+    race_ = Connector::start(loop_.lock(), target_, timeout_, [weak = weak_from_this()](Result<Stream> stream) {
+      const auto self = weak.lock();
+      if (!self) return;
+      self->race_ = nullptr;
+      if (self->done_) return self->give(std::move(stream));
+      self->came_.emplace(std::move(stream));
+    });
+  }
+  // What came meanwhile is of use if the other side said nothing since: it only ever answers, or ends.
+  void take(Connected done) {
+    done_ = std::move(done);
+    const auto loop = loop_.lock();
+    if (!came_ || !loop) return;
+    if (!*came_ || !is_quiet(**came_)) {
+      came_.reset();
+      return start();
+    }
+    loop->post([self = shared_from_this()] {
+      if (self->done_) self->give(*std::move(self->came_));
+    });
+  }
+  void cancel() override {
+    done_ = nullptr;
+    came_.reset();
+    if (const auto race = std::exchange(race_, nullptr)) race->cancel();
+  }
+
+ private:
+  void give(Result<Stream> stream) { std::exchange(done_, nullptr)(std::move(stream)); }
+
+  const std::weak_ptr<IoLoop> loop_;
+  const TlsTarget target_;
+  const Duration timeout_;
+  std::shared_ptr<Connector> race_;
+  std::optional<Result<Stream>> came_;
+  Connected done_;  // of who took it
 };
 
 // The client on its loop. Held by the client object and by what is under way.
@@ -321,6 +376,7 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
     connection_ = std::make_shared<Connection>(*std::move(stream));
     connection_->id = ++last_connection_;
     connection_->exporter = connection_->stream.exporter();
+    if (options_.on_connected) options_.on_connected();
     send();
   }
 
@@ -472,14 +528,19 @@ class SocketClient final : public WebSocketClient {
     });
   }
 
-  void start(HttpTarget target, std::string path_and_query, Headers headers, Duration timeout) {
+  void start(const HttpTarget& target, std::string path_and_query, Headers headers, Duration timeout,
+             const std::shared_ptr<EarlyConnection>& early) {
     loop_->run([&] {
-      connector_ = Connector::start(
-          loop_, target, timeout,
-          [session = session_, host = host_header(target), path_and_query, headers](Result<Stream> stream) {
-            if (!stream) return session->fail(std::move(stream).error());
-            session->connect(*std::move(stream), host, path_and_query, headers);
-          });
+      const auto connected = [session = session_, host = host_header(target), path_and_query,
+                              headers](Result<Stream> stream) {
+        if (!stream) return session->fail(std::move(stream).error());
+        session->connect(*std::move(stream), host, path_and_query, headers);
+      };
+      if (const auto made = std::static_pointer_cast<Early>(early)) {
+        connector_ = made;
+        return made->take(connected);
+      }
+      connector_ = Connector::start(loop_, target, timeout, connected);
     });
   }
   bool send(std::string text) override { return session_->send(std::move(text)); }
@@ -504,6 +565,13 @@ std::shared_ptr<Connector> Connector::start(std::shared_ptr<IoLoop> loop, const 
   return race;
 }
 
+std::shared_ptr<EarlyConnection> EarlyConnection::start(std::shared_ptr<IoLoop> loop, TlsTarget target,
+                                                        Duration timeout) {
+  auto early = std::make_shared<Early>(std::move(loop), std::move(target), timeout);
+  early->start();
+  return early;
+}
+
 std::unique_ptr<HttpClient> HttpClient::create(HttpTarget target, Options options, const Logger& log) {
   if (!options.loop) options.loop = IoLoop::start("http-client");
   const auto loop = options.loop;
@@ -514,7 +582,7 @@ std::unique_ptr<WebSocketClient> WebSocketClient::open(HttpTarget target, std::s
                                                        Options options, Handlers handlers, const Logger&) {
   if (!options.loop) options.loop = IoLoop::start("ws-client");
   auto client = std::make_unique<SocketClient>(options.loop, options, handlers);
-  client->start(std::move(target), std::move(path_and_query), std::move(headers), options.connect_timeout);
+  client->start(target, std::move(path_and_query), std::move(headers), options.connect_timeout, options.connection);
   return client;
 }
 

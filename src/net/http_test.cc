@@ -155,6 +155,17 @@ TEST(Http, TriesTheLastPortWhereTheNamedOneIsNotReached) {
   EXPECT_TRUE(client_of(target)->call(post("/", ""), kTestPatience));
 }
 
+TEST(Http, TriesTheLastPortOfAnAddressBeforeTheNextAddress) {
+  TestServer first, second;
+  TestServer silent(false);  // takes connections and never speaks TLS
+  const TlsTarget target{{{"127.0.0.1", silent.endpoint.port}, {"127.0.0.1", second.endpoint.port}},
+                         identity().spki_hash(),
+                         first.endpoint.port,
+                         std::make_shared<std::optional<Endpoint>>()};
+  EXPECT_TRUE(client_of(target)->call(post("/", ""), kTestPatience));
+  EXPECT_EQ(*target.found, first.endpoint);
+}
+
 TEST(Http, TakesAnotherServerAtTheLastPortForNone) {
   TestServer other;
   SpkiHash wrong = identity().spki_hash();
@@ -486,6 +497,49 @@ TEST(WebSocket, CarriesTextBothWaysInOrder) {
   EXPECT_TRUE(chat.closed.take());
   EXPECT_TRUE(caller.closed.take());
   EXPECT_FALSE(socket->send("late"));
+}
+
+// A connection that was made for nothing yet, over and done.
+std::shared_ptr<EarlyConnection> early_to(const TestServer& server, const std::shared_ptr<IoLoop>& loop) {
+  std::shared_ptr<EarlyConnection> early;
+  loop->run([&] { early = EarlyConnection::start(loop, std::get<TlsTarget>(server.target()), kTestPatience); });
+  while (server.server->stats().connections_open == 0) std::this_thread::yield();
+  return early;
+}
+
+TEST(WebSocket, GoesOverAConnectionThatWasMadeBefore) {
+  Chat chat;
+  TestServer server(true, {}, chat.handlers());
+  const auto loop = IoLoop::start("test");
+  WebSocketClient::Options options;
+  options.loop = loop;
+  options.connection = early_to(server, loop);
+  Caller caller(server.target(), kAllowed, options);
+  ASSERT_TRUE(caller.opened.take());
+  EXPECT_EQ(server.server->stats().accepted, 1u);
+}
+
+TEST(WebSocket, MakesAConnectionAnewThatEndedBeforeItWasUsed) {
+  Chat chat;
+  HttpLimits limits;
+  limits.idle_timeout = std::chrono::milliseconds(50);
+  TestServer server(true, limits, chat.handlers());
+  const auto loop = IoLoop::start("test");
+  WebSocketClient::Options options;
+  options.loop = loop;
+  options.connection = early_to(server, loop);
+  while (server.server->stats().timed_out == 0) std::this_thread::yield();
+  Caller caller(server.target(), kAllowed, options);
+  ASSERT_TRUE(caller.opened.take());
+  EXPECT_EQ(server.server->stats().accepted, 2u);
+}
+
+TEST(WebSocket, AConnectionThatNobodyTookEndsWithItsOwner) {
+  TestServer server;
+  const auto loop = IoLoop::start("test");
+  auto early = early_to(server, loop);
+  loop->run([&] { early.reset(); });
+  while (server.server->stats().connections_open != 0) std::this_thread::yield();
 }
 
 TEST(WebSocket, ARefusalKeepsItsStatus) {

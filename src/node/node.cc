@@ -241,6 +241,7 @@ void Node::handle_timeout(Now now) {
   discovery_.handle_timeout(now.time);
   relays_.handle_timeout(now.time);
   if (now.time >= legs_due_) tell_legs(now);
+  if (now.time >= udp_due_) doubt_udp(now.time);
   if (lan_) lan_->handle_timeout(now.time);
   for (auto& [key, link] : links_) {
     if (link->selector->next_timeout() <= now.time) {
@@ -263,7 +264,8 @@ void Node::handle_timeout(Now now) {
 }
 
 std::optional<Time> Node::next_timeout() const {
-  Time next = std::min({counters_due_, contacts_due_, search_at_, history_due_, quality_due_, legs_due_});
+  Time next = std::min(
+      {counters_due_, contacts_due_, search_at_, history_due_, quality_due_, legs_due_, udp_due_, early_until_});
   auto consider = [&next](std::optional<Time> time) {
     if (time) next = std::min(next, *time);
   };
@@ -324,7 +326,7 @@ void Node::pump(Now now) {
   while (pump_lan(now) || pump_tunnel(now) || pump_relays(now) || pump_links(now)) {
   }
   settle_sockets(now);
-  pump_streams();
+  pump_streams(now);
   pump_quality(now);
   if (forwarding_dirty_) publish();
 }
@@ -455,8 +457,11 @@ bool Node::pump_relays(Now now) {
   return any;
 }
 
-void Node::pump_streams() {
+void Node::pump_streams(Now now) {
   auto wanted = relays_.streams_wanted();
+  const bool is_named = grant_ && !relay_infos_.empty();
+  if (is_named || now.time >= early_until_ || stun_.stats().answered != 0) early_until_ = kNever;
+  if (early_until_ != kNever) wanted = {crypto::PublicKey()};
   if (wanted == streams_) return;
   if (streams_.empty()) paths_log_.info("no relay answers over UDP; trying TLS");
   if (wanted.empty()) paths_log_.info("relays are reached over UDP again");
@@ -466,6 +471,12 @@ void Node::pump_streams() {
 
 std::vector<wire::RelayInfo> Node::relay_streams() const {
   std::vector<wire::RelayInfo> out;
+  if (early_until_ != kNever && server_) {
+    wire::RelayInfo& unnamed = out.emplace_back();
+    unnamed.stream = server_->key;
+    for (const party::ServerAddress& address : server_->addresses)
+      if (const auto ip = address.ip()) unnamed.addresses.push_back({*ip, address.port});
+  }
   for (const wire::RelayInfo& info : relay_infos_)
     if (std::find(streams_.begin(), streams_.end(), info.key) != streams_.end()) out.push_back(info);
   return out;

@@ -56,7 +56,9 @@ inline constexpr Duration kSearchGapMax = std::chrono::seconds{30};
 inline constexpr Duration kContactsSaved = std::chrono::seconds{10};  // after their first change at the latest
 inline constexpr Duration kHistorySaved = std::chrono::minutes{10};   // likewise
 inline constexpr Duration kQualityGap = std::chrono::milliseconds{50};
-inline constexpr Duration kSessionless = std::chrono::seconds{5};  // how long packets wait for a session
+inline constexpr Duration kUdpPatience = std::chrono::milliseconds{50};  // that an answer may take on a near line, too
+inline constexpr Duration kEarlyStream = std::chrono::seconds{5};        // a stream is kept for a relay not named yet
+inline constexpr Duration kSessionless = std::chrono::seconds{5};        // how long packets wait for a session
 
 enum class LinkState { kDown, kConnecting, kConnected };
 
@@ -108,7 +110,8 @@ struct SaveQuality {};
 struct QualityChanged {};
 // Something a person would see changed: status().
 struct StatusChanged {};
-// relay_streams() is another list: open those that are new, say handle_relay_stream, and close the others.
+// relay_streams() is another list: open those that are new, say handle_relay_stream, and close the others. One that
+// shows the TLS key of an open one is that one, by another description.
 struct RelayStreamsChanged {};
 // Open two fresh pairs of UDP sockets for discovery in place of those there are, and say handle_discovery_sockets.
 struct OpenDiscovery {};
@@ -209,6 +212,8 @@ class Node {
   // The party's server has these addresses from now on; ignored for another server than the party's.
   void handle_server_addresses(const party::ServerInfo& server);
   void handle_link(Now now, LinkState state, const std::optional<Error>& problem);
+  // A connection to the server stands, TCP and TLS: an answer over UDP would have been there in half of that time.
+  void handle_server_reached(Now now);
   void handle_response(Now now, std::uint64_t id, Result<wire::Response> response);
   void handle_event(Now now, const wire::Event& event);
   // A question to the server that was sent then was answered after `rtt`, or was not.
@@ -256,7 +261,8 @@ class Node {
   void discover(Now now);
   bool is_discovering() const { return discovering_; }
   bool has_discovered() const { return has_discovered_; }  // in this run of ours
-  // Those to be reached over TLS, now that none answers over UDP.
+  // Those to be reached over TLS, now that none answers over UDP. Before the server has named any: the server itself,
+  // by its TLS key, with a key of zeros.
   std::vector<wire::RelayInfo> relay_streams() const;
   std::vector<RelayStatus> relays() const;  // best first, for this node alone
   const party::Identity& identity() const { return identity_; }
@@ -319,7 +325,7 @@ class Node {
   bool pump_tunnel(Now now);
   bool pump_links(Now now);
   bool pump_relays(Now now);
-  void pump_streams();
+  void pump_streams(Now now);
   void handle_probe(Now now, Link& link, const Path& path, ByteView datagram);
   void note_activity(Now now, Link& link);
   static void note_rate(Now now, Link& link);
@@ -384,6 +390,7 @@ class Node {
   void pump_punch(Now now, Link& link);
   void settle_sockets(Now now);
   void ask_over_udp(Time now);
+  void doubt_udp(Time now);
   void refresh_stun_servers(Now now, std::vector<Endpoint> servers);
 
   // node_relays.cc
@@ -436,6 +443,9 @@ class Node {
   wire::SignalNetwork network_signal_;  // of this, what members are told
   paths::RelayClient relays_;
   std::optional<Time> udp_asked_;           // the server, over UDP, when it was met; nothing: it answered
+  Time udp_due_ = kNever;                   // its answer
+  bool udp_doubted_ = false;                // it is overdue
+  Time early_until_ = kNever;               // a stream is wanted to a relay that the server has yet to name
   std::vector<crypto::PublicKey> streams_;  // to these relays, as the driver was told
   lan::HostTables& tables_;
   std::optional<lan::Forwarder> lan_;  // while in a party

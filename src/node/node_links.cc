@@ -131,6 +131,8 @@ void Node::refresh_network() {
 // A server answers STUN at its own port: by the time it has told of its relays, we know whether UDP gets out.
 void Node::ask_over_udp(Time now) {
   udp_asked_.reset();
+  udp_due_ = early_until_ = kNever;
+  udp_doubted_ = false;
   std::vector<Endpoint> servers;
   if (server_ && link_state_ == LinkState::kDown)
     for (const party::ServerAddress& address : server_->addresses)
@@ -147,6 +149,21 @@ paths::NatReport Node::nat_report() const {
   const bool depends = discovered_.v4 && discovered_.v4->mapping == paths::Dependence::kAddress;
   if (depends && report.mapping == wire::Mapping::kEndpointIndependent) report.mapping = wire::Mapping::kDependent;
   return report;
+}
+
+void Node::handle_server_reached(Now now) {
+  if (udp_asked_) udp_due_ = std::max(now.time, *udp_asked_ + kUdpPatience);
+  if (udp_due_ <= now.time) doubt_udp(now.time);
+  pump(now);
+}
+
+// A stream costs three round trips: where it will be wanted it is begun before it is known which relay to use.
+void Node::doubt_udp(Time now) {
+  udp_due_ = kNever;
+  if (udp_doubted_ || stun_.stats().answered != 0) return;
+  udp_doubted_ = true;
+  if (relay_infos_.empty()) early_until_ = now + kEarlyStream;
+  relays_.doubt_udp();
 }
 
 void Node::refresh_punch() {

@@ -79,8 +79,7 @@ void Node::use_relays(Now now, const wire::Relays& relays) {
   for (const wire::RelayInfo& info : relay_infos_) infos.push_back({info.key, info.addresses, info.stream.has_value()});
   if (!infos.empty() && relays_.registered().empty() && !registering_since_) registering_since_ = Begun{now.time};
   relays_.set_relays(now.time, infos);
-  if (udp_asked_ && now.time - *udp_asked_ >= paths::kRelayFirstPatience && stun_.stats().answered == 0)
-    relays_.doubt_udp();
+  if (udp_doubted_ && stun_.stats().answered == 0) relays_.doubt_udp();
   plan_relays(now);
   refresh_stun_servers(now, relays.stun);
 }

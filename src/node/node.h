@@ -465,7 +465,7 @@ class Node {
   std::vector<wire::RelayHealth> relays_health_;
   std::map<crypto::PublicKey, double> planned_health_;  // what the plans were made with
   std::vector<wire::SignalLeg> legs_;                   // ours, as members were told, best first
-  std::uint64_t legs_measured_ = 0;                     // RelayClient's answers and losses that legs_ was compared at
+  std::uint64_t legs_measured_ = 0;                     // of RelayClient's counts, when legs_ was compared
   Time legs_due_ = kNever;                              // there is news to tell
   Duration legs_gap_ = std::chrono::milliseconds{200};  // until it is told
   std::map<wire::RelayPeer, Time> relay_wanted_;        // last, when there are more than are used

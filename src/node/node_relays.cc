@@ -119,7 +119,7 @@ void Node::use_grant(Now now, const wire::Grant& grant) {
 
 void Node::note_legs(Now now) {
   const paths::RelayClient::Stats& stats = relays_.stats();
-  const std::uint64_t measured = stats.answers + stats.losses;
+  const std::uint64_t measured = stats.answers + stats.losses + stats.forgotten;
   if (measured == std::exchange(legs_measured_, measured) || legs_due_ != kNever) return;
   if (is_news(legs_, measured_legs())) legs_due_ = now.time + legs_gap_;
 }

@@ -57,6 +57,7 @@ void RelayClient::set_relays(Time now, const std::vector<RelayAddress>& relays) 
     begin(now, relay);
   }
   for (Relay& gone : relays_) {
+    if (gone.named) ++stats_.forgotten;
     gone.named = false;
     if (!gone.going) linger(now, gone, kRelayLinger);
     if (next.size() < kRelaysKnownMax + kRelaysMax && gone.announced) {
@@ -166,10 +167,14 @@ void RelayClient::begin(Time now, Relay& relay) {
 
 void RelayClient::send_register(Time now, Relay& relay) {
   if (relay.transaction == 0) relay.transaction = rng_.u64() | 1;
-  if (relay.tries == 0) relay.first_asked = now;
+  if (relay.tries == 0) {
+    relay.first_asked = now;
+    relay.copies = 0;
+  }
   relay.asked = now;
   relay.due = now + relay.patience * (1 << relay.tries);
   ++relay.tries;
+  ++relay.copies;
   wire::Indices indices;
   if (relay.endpoint) {
     indices = wire::Indices(indices_).first(std::min(indices_.size(), wire::kRelayIndicesMax));
@@ -187,7 +192,8 @@ void RelayClient::send_register(Time now, Relay& relay) {
 }
 
 void RelayClient::send_refresh(Time now, Relay& relay) {
-  if (relay.transaction == 0) {
+  const bool is_first = relay.transaction == 0;
+  if (is_first) {
     relay.tries = 0;
     relay.first_asked = now;
   }
@@ -195,15 +201,19 @@ void RelayClient::send_refresh(Time now, Relay& relay) {
   const std::size_t told = relay.indices_told;
   const std::size_t removed = std::min(relay.removed.size(), wire::kRelayIndicesMax / 2);
   const std::size_t added = std::min(indices_.size() - told, wire::kRelayIndicesMax - removed);
-  if (relay.transaction == 0 || relay.indices_asked != told + added || relay.removed_asked != removed) {
+  if (is_first || relay.indices_asked != told + added || relay.removed_asked != removed) {
     relay.transaction = rng_.u64() | 1;
-    relay.tries = 0;
+    relay.copies = 0;
   }
   relay.indices_asked = told + added;
   relay.removed_asked = removed;
   relay.asked = now;
-  relay.due = now + relay.patience * (1 << relay.tries);
-  ++relay.tries;
+  ++relay.copies;
+  // However often there is something new to say, a relay that is silent is lost as long after its silence began.
+  if (is_first || relay.due <= now) {
+    relay.due = now + relay.patience * (1 << relay.tries);
+    ++relay.tries;
+  }
   send(*relay.endpoint,
        wire::write_relay_refresh(relay.transaction, relay.session, wire::Indices(indices_).subspan(told, added),
                                  wire::Indices(relay.removed).first(removed), *relay.mac_key));
@@ -284,10 +294,15 @@ void RelayClient::announce_loss(Relay& relay) {
   relay.announced.reset();
 }
 
+void RelayClient::forget_quality(Relay& relay) {
+  if (relay.quality.probes() != 0) ++stats_.forgotten;
+  relay.quality = {};
+}
+
 void RelayClient::back_off(Time now, Relay& relay, Duration least) {
   announce_loss(relay);
   relay.backoff = std::max(std::clamp(relay.backoff * 2, kBackoffFirst, kRelayBackoffMax), least);
-  relay.quality = {};
+  forget_quality(relay);
   relay.state = State::kIdle;
   relay.transaction = 0;
   relay.due = now + times(relay.backoff, 0.9 + 0.2 * rng_.unit());
@@ -339,7 +354,7 @@ std::optional<RelayClient::Inbound> RelayClient::handle_packet(Time now, const E
 }
 
 void RelayClient::note_answer(Time now, Relay& relay) {
-  if (relay.tries != 1) {  // nobody knows which of them was answered: wait longer the next time
+  if (relay.copies != 1) {  // nobody knows which of them was answered: wait longer the next time
     relay.patience = std::min(kRelayRetryMax, relay.patience * 2);
     return;
   }
@@ -367,6 +382,8 @@ void RelayClient::handle_challenge(Time now, Relay& relay, const Endpoint& sourc
     relay.state = State::kRegistering;
     relay.endpoint.reset();
     relay.transaction = std::exchange(relay.udp_again, 0);
+    relay.asked = relay.udp_again_due - kRelayUdpAgain;
+    relay.copies = 1;
     relay.indices_told = relay.indices_asked = 0;
     relay.removed.clear();
     relay.udp_again_due = kNever;
@@ -521,7 +538,7 @@ void RelayClient::handle_timeout(Time now) {
       send_refresh(now, relay);
     } else {
       announce_loss(relay);
-      relay.quality = {};
+      forget_quality(relay);
       begin(now, relay);
     }
   }

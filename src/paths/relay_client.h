@@ -102,7 +102,8 @@ class RelayClient {
   struct Stats {
     std::uint64_t registers_sent = 0, refreshes_sent = 0;
     std::uint64_t registrations = 0, losses = 0;
-    std::uint64_t answers = 0;  // that told a round trip
+    std::uint64_t answers = 0;    // that told a round trip
+    std::uint64_t forgotten = 0;  // relays whose quality means nothing any more
     std::uint64_t frames_received = 0;
     std::uint64_t dropped_unknown_source = 0, dropped_malformed = 0, dropped_stale = 0, dropped_forged = 0;
   };
@@ -178,7 +179,8 @@ class RelayClient {
     Time first_asked{};                  // the question in flight
     std::uint64_t transaction = 0;       // of the question in flight; 0: none
     Time asked{};                        // its last repetition
-    int tries = 0;                       // of it
+    int tries = 0;                       // times that an answer was waited for since first_asked
+    int copies = 0;                      // of the question in flight
     Duration backoff{};                  // since the last failure
     Time due = kNever;                   // repetition, refresh or new attempt
     std::size_t indices_told = 0;        // this many of indices_, from the front, are acknowledged
@@ -205,6 +207,7 @@ class RelayClient {
   bool has_other() const;
   void handle_drain(Time now, Relay& relay, ByteView datagram);
   void announce_loss(Relay& relay);
+  void forget_quality(Relay& relay);
   void back_off(Time now, Relay& relay, Duration least);
   void push_event(Event event);
   bool is_by_stream(const Relay& relay) const { return relay.stream && relay.endpoint == relay.stream; }

@@ -251,6 +251,63 @@ TEST_F(RelayClientTest, AnIndexWhoseMessageIsLostIsToldAgain) {
   EXPECT_EQ(wire::parse_relay_refresh(sent().at(0).datagram)->added.size(), 2u);
 }
 
+TEST_F(RelayClientTest, NewIndicesDoNotPutOffTheLossOfARelayThatDied) {
+  enter();
+  settle();
+  run(kRelayRefresh);
+  const Duration patience = client.status().at(0).quality.rtt_ema().value_or(0ms) * 2;
+  const Duration lost_after = 15 * std::clamp<Duration>(patience, kRelayRetry, kRelayRetryMax);
+  ASSERT_FALSE(sent().empty());
+  std::uint32_t index = 0;
+  for (Duration silent = 0ms; silent < lost_after; silent += 50ms) {
+    client.add_index(now, ++index);
+    EXPECT_FALSE(sent().empty()) << "told at once";
+    EXPECT_FALSE(client.registered().empty()) << "after " << milliseconds(silent) << " ms";
+    run(50ms);
+  }
+  EXPECT_TRUE(client.registered().empty());
+}
+
+TEST_F(RelayClientTest, AnAnswerToWhatWasSaidAnewIsMeasuredFromThen) {
+  enter();
+  settle();
+  run(kRelayRefresh);
+  sent();
+  const auto probes = client.status().at(0).quality.probes();
+  run(100ms);
+  client.add_index(now, 5);
+  now += 40ms;
+  accept(sent().back());
+  EXPECT_EQ(client.status().at(0).quality.probes(), probes + 1);
+  EXPECT_EQ(client.status().at(0).quality.rtt_last(), 40ms);
+}
+
+TEST_F(RelayClientTest, CountsEveryRelayWhoseQualityMeansNothingAnyMore) {
+  enter();
+  EXPECT_EQ(client.stats().forgotten, 0u);
+  run(kRelayRefresh);
+  EXPECT_TRUE(client.registered().empty());
+  EXPECT_EQ(client.stats().forgotten, 1u) << "it died";
+  client.set_relays(now, {});
+  EXPECT_EQ(client.stats().forgotten, 2u) << "it is not listed any more";
+}
+
+TEST_F(RelayClientTest, CountsARelayThatIsMeasuredAloneAndDies) {
+  std::vector<RelayAddress> many;
+  for (std::size_t i = 0; i <= kRelaysMax; ++i)
+    many.push_back({crypto::public_key(crypto::PrivateKey::generate(rng)), {kV6}});
+  many.push_back({relay_public, {kV4}});
+  client.set_grant(now, grant);
+  client.set_relays(now, many);
+  for (const auto& question : sent())
+    if (question.to == kV4) challenge(question);
+  ASSERT_NE(client.status().back().quality.probes(), 0u);
+  EXPECT_EQ(client.stats().forgotten, 0u);
+  run(kRelayMeasure);
+  EXPECT_EQ(client.status().back().quality.probes(), 0u);
+  EXPECT_EQ(client.stats().forgotten, 1u);
+}
+
 TEST_F(RelayClientTest, MoreIndicesThanAMessageHoldsFollowInTheNext) {
   for (std::uint32_t i = 0; i < 600; ++i) client.add_index(now, i);
   begin();
@@ -497,6 +554,17 @@ TEST_F(RelayClientStreamTest, TriesUdpAllTheTimeAndMovesBackWithoutALoss) {
   settle();
   run(kRelayRefresh - 31ms);
   EXPECT_TRUE(sent().empty()) << "asks no more than before";
+}
+
+TEST_F(RelayClientStreamTest, TheAnswerThatUdpGivesAgainIsMeasuredAsTheOneThatItIs) {
+  enter_by_stream();
+  run(kRelayUdpAgain);
+  const auto question = to(kV4);
+  const auto answers = client.stats().answers;
+  now += 70ms;
+  challenge(question, {3});
+  EXPECT_EQ(client.stats().answers, answers + 1);
+  EXPECT_EQ(client.status().at(0).quality.rtt_last(), 70ms);
 }
 
 TEST_F(RelayClientStreamTest, AStreamThatEndsIsALossAndUdpIsAsked) {

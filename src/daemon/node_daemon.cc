@@ -31,7 +31,8 @@ enum Tag : std::uint64_t {
   kNetlink,
   kCapture,
   kSearch,
-  kIcmp
+  kIcmp,
+  kIcmp6
 };
 
 constexpr std::size_t kTasksMax = 4096;
@@ -158,7 +159,7 @@ Result<void> NodeDaemon::open_parts() {
   LR_ASSIGN(auto icmp, net::IcmpWatch::open());
   icmp_.emplace(std::move(icmp));
   LR_TRY(poller_.add(icmp_->fd4(), kIcmp));
-  if (const auto fd = icmp_->fd6()) LR_TRY(poller_.add(*fd, kIcmp));
+  if (const auto fd = icmp_->fd6()) LR_TRY(poller_.add(*fd, kIcmp6));
   // A second node with the same interface name elsewhere, or no /var/run/wireguard: the party works without `wg show`.
   auto uapi = dataplane::UapiServer::open(adapter_->info().name, poller_, [this](std::string_view request) {
     return request.rfind("get=1", 0) == 0 ? describe_wireguard() : dataplane::format_uapi_result(EPERM);
@@ -308,7 +309,8 @@ void NodeDaemon::handle_ready(const net::Ready& ready) {
       if (watch_.take_changes()) read_interfaces();
       break;
     case kIcmp:
-      if (const auto endpoint = icmp_->receive(sockets_->port())) node_->handle_unreachable(now_, *endpoint);
+    case kIcmp6:
+      hear_icmp(ready.tag == kIcmp6);
       break;
     case kCapture:
       capture_->read([this](unsigned interface, ByteView packet) {

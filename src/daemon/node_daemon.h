@@ -169,6 +169,7 @@ class NodeDaemon {
   // node_sockets.cc
   void open_extra_sockets();
   void send(const node::OutDatagram& datagram);
+  void hear_icmp(bool v6);
 
   const config::Settings settings_;
   const config::Folders folders_;

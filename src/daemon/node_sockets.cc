@@ -20,6 +20,20 @@ void NodeDaemon::open_extra_sockets() {
   publish_ = true;
 }
 
+void NodeDaemon::hear_icmp(bool v6) {
+  std::uint16_t number = 0;
+  const auto is_ours = [&](std::uint16_t port) {
+    number = 0;
+    if (port == sockets_->port()) return true;
+    const auto extra = std::find_if(extra_sockets_->begin(), extra_sockets_->end(),
+                                    [&](const auto& one) { return one.second->local().port == port; });
+    if (extra == extra_sockets_->end()) return false;
+    number = extra->first;
+    return true;
+  };
+  if (const auto lost = icmp_->receive(v6, is_ours)) node_->handle_unreachable(now_, lost->destination, number);
+}
+
 void NodeDaemon::send(const node::OutDatagram& datagram) {
   const Path path{datagram.to, false, datagram.socket};
   if (net::UdpSocket* socket = dataplane::socket_of(path, *sockets_, *extra_sockets_))

@@ -8,8 +8,6 @@
 #include <algorithm>
 #include <array>
 
-#include "wire/icmp.h"
-
 namespace lanrage::net {
 namespace {
 
@@ -43,15 +41,10 @@ Result<IcmpWatch> IcmpWatch::open() {
   return IcmpWatch(std::move(v4), std::move(v6));
 }
 
-std::optional<Endpoint> IcmpWatch::receive(std::uint16_t port) {
+std::optional<wire::Unreachable> IcmpWatch::receive(bool v6, const std::function<bool(std::uint16_t)>& is_ours) {
   std::array<std::uint8_t, kMessageBytes> buffer;
   for (int i = 0; i < kMessagesMax; ++i) {
-    bool v6 = false;
-    auto size = ::recv(v4_.get(), buffer.data(), buffer.size(), MSG_DONTWAIT);
-    if (size < 0 && v6_.is_open()) {
-      v6 = true;
-      size = ::recv(v6_.get(), buffer.data(), buffer.size(), MSG_DONTWAIT);
-    }
+    const auto size = ::recv((v6 ? v6_ : v4_).get(), buffer.data(), buffer.size(), MSG_DONTWAIT);
     if (size < 0) return std::nullopt;
     ByteView message(buffer.data(), static_cast<std::size_t>(size));
     if (!v6) {  // with its IP header before it
@@ -59,7 +52,7 @@ std::optional<Endpoint> IcmpWatch::receive(std::uint16_t port) {
       message = message.subspan(std::min<std::size_t>(message.size(), static_cast<std::size_t>(message[0] & 0xf) * 4));
     }
     const auto found = wire::parse_unreachable(message, v6);
-    if (found && found->source.port == port) return found->destination;
+    if (found && is_ours(found->source.port)) return found;
   }
   return std::nullopt;
 }

@@ -4,11 +4,12 @@
 // make an ICMP message, which anybody can forge, fail the next send. Owned by the control thread. Needs CAP_NET_RAW.
 #pragma once
 
+#include <functional>
 #include <optional>
 
-#include "base/ip.h"
 #include "base/result.h"
 #include "net/fd.h"
+#include "wire/icmp.h"
 
 namespace lanrage::net {
 
@@ -16,9 +17,9 @@ class IcmpWatch {
  public:
   static Result<IcmpWatch> open();
 
-  // Where a datagram from our UDP port `port` did not arrive, if the next few messages say so. Call it once each time
-  // that a descriptor is readable: a flood of forged ones must not keep anything else waiting.
-  std::optional<Endpoint> receive(std::uint16_t port);
+  // The datagram from a UDP port that `is_ours` which did not arrive, if the next few messages of that family say so.
+  // Call it once each time that its descriptor is readable: a flood of forged ones must not keep anything else waiting.
+  std::optional<wire::Unreachable> receive(bool v6, const std::function<bool(std::uint16_t port)>& is_ours);
 
   int fd4() const { return v4_.get(); }
   std::optional<int> fd6() const { return v6_.is_open() ? std::optional(v6_.get()) : std::nullopt; }

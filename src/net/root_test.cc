@@ -13,6 +13,7 @@
 
 #include "base/format.h"
 #include "net/address.h"
+#include "net/icmp_watch.h"
 #include "net/multicast_member.h"
 #include "net/netlink.h"
 #include "net/packet_socket.h"
@@ -355,6 +356,28 @@ TEST_F(Machine, RawSocketReachesStrictListenersAndNotTheWire) {
     EXPECT_EQ(from_sockaddr(from), (Endpoint{sender, 1234}));
     EXPECT_FALSE(wait_readable(wire.get(), 50)) << "it left by the card";
   }
+}
+
+// 100 datagrams to an IPv4 port where nobody is, and one to such an IPv6 port, from a socket of each family.
+TEST_F(Machine, HearsOfEachFamilyWithoutWaitingForTheOther) {
+  std::optional<IcmpWatch> watch;
+  place_.run([&] {
+    auto opened = IcmpWatch::open();
+    ASSERT_TRUE(opened) << opened.error().message;
+    watch.emplace(std::move(*opened));
+  });
+  const Fd v4 = udp(false, 5004), v6 = udp(true, 5006);
+  for (int i = 0; i < 100; ++i) send(v4, "192.168.9.1", "nobody");
+  send(v6, "fd09::1", "nobody");
+  ASSERT_TRUE(wait_readable(watch->fd4()));
+  ASSERT_TRUE(wait_readable(*watch->fd6()));
+  const auto heard = watch->receive(true, [](std::uint16_t port) { return port == 5006; });
+  ASSERT_TRUE(heard);
+  EXPECT_EQ(heard->destination, (Endpoint{*IpAddress::parse("fd09::1"), 4445}));
+  EXPECT_FALSE(watch->receive(false, [](std::uint16_t port) { return port == 5006; })) << "not our port";
+  const auto other = watch->receive(false, [](std::uint16_t port) { return port == 5004; });
+  ASSERT_TRUE(other);
+  EXPECT_EQ(other->source.port, 5004);
 }
 
 }  // namespace

@@ -113,12 +113,15 @@ void Node::handle_datagram(Now now, const Endpoint& source, ByteView datagram, s
   pump(now);
 }
 
-void Node::handle_unreachable(Now now, const Endpoint& endpoint) {
+void Node::handle_unreachable(Now now, const Endpoint& endpoint, std::uint16_t socket) {
+  bool any = false;
   for (auto& [key, link] : links_) {
+    if (!link->selector->would_ask(now.time, endpoint, socket)) continue;
     note_activity(now, *link);
-    link->selector->handle_unreachable(now.time, endpoint);
+    link->selector->handle_unreachable(now.time, endpoint, socket);
+    any = true;
   }
-  pump(now);
+  if (any) pump(now);
 }
 
 void Node::handle_frame(Now now, const crypto::PublicKey& peer, ByteView frame) {

@@ -191,8 +191,8 @@ class Node {
   // --- what happens ---
   // `socket`: to which of ours it came, 0 or one of extra_sockets().
   void handle_datagram(Now now, const Endpoint& source, ByteView datagram, std::uint16_t socket = 0);
-  // ICMP says that what we send to `endpoint` does not arrive.
-  void handle_unreachable(Now now, const Endpoint& endpoint);
+  // ICMP says that what we send to `endpoint` does not arrive; `socket` as above. Anybody can forge it by the thousand.
+  void handle_unreachable(Now now, const Endpoint& endpoint, std::uint16_t socket = 0);
   void handle_frame(Now now, const crypto::PublicKey& peer, ByteView frame);
   void handle_group_packet(Now now, ByteView packet);                       // from the adapter
   void handle_captured(Now now, int interface, ByteView packet);            // leaving by another interface

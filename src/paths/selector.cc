@@ -239,13 +239,17 @@ void Selector::doubt(Time now, WatchedPath& entry) {
 }
 
 // Its word could be forged: it only makes us look, at most once in kDoubt.
-void Selector::handle_unreachable(Time now, const Endpoint& endpoint) {
+void Selector::handle_unreachable(Time now, const Endpoint& endpoint, std::uint16_t socket) {
   for (WatchedPath& entry : entries_) {
-    if (entry.path.endpoint != endpoint || !entry.valid) continue;
-    if (entry.refused != Time{} && now - entry.refused < kDoubt) continue;
+    if (!entry.may_be_refused(now, endpoint, socket)) continue;
     entry.refused = now;
     ping(now, entry);
   }
+}
+
+bool Selector::would_ask(Time now, const Endpoint& endpoint, std::uint16_t socket) const {
+  return std::any_of(entries_.begin(), entries_.end(),
+                     [&](const WatchedPath& entry) { return entry.may_be_refused(now, endpoint, socket); });
 }
 
 void Selector::handle_relay_absent(Time now, const Path& relay) {

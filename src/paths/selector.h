@@ -186,8 +186,10 @@ class Selector {
   void handle_traffic(Time now);
   // So much of the peer's arrived per second, over a second or so.
   void handle_rate(Time now, double mbps);
-  // Somebody on the way said (ICMP) that nothing arrives at `endpoint`.
-  void handle_unreachable(Time now, const Endpoint& endpoint);
+  // Somebody on the way said (ICMP) that nothing arrives at `endpoint` from `socket`.
+  void handle_unreachable(Time now, const Endpoint& endpoint, std::uint16_t socket = 0);
+  // Whether that would make us ask there, so that a flood of such words costs no more than a look.
+  bool would_ask(Time now, const Endpoint& endpoint, std::uint16_t socket) const;
   // A ping where the peer might be heard (paths/punch.h): no path until its pong makes it one.
   void guess(const Path& path);
   // Extra sockets that proven paths use, or used a while ago and may again; all other ones are closed: what was known

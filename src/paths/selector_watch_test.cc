@@ -127,6 +127,23 @@ TEST_F(SelectorTest, ForgedIcmpCostsAPingASecond) {
   EXPECT_LE(counts[kRelay], 13);
 }
 
+TEST_F(SelectorTest, IcmpSpeaksOfThePathOfItsSocketAlone) {
+  start_with({kRelay, kOtherRelay}, {});
+  alive = {{kRelay, 20ms}, {kOtherRelay, 40ms}};
+  run(10s);
+  EXPECT_FALSE(selector.would_ask(now, kRelay.endpoint, 7));
+  EXPECT_FALSE(selector.would_ask(now, kPublic.endpoint, 0));
+  ASSERT_TRUE(selector.would_ask(now, kRelay.endpoint, 0));
+  counts.clear();
+  selector.handle_unreachable(now, kRelay.endpoint, 7);
+  run(1ms);
+  EXPECT_EQ(counts[kRelay], 0);
+  selector.handle_unreachable(now, kRelay.endpoint, 0);
+  run(1ms);
+  EXPECT_EQ(counts[kRelay], 1);
+  EXPECT_FALSE(selector.would_ask(now, kRelay.endpoint, 0)) << "it was asked just now";
+}
+
 TEST_F(SelectorTest, SaysThatItHearsNothing) {
   start_with({}, {kPublicCandidate});
   answer(kPublic, 20ms);

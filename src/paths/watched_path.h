@@ -84,6 +84,11 @@ struct WatchedPath {
   // How many pings in a row may be missed while packets go here: so many that the line's own losses are no likely
   // cause.
   int misses_allowed(Time now) const;
+  // Word that what we send there by this socket is refused is news.
+  bool may_be_refused(Time now, const Endpoint& endpoint, std::uint16_t socket) const {
+    return valid && path.endpoint == endpoint && path.socket == socket &&
+           (refused == Time{} || now - refused >= kDoubt);
+  }
   bool is_doubted(Time now) const { return doubted != Time{} && now - doubted < kDoubt; }
   bool is_refused(Time now) const { return refused != Time{} && now - refused < kDoubt && heard <= refused; }
   bool is_held(Time now) const { return now < healed + hold; }

@@ -154,7 +154,7 @@ wire::Json NodeDaemon::netcheck_json() const {
   }
   Json relays = Json::array();
   for (const auto& relay : node_->relays()) {
-    const auto rtt_ms = relay.quality.rtt_ema_ms;
+    const auto rtt_ms = relay.quality.rtt_ms;
     const std::string heard = rtt_ms ? format("{:.1f} ms", *rtt_ms) : "registered";
     relays.push(Json::object({{"id", relay.id},
                               {"registered", relay.registered},

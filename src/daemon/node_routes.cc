@@ -237,7 +237,7 @@ Json relays_json(const node::Node& node) {
                {"region", text_or_null(relay.region)},
                {"addresses", Json::list(relay.addresses, [](const Endpoint& e) { return Json(e.text()); })},
                {"registered", relay.registered},
-               {"rtt_ms", relay.quality.rtt_ema_ms},
+               {"rtt_ms", relay.quality.rtt_ms},
                {"quality", quality_json(relay.quality)},
                {"health", relay.health},
                {"load", relay.load},

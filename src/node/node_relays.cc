@@ -311,7 +311,7 @@ std::vector<PairRelayStatus> Node::pair_relays(const Link& link) const {
     }
     for (const auto& info : paths) {
       if (!info.path.relayed || !info.valid || relays_.id_of(info.path) != ranked.id) continue;
-      if (const auto rtt = info.quality.rtt_ema()) one.rtt_ms = milliseconds(*rtt);
+      if (const auto rtt = info.quality.rtt_last()) one.rtt_ms = milliseconds(*rtt);
     }
     out.push_back(std::move(one));
   }

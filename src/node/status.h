@@ -42,7 +42,7 @@ struct PairRelayStatus {
   std::optional<double> our_score, peer_score;   // of each end's way to it
   std::optional<double> health;                  // as the relay says; not known counts as 100
   std::optional<double> score, expected_rtt_ms;  // when both ends measure it
-  std::optional<double> rtt_ms;                  // measured through it, smoothed
+  std::optional<double> rtt_ms;                  // measured through it, the newest
 };
 
 // A relay as this node sees it.

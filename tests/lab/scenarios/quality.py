@@ -107,6 +107,7 @@ def quality_surfaces(lab: Lab) -> None:
     status = alice.peer("bob") or {}
     expect_equal([status[field] for field in FIELDS], [status["quality"][field] for field in FIELDS], "one number")
     relay, = alice.command("relays")["relays"]
+    expect_equal(relay["rtt_ms"], relay["quality"]["rtt_ms"], "one number of the relay, too")
     server = alice.status()["server"]
     for quality in (relay["quality"], server["quality"]):
         expect_equal(set(quality), set(status["quality"]), "one struct")

@@ -10,7 +10,9 @@
 #include "control/server.h"
 #include "control/this_host.h"
 #include "control/udp_service.h"
+#include "crypto/hash.h"
 #include "crypto/random.h"
+#include "daemon/home_router.h"
 #include "daemon/process.h"
 #include "daemon/stop_signals.h"
 #include "net/clock.h"
@@ -67,14 +69,29 @@ std::vector<crypto::VerifyKey> load_keys(const RelayOptions& options, const Logg
   return known && known->server == options.server.key ? std::move(known->keys) : std::vector<crypto::VerifyKey>{};
 }
 
+constexpr std::uint64_t kStopTag = 1;
+
+// The mapped one comes last: on the same LAN the inside one is the shorter way.
+std::vector<Endpoint> with_mapped(std::vector<Endpoint> own, const HomeRouter* router, const control::UdpService& udp) {
+  if (router == nullptr || !router->outcome()) return own;
+  const auto outside = router->outcome()->outside_of({paths::PortTransport::kUdp, udp.port()});
+  if (!outside) return own;
+  if (own.size() == wire::kRelayAddressesMax) own.pop_back();
+  own.push_back(*outside);
+  return own;
+}
+
 class RelayDaemon {
  public:
   RelayDaemon(const RelayOptions& options, const party::Identity& identity, std::unique_ptr<control::UdpService> udp,
-              std::vector<crypto::VerifyKey> keys, wire::OfferRelay offered, net::Poller poller, const Logger& log)
+              std::vector<crypto::VerifyKey> keys, wire::OfferRelay offered, net::Poller& poller,
+              std::unique_ptr<HomeRouter> router, const Logger& log)
       : udp_(std::move(udp)),
         meter_(*udp_, net::now().time),
-        poller_(std::move(poller)),
+        poller_(poller),
+        router_(std::move(router)),
         offer_(std::move(offered)),
+        own_(offer_.addresses),
         server_(options.server.key),
         keys_path_(keys_path(options.folder)),
         keys_(std::move(keys)),
@@ -87,16 +104,21 @@ class RelayDaemon {
         {.on_event = [this](const wire::Event& event) { handle_event(event); },
          .on_link = [this](const control::LinkStatus& status) { handle_link(status); }},
         [](const std::function<void()>& callback) { callback(); }, std::make_unique<crypto::SystemRng>(), log);
+    offer_.addresses = with_mapped(own_, router_.get(), *udp_);
     offer();
   }
 
   void run(StopSignals& stop) {
-    if (!poller_.add(stop.fd(), kStopTag)) return;
     for (Time again = kNever, next_report = net::now().time + kFirstReport;;) {
-      for (const net::Ready& ready : poller_.wait(net::now().time, std::min(again, next_report))) {
+      const Time router_due = router_ ? router_->next_timeout() : kNever;
+      for (const net::Ready& ready : poller_.wait(net::now().time, std::min({again, next_report, router_due}))) {
         if (ready.tag == kStopTag) return goodbye(stop);
+        if (router_) router_->handle_ready(net::now().time, ready);
       }
       const Time now = net::now().time;
+      if (router_) router_->handle_timeout(now);
+      auto addresses = with_mapped(own_, router_.get(), *udp_);
+      if (addresses != std::exchange(offer_.addresses, addresses)) again = now;
       if (now >= next_report) {
         next_report = now + control::kRelayReportInterval;
         report(now);
@@ -109,8 +131,6 @@ class RelayDaemon {
   }
 
  private:
-  static constexpr std::uint64_t kStopTag = 1;
-
   void offer() {
     client_->request(offer_, [this](const Result<wire::Response>& answer) {
       if (answer) {
@@ -150,6 +170,7 @@ class RelayDaemon {
       if (udp_->is_drained() && (said_goodbye_ || now >= until)) return;
       for (const net::Ready& ready : poller_.wait(now, now + kDrainLook)) {
         if (ready.tag == kStopTag) return;
+        if (router_) router_->handle_ready(net::now().time, ready);
       }
     }
   }
@@ -172,8 +193,10 @@ class RelayDaemon {
 
   std::unique_ptr<control::UdpService> udp_;
   control::RelayMeter meter_;
-  net::Poller poller_;
-  const wire::OfferRelay offer_;
+  net::Poller& poller_;
+  const std::unique_ptr<HomeRouter> router_;  // null: nobody is asked
+  wire::OfferRelay offer_;
+  const std::vector<Endpoint> own_;  // addresses, without those that a router leads here
   const decltype(party::ServerInfo::key) server_;
   const std::string keys_path_;
   std::vector<crypto::VerifyKey> keys_;  // as on disk
@@ -223,6 +246,33 @@ std::vector<Endpoint> addresses_of(const RelayOptions& options, std::uint16_t po
   return out;
 }
 
+// The router of a relay at home, asked; null where there is none to ask, or it is not to be.
+Result<std::unique_ptr<HomeRouter>> open_router(const RelayOptions& options, const party::Identity& identity,
+                                                const control::UdpService& udp, bool streams, net::Poller& poller,
+                                                Rng& rng, const Logger& log) {
+  if (!options.port_mapping || !options.public_addresses.empty()) return std::unique_ptr<HomeRouter>();
+  const Bytes secret = crypto::hkdf_sha256(identity.seed().bytes(), {}, as_bytes("lanrage relay v1 router ports"), 32);
+  std::vector<paths::PortToMap> ports = {{paths::PortTransport::kUdp, udp.port()}};
+  if (streams) ports.push_back({paths::PortTransport::kTcp, udp.port()});
+  LR_ASSIGN(auto router,
+            HomeRouter::open(std::move(ports), secret, poller, rng, log, [](const HomeRouter::Outcome&) {}));
+  router->look(net::now().time);
+  return router;
+}
+
+// For its word, but not for long; false: somebody wants the relay to end.
+bool wait_for(HomeRouter& router, net::Poller& poller) {
+  const Time until = net::now().time + kMappingWait;
+  for (Time now = net::now().time; !router.outcome() && now < until; now = net::now().time) {
+    for (const net::Ready& ready : poller.wait(now, std::min(until, router.next_timeout()))) {
+      if (ready.tag == kStopTag) return false;
+      router.handle_ready(net::now().time, ready);
+    }
+    router.handle_timeout(net::now().time);
+  }
+  return true;
+}
+
 }  // namespace
 
 Result<void> run_relay(const RelayOptions& options, const LogOptions& log_options,
@@ -249,8 +299,11 @@ Result<void> run_relay(const RelayOptions& options, const LogOptions& log_option
   const auto streams = open_streams(options, tls, service->port(), logger);
   wire::OfferRelay offer{options.region, addresses_of(options, service->port())};
   if (streams) offer.stream = tls.spki_hash();
-  on_ready({identity.public_key(), offer.addresses, streams != nullptr});
-  RelayDaemon daemon(options, identity, std::move(service), keys, std::move(offer), std::move(poller), logger);
+  LR_TRY(poller.add(stop.fd(), kStopTag));
+  LR_ASSIGN(auto router, open_router(options, identity, *service, streams != nullptr, poller, rng, logger));
+  if (router && !wait_for(*router, poller)) return {};
+  on_ready({identity.public_key(), with_mapped(offer.addresses, router.get(), *service), streams != nullptr});
+  RelayDaemon daemon(options, identity, std::move(service), keys, std::move(offer), poller, std::move(router), logger);
   daemon.run(stop);
   logger.info("the relay stops");
   return {};

@@ -20,6 +20,7 @@ struct RelayOptions {
   std::vector<Endpoint> listen;  // UDP and TCP, all on the first one's port; empty: every address, party::kServerPort
   std::vector<Endpoint> public_addresses;  // what members are told; empty: of `listen`, or found on this machine
   std::string region;                      // wire::is_region
+  bool port_mapping = true;                // behind a router, and without addresses given: ask it for ports
 };
 
 struct RelayReady {
@@ -29,8 +30,8 @@ struct RelayReady {
 };
 
 // Relays until SIGTERM or SIGINT, whether the control server can be reached or not; before its first word of whose
-// grants count, and after its refusal, it takes nobody. `on_ready` is called once, when it listens. kConflict: the port
-// or the folder is in use.
+// grants count, and after its refusal, it takes nobody. `on_ready` is called once, when it listens and a
+// router opened its ports or did not, two seconds later at most. kConflict: the port or the folder is in use.
 Result<void> run_relay(const RelayOptions& options, const LogOptions& log_options,
                        const std::function<void(const RelayReady&)>& on_ready);
 

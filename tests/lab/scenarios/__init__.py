@@ -30,4 +30,5 @@ DEFAULT = [
     "cli_firewall", "cli_demo", "names_resolved",
     "relay_alone", "relay_killed", "relay_drained", "relay_hostile",
     "ports_host_at_home", "ports_refused", "ports_no_way_out", "ports_each_method", "ports_server_at_home",
+    "ports_relay_at_home",
 ]

@@ -10,7 +10,7 @@ import time
 
 from namespace import wait_until
 from nat import METHODS
-from party import ACCESS, PORT, Node, Server, check_all_pairs, environment, node_behind, server_on
+from party import ACCESS, PORT, Node, Relay, Server, check_all_pairs, environment, node_behind, server_on
 from scenario import Lab, expect, expect_equal, scenario
 from topology import Router
 
@@ -286,5 +286,29 @@ def ports_server_at_home(lab: Lab) -> None:
     for node, mapping in ((alice, "endpoint_independent"), (bob, "address_and_port_dependent")):
         expect_equal(node.command("netcheck")["ipv4"]["mapping"].replace("port_independent", "endpoint_independent"),
                      mapping, f"{node.name}'s NAT")
-    server.process.stop()
+    server.process.stop(timeout=6)  # first it tells the two, who play by its relay, to use another
+    wait_until(lambda: not home.opened_ports(), 5, "the router's ports are closed again", 0.1)
+
+
+@scenario("ports")
+def ports_relay_at_home(lab: Lab) -> None:
+    """`lanrage relay` behind a home router: its ports are open, and players whom only a relay joins play by it."""
+    network = lab.network()
+    home = network.router("home", "upnp", shape=ACCESS)
+    home.open_by("pcp")
+    server = server_on(lab, network, "--no-relay")
+    relay = Relay(lab, network.lan_host("relay", home), server)
+    outside = f"{home.ipv4}:{PORT}"
+    expect(outside in relay.process.output(), f"the relay says its public address, {outside}: {relay.process.output()}")
+    expect_equal(len(home.opened_ports()), 2, f"opened ports {home.opened_ports()}")
+    server.relays("allow", relay.key)
+    wait_until(lambda: server.relays().get(relay.key) == "connected", 10, "the server names the relay")
+    alice, bob = (node_behind(lab, network, "sym", name) for name in ("alice", "bob"))
+    bob.join(alice.host_party(server.link))
+    peer = bob.wait_path("alice", "relay", 5)
+    expect_equal((peer["path"]["relay"], peer["path"]["endpoint"]), (relay.id, outside), "the way")
+    check_all_pairs([alice, bob])
+    for node in (alice, bob):
+        node.command("down")
+    relay.process.stop()
     wait_until(lambda: not home.opened_ports(), 5, "the router's ports are closed again", 0.1)

@@ -122,6 +122,15 @@ TEST(ControlServer, TwoPlayersMeetAndSeeEachOther) {
   EXPECT_FALSE(alice.next<wire::Presence>()->online) << "a clean end is told at once";
 }
 
+TEST(ControlServer, ARelayThatNobodyUsesIsDrainedAtOnce) {
+  Running running;
+  const Time until = net::now().time + 1s;
+  EXPECT_FALSE(running.server->is_drained());
+  running.server->drain();
+  while (!running.server->is_drained() && net::now().time < until) std::this_thread::yield();
+  EXPECT_TRUE(running.server->is_drained());
+}
+
 TEST(ControlServer, AOneUseInviteLetsOneOfTwoHundredIn) {
   Running running;
   Player owner(running.server->info(), "owner");

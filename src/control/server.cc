@@ -317,6 +317,8 @@ class WholeServer final : public Server {
     loop_->run([&] { done = service_->remove_relay(key); });
     return done;
   }
+  void drain() override { udp_->drain(); }
+  bool is_drained() const override { return udp_->is_drained(); }
   Stats stats() const override {
     Stats out;
     out.http = http_->stats();

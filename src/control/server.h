@@ -69,6 +69,9 @@ class Server {
   virtual std::vector<RelayDirectory::Relay> relay_directory() const = 0;
   virtual Result<void> allow_relay(const crypto::PublicKey& key) = 0;
   virtual Result<void> remove_relay(const crypto::PublicKey& key) = 0;
+  // Its relay is to stop, as UdpService::drain has it; without one there is nothing to wait for.
+  virtual void drain() = 0;
+  virtual bool is_drained() const = 0;
   virtual Stats stats() const = 0;  // waits for the service's thread; any other thread
 };
 

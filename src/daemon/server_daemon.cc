@@ -26,6 +26,9 @@ Result<void> check_server(control::ServerOptions options, const LogOptions& log_
 namespace {
 
 constexpr std::uint64_t kStop = 1;
+constexpr Duration kDrainLook = std::chrono::milliseconds(50);
+// Who has another relay has moved by then, and has left this one (paths::kRelayLinger).
+constexpr Duration kDrainMost = std::chrono::milliseconds(2500);
 
 // Of the newest mapping; empty: there is none.
 std::string mapped_link(const control::Server& server, const HomeRouter* router) {
@@ -45,7 +48,7 @@ Result<void> run_server(const control::ServerOptions& options, const std::string
   LR_ASSIGN(const FolderLock lock, FolderLock::take(options.folder));
   LR_TRY(keep_network_privileges());
   LR_TRY(raise_descriptor_limit());
-  LR_ASSIGN(const auto stop, StopSignals::take());
+  LR_ASSIGN(auto stop, StopSignals::take());
   LR_ASSIGN(const auto server, control::Server::start(options, logger));
   crypto::SystemRng rng;
   LR_ASSIGN(auto poller, net::Poller::create());
@@ -79,7 +82,12 @@ Result<void> run_server(const control::ServerOptions& options, const std::string
   on_ready({server->link(), server->listening(), mapped_link(*server, router.get())});
   while (wait(kNever)) {
   }
-  logger.info("the server stops");
+  logger.info("the server stops: players of its relay are told to use another");
+  stop.read();
+  server->drain();
+  const Time latest = net::now().time + kDrainMost;
+  for (Time now = net::now().time; !server->is_drained() && now < latest; now = net::now().time)
+    if (!wait(now + kDrainLook)) break;
   return {};
 }
 

@@ -495,8 +495,8 @@ std::optional<Server::Transmit> Server::poll_drain(Time now) {
 
 bool Server::is_drained(Time now) const {
   if (!draining_since_) return false;
-  return by_endpoint_.empty() || now - *draining_since_ >= kDrainTime ||
-         now - std::max(forwarded_, *draining_since_) >= kDrainQuiet;
+  const bool is_told = drain_round_ > *draining_since_;
+  return by_endpoint_.empty() || now - *draining_since_ >= kDrainTime || (is_told && now - forwarded_ >= kDrainQuiet);
 }
 
 // ---- Time

@@ -84,7 +84,7 @@ class Server {
   void begin_drain(Time now);
   // A Drain for one member after the other, in rounds; nothing until the next round begins.
   std::optional<Transmit> poll_drain(Time now);
-  // Nobody is registered, or nobody uses it, or kDrainTime is over.
+  // Nobody is registered, or all were told and nobody used it for kDrainQuiet, or kDrainTime is over.
   bool is_drained(Time now) const;
 
   void set_grant_keys(std::vector<crypto::VerifyKey> keys);

@@ -481,11 +481,27 @@ TEST_F(RelayServer, TellsItsMembersThatItStopsUntilTheyLeave) {
   EXPECT_TRUE(server->is_drained(now.time));
 }
 
+TEST_F(RelayServer, IsDrainedOnceAllAreToldWhereNobodyUsedIt) {
+  Client alice = client("203.0.113.1:5"), bob = client("203.0.113.2:5");
+  ASSERT_TRUE(enter(alice, {1}));
+  ASSERT_TRUE(enter(bob, {2}));
+  ASSERT_TRUE(handle(alice.at, data(2)));
+  pass(kDrainQuiet);
+  server->begin_drain(now.time);
+  EXPECT_FALSE(server->is_drained(now.time));
+  int told = 0;
+  while (server->poll_drain(now.time)) ++told;
+  EXPECT_EQ(told, 2);
+  EXPECT_TRUE(server->is_drained(now.time));
+}
+
 TEST_F(RelayServer, DrainsUntilNobodyUsesItButNotForEver) {
   Client alice = client("203.0.113.1:5"), bob = client("203.0.113.2:5");
   ASSERT_TRUE(enter(alice, {1}));
   ASSERT_TRUE(enter(bob, {2}));
   server->begin_drain(now.time);
+  while (server->poll_drain(now.time)) {
+  }
   pass(kDrainQuiet - 1s);
   ASSERT_TRUE(handle(alice.at, data(2)));
   pass(kDrainQuiet - 1s);

@@ -128,6 +128,40 @@ def relay_drained(lab: Lab) -> None:
     expect(gone > 1.5, f"the relay went after {gone} s: players had no time to leave")
 
 
+@scenario("relays", limit_s=60)
+def relay_of_server_drained(lab: Lab) -> None:
+    """A server that is told to stop goes when the players of its relay have moved, who lose nothing; at once without any."""
+    network = lab.network()
+    server = server_on(lab, network)
+    far = relay_on(lab, network, server, "far", 40)
+    alice, bob = relayed_pair(lab, network, server)
+
+    def are_near() -> bool:
+        return all(relay_of(node, peer) not in (None, far.id) for node, peer in ((alice, "bob"), (bob, "alice")))
+    wait_until(are_near, 15, "both use the server's own relay")
+    wait_until(lambda: all(relay["registered"] and relay["score"] for node in (alice, bob)
+                           for relay in node.command("relays")["relays"]), 15, "both know the other relay")
+    with flowing(alice.host, alice.address(), bob.host, bob.address()) as flow:
+        time.sleep(1)
+        since = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: relay_of(alice, "bob") == far.id and relay_of(bob, "alice") == far.id, 2, "both have moved")
+        server.process.wait(7)
+        gone = time.monotonic() - since
+        time.sleep(1)
+        missing = [flow.missing(side, since, time.monotonic() - 0.5) for side in (0, 1)]
+    print(f"  lost {missing}, server gone after {gone:.1f} s")
+    expect_equal(missing, [0, 0], "datagrams lost while the server's relay was drained")
+    expect(1.5 < gone < 3, f"the server went after {gone:.1f} s")
+    server.start()
+    since = time.monotonic()
+    server.process.send_signal(signal.SIGTERM)
+    server.process.wait(3)
+    unused = time.monotonic() - since
+    print(f"  {unused:.2f} s where nobody plays by it")
+    expect(unused < 1.5, f"{unused:.1f} s to stop a relay that nobody uses")
+
+
 class Caller:
     """A socket that asks a relay, and what it gets."""
 

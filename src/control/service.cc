@@ -400,6 +400,7 @@ void Service::begin_stream(Now now, const crypto::PublicKey& by, const wire::Fol
   placed.send(wire::Online{online(id)});
   placed.send(named_relays());
   if (!told_health_.relays.empty()) placed.send(told_health_);
+  placed.send(grant_keys());
   placed.send(grant(now, id, by));
 }
 
@@ -463,6 +464,8 @@ wire::Grant Service::grant(Now now, const party::PartyId& id, const crypto::Publ
   return {to_bytes(bytes), grant.expires_unix};
 }
 
+wire::GrantKeys Service::grant_keys() const { return {{crypto::verify_key(options_.grant_key)}}; }
+
 void Service::set_relays(std::vector<wire::RelayInfo> relays, std::vector<Endpoint> stun) {
   options_.relays = std::move(relays);
   options_.stun = std::move(stun);
@@ -518,7 +521,7 @@ void Service::open_stream(Now, const crypto::PublicKey& by, const wire::OfferRel
   const StreamId id = ++last_stream_;
   opened(id);
   relay_streams_[id] = {by, std::move(stream)};
-  relay_streams_[id].stream.send(wire::GrantKeys{{crypto::verify_key(options_.grant_key)}});
+  relay_streams_[id].stream.send(grant_keys());
   if (*is_news) tell_relays();
 }
 

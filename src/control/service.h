@@ -162,6 +162,7 @@ class Service {
   void tell(const party::PartyId& id, const wire::Event& event, const crypto::PublicKey* except = nullptr);
   std::vector<crypto::PublicKey> online(const party::PartyId& id) const;
   wire::Grant grant(Now now, const party::PartyId& id, const crypto::PublicKey& peer) const;
+  wire::GrantKeys grant_keys() const;
   void evict();
   void drop_idle();
   void retire(Now now);

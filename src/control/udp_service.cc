@@ -150,9 +150,10 @@ class Outbox {
 class Service final : public UdpService {
  public:
   Service(Sockets sockets, std::optional<Sockets> second, net::Poller poller, relay::StunServer::Options stun,
-          std::optional<relay::ServerOptions> relay)
+          std::optional<relay::ServerOptions> relay, bool answers_stun)
       : sockets_(std::move(sockets)),
         second_(std::move(second)),
+        answers_stun_(answers_stun),
         stun_(std::move(stun)),
         poller_(std::move(poller)),
         memory_(std::make_unique_for_overwrite<std::uint8_t[]>(kSlots * kSlotBytes)) {
@@ -276,7 +277,7 @@ class Service final : public UdpService {
       const net::ReceiveSlot& slot = held_[*item];
       net::for_each_datagram(slot, [&](MutableBytes datagram) {
         if (wire::protocol_of(datagram) == wire::Protocol::kStun) {
-          answer_stun(now, slot, sockets_.port(), datagram);
+          if (answers_stun_) answer_stun(now, slot, sockets_.port(), datagram);
         } else if (relay_) {
           relay(now, slot, datagram, outbox);
         }
@@ -331,6 +332,7 @@ class Service final : public UdpService {
 
   Sockets sockets_;
   std::optional<Sockets> second_;
+  const bool answers_stun_;
   relay::StunServer stun_;
   net::Poller poller_;
   const std::unique_ptr<std::uint8_t[]> memory_;  // kSlots buffers; never touched, never resident
@@ -363,20 +365,23 @@ Result<std::unique_ptr<UdpService>> UdpService::start(Options options, const Log
   relay::StunServer::Options stun{sockets->port(), 0, {}};
   std::copy_if(options.addresses.begin(), options.addresses.end(), std::back_inserter(stun.addresses),
                [](const IpAddress& address) { return !address.is_unspecified(); });
-  // The next port, which is easy to open in a firewall.
-  auto next = Sockets::open(options.addresses, static_cast<std::uint16_t>(stun.port + 1));
-  auto second = next ? std::move(next) : Sockets::open(options.addresses, 0);
   std::optional<Sockets> pair;
-  if (second) {
-    stun.second_port = second->port();
-    LR_TRY(second->watch(poller, kTagSecond));
-    pair.emplace(std::move(*second));
-  } else {
-    log.info("no second UDP port: players learn less about their routers", {{"problem", second.error().message}});
+  if (options.stun) {
+    // The next port, which is easy to open in a firewall.
+    auto next = Sockets::open(options.addresses, static_cast<std::uint16_t>(stun.port + 1));
+    auto second = next ? std::move(next) : Sockets::open(options.addresses, 0);
+    if (second) {
+      stun.second_port = second->port();
+      LR_TRY(second->watch(poller, kTagSecond));
+      pair.emplace(std::move(*second));
+    } else {
+      log.info("no second UDP port: players learn less about their routers", {{"problem", second.error().message}});
+    }
   }
   log.debug("serving UDP", {{"port", sockets->port()}, {"relay", options.relay.has_value()}});
   return std::unique_ptr<UdpService>(std::make_unique<Service>(*std::move(sockets), std::move(pair), std::move(poller),
-                                                               std::move(stun), std::move(options.relay)));
+                                                               std::move(stun), std::move(options.relay),
+                                                               options.stun));
 }
 
 }  // namespace lanrage::control

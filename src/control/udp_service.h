@@ -20,6 +20,7 @@ class UdpService {
     std::uint16_t port = 0;                       // of all addresses; 0: one that is free in all
     std::vector<IpAddress> addresses{};           // of this machine, to be reached at; empty: all of both families
     std::optional<relay::ServerOptions> relay{};  // none: STUN alone
+    bool stun = true;                             // false: the relay alone, without a second port
   };
   struct Stats {
     relay::Server::Stats relay;
@@ -35,7 +36,7 @@ class UdpService {
   virtual ~UdpService() = default;
   virtual std::uint16_t port() const = 0;
   // Another port that answers STUN alone, the next one where it is free: who asks both learns how its NAT behaves
-  // (relay/stun_server.h). 0: none was free.
+  // (relay/stun_server.h). 0: none was free, or no STUN is answered.
   virtual std::uint16_t second_port() const = 0;
   virtual Stats stats() const = 0;           // as of the last batch; any thread
   virtual Duration thread_time() const = 0;  // that its thread has used; any thread

@@ -86,6 +86,24 @@ TEST(UdpService, AnswersStunOnBothFamiliesWithoutARelay) {
   }
 }
 
+TEST(UdpService, ARelayAloneAnswersNoStunAndOpensNoSecondPort) {
+  crypto::SystemRng rng;
+  const auto grants = crypto::SigningKey::generate(rng);
+  relay::ServerOptions options;
+  options.key = crypto::PrivateKey::generate(rng);
+  options.grant_keys = {crypto::verify_key(grants)};
+  const crypto::PublicKey relay = crypto::public_key(options.key);
+  const auto service = UdpService::start({.relay = options, .stun = false}, silent_logger());
+  ASSERT_TRUE(service) << service.error().message;
+  EXPECT_EQ((*service)->second_port(), 0);
+  Asker asker((*service)->port());
+  asker.send(wire::write_stun_request({1, 2, 3}));
+  const Member alice;
+  Bytes held;
+  EXPECT_TRUE(enter(asker, alice, relay, grants, 7, held));  // its first answer is the relay's
+  EXPECT_EQ((*service)->stats().stun.answered, 0u);
+}
+
 TEST(UdpService, SaysThatItsPortIsInUse) {
   const auto first = UdpService::start({}, silent_logger());
   ASSERT_TRUE(first);

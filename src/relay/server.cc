@@ -115,7 +115,7 @@ std::optional<Server::Transmit> Server::handle_register(const Now& now, const En
   const auto grant = wire::parse_grant(message->grant);
   const auto key_id =
       grant ? std::find(grant_key_ids_.begin(), grant_key_ids_.end(), grant->key_id) : grant_key_ids_.end();
-  if (key_id == grant_key_ids_.end()) {
+  if (key_id == grant_key_ids_.end() || (options_.party && grant->party != *options_.party)) {
     ++stats_.dropped_bad_grant;
     return refuse(source, message->transaction, wire::RelayRefusal::kBadGrant);
   }

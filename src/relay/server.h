@@ -39,6 +39,7 @@ inline constexpr std::uint32_t kHintsPerSecond = 100;                    // Refu
 struct ServerOptions {
   crypto::PrivateKey key{};                     // X25519, the relay's identity
   std::vector<crypto::VerifyKey> grant_keys{};  // of the control servers whose grants count
+  std::optional<wire::PartyIdBytes> party{};    // that alone is served; none: every party with a grant
   std::size_t sessions_max = 20000;
   std::uint32_t registrations_per_second = 1000;  // with a right cookie: each costs a signature check
   // Per session, what it sends. Not what keeps parties fair: that is the driver's queue (fair_queue.h).

@@ -140,6 +140,17 @@ TEST_F(RelayServer, LeavesARegisterUnansweredUntilItIsToldWhoseGrantsCount) {
   EXPECT_TRUE(registered(a, ask(a, cookie)));
 }
 
+TEST_F(RelayServer, OfOnePartyRefusesTheGrantsOfOthers) {
+  options.party = kParty;
+  server.emplace(options, rng);
+  Client ours = client("203.0.113.1:5"), other = client("203.0.113.2:5", kOtherParty);
+  EXPECT_TRUE(enter(ours));
+  EXPECT_EQ(refusal(ask(other, cookie_of(other))), wire::RelayRefusal::kBadGrant);
+  EXPECT_EQ(server->stats().dropped_bad_grant, 1u);
+  EXPECT_EQ(server->sessions(), 1u);
+  EXPECT_EQ(server->parties(), 1u);
+}
+
 TEST_F(RelayServer, KeepsNothingForAnAddressThatHasProvenNothing) {
   Client alice = client("203.0.113.1:5");
   const auto out = ask(alice, {});

@@ -206,7 +206,7 @@ using Response = std::variant<Done, Admission, InviteInfo, InviteList>;
 // --- Events --------------------------------------------------------------------------------------------------------
 
 // A stream starts with a Snapshot, or with the numbered events after `from` if the server still has them; then Online,
-// Relays and Grant. From then on each numbered event is exactly one above the last. An event that makes a member's
+// Relays, GrantKeys and Grant. From then on each numbered event is exactly one above the last. An event that makes a member's
 // roster complete is never only announced: it carries the data.
 
 // The party's state at `version`. Without the members who joined and gave no record yet: nobody else can verify them.
@@ -278,7 +278,7 @@ struct Grant {  // the reader's right to use the relays; a new one comes before 
   friend bool operator==(const Grant&, const Grant&) = default;
 };
 
-struct GrantKeys {  // to a relay: whose grants count from here on
+struct GrantKeys {  // to a relay, and to members, who may relay for their party: whose grants count from here on
   std::vector<crypto::VerifyKey> keys;
   friend bool operator==(const GrantKeys&, const GrantKeys&) = default;
 };

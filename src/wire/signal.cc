@@ -15,6 +15,7 @@ constexpr std::uint8_t kFlagUdpBlocked = 2;
 constexpr std::uint8_t kExtensionNetwork = 1;
 constexpr std::uint8_t kExtensionPunch = 2;
 constexpr std::uint8_t kExtensionLegs = 3;
+constexpr std::uint8_t kExtensionOwnRelay = 4;
 constexpr std::size_t kLegBytes = 8;
 constexpr std::size_t kPunchBytes = 1 + 4 + kEndpointBytes + 2 + 2;
 constexpr std::uint8_t kFlagBehindNat = 1;
@@ -66,6 +67,34 @@ bool read_punch(ByteReader& in, std::optional<SignalPunch>& out) {
   punch.endpoint = *endpoint;
   out = punch;
   return true;
+}
+
+// Nothing: malformed.
+std::optional<MemberRelay> read_own_relay(ByteReader& in) {
+  MemberRelay relay;
+  relay.health = std::min<std::uint8_t>(in.u8(), 100);
+  relay.load = std::min<std::uint8_t>(in.u8(), 100);
+  const std::size_t count = in.u8();
+  if (count == 0 || count > kMemberRelayEndpointsMax) return std::nullopt;
+  for (std::size_t i = 0; i < count; ++i) {
+    std::optional<Endpoint> endpoint;
+    const ByteView where = in.bytes(kEndpointBytes);
+    if (!in.ok() || !read_endpoint(where, endpoint) || !endpoint || endpoint->port == 0) return std::nullopt;
+    relay.endpoints.push_back(*endpoint);
+  }
+  return relay;
+}
+
+void write_own_relay(ByteWriter& out, const MemberRelay& relay) {
+  const std::size_t count = relay.endpoints.size();
+  LR_CHECK(count > 0 && count <= kMemberRelayEndpointsMax);
+  out.u8(kExtensionOwnRelay).u8(static_cast<std::uint8_t>(3 + count * kEndpointBytes));
+  out.u8(relay.health).u8(relay.load).u8(static_cast<std::uint8_t>(count));
+  for (const Endpoint& where : relay.endpoints) {
+    std::array<std::uint8_t, kEndpointBytes> endpoint;
+    write_endpoint(endpoint.data(), where);
+    out.bytes(endpoint);
+  }
 }
 
 Bytes associated_data(const crypto::PublicKey& sender, const crypto::PublicKey& recipient) {
@@ -134,6 +163,7 @@ Bytes write_signal(const PeerSignal& signal) {
     out.u8(kExtensionPunch).u8(kPunchBytes).u8(static_cast<std::uint8_t>(punch->method)).u32_be(punch->round);
     out.bytes(endpoint).u16_be(static_cast<std::uint16_t>(punch->step)).u16_be(punch->count);
   }
+  if (signal.own_relay) write_own_relay(out, *signal.own_relay);
   const std::size_t room = (kSignalExtensionBytesMax - (out.view().size() - extensions) - 2) / kLegBytes;
   if (!signal.legs.empty()) write_legs(out, std::span(signal.legs).first(std::min(signal.legs.size(), room)));
   return out.take();
@@ -176,6 +206,9 @@ std::optional<PeerSignal> parse_signal(ByteView plaintext) {
       if (!value.ok()) return std::nullopt;
     } else if (kind == kExtensionLegs) {
       signal.legs = read_legs(value);
+    } else if (kind == kExtensionOwnRelay) {
+      signal.own_relay = read_own_relay(value);
+      if (!signal.own_relay) return std::nullopt;
     } else if (kind == kExtensionPunch && !read_punch(value, signal.punch)) {
       return std::nullopt;
     }

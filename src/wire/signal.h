@@ -12,6 +12,8 @@
 //     2: ports to ping now (SignalPunch) {u8 method, u32 round, endpoint[19], i16 step, u16 count}
 //     3: what the sender measures to relays, registered there or not, best first: n x {u32 relay (first four bytes of
 //        its key), u16 round trip in tenths of a millisecond, u8 jitter in ms (255 unknown), u8 percent lost}
+//     4: the sender relays for its party, under its own key (MemberRelay) {u8 health, u8 load, u8 n, n x endpoint[19]}
+//        n from 1 to kMemberRelayEndpointsMax; left out where it does not
 // Sealed: u8 1, nonce[24], XChaCha20-Poly1305 ciphertext and tag under the pair's signalling key; associated data are
 // the sender's and the recipient's public key, so that a message cannot be turned around.
 //
@@ -32,7 +34,8 @@ inline constexpr std::size_t kCandidatesMax = 24;
 inline constexpr std::size_t kSignalRelaysMax = 8;
 inline constexpr std::uint16_t kRelayRttUnknown = 65535;
 inline constexpr std::uint8_t kLegJitterUnknown = 255;
-inline constexpr std::size_t kSignalExtensionBytesMax = 256;  // all of them; ours have 35 beside the legs
+inline constexpr std::size_t kMemberRelayEndpointsMax = 3;
+inline constexpr std::size_t kSignalExtensionBytesMax = 256;  // all of them; ours have 97 beside the legs at most
 inline constexpr std::size_t kPeerSignalBytesMax =
     1 + 24 + 11 + 1 + kCandidatesMax * 20 + 1 + kSignalRelaysMax * 10 + kSignalExtensionBytesMax + 16;
 
@@ -108,6 +111,13 @@ struct SignalPunch {
   friend bool operator==(const SignalPunch&, const SignalPunch&) = default;
 };
 
+// A member's relay for its own party (docs/relays.md), its identity that of the member.
+struct MemberRelay {
+  std::uint8_t health = 100, load = 0;  // 0 to 100, as RelayHealth of wire/control.h
+  std::vector<Endpoint> endpoints{};    // UDP, none with port 0
+  friend bool operator==(const MemberRelay&, const MemberRelay&) = default;
+};
+
 struct PeerSignal {
   bool call_me_now = false;  // the sender probes at this moment: do the same
   bool udp_blocked = false;
@@ -119,10 +129,12 @@ struct PeerSignal {
   SignalNetwork network{};
   std::vector<SignalLeg> legs{};  // best first
   std::optional<SignalPunch> punch{};
+  std::optional<MemberRelay> own_relay{};
   friend bool operator==(const PeerSignal&, const PeerSignal&) = default;
 };
 
-// Lists beyond the maxima are a bug of the caller. Of the legs so many are written as there is room for, 26 at least.
+// Lists beyond the maxima are a bug of the caller, and so is a relay without endpoints. Of the legs so many are written
+// as there is room for, 26 at least, 19 beside a relay of one's own.
 Bytes write_signal(const PeerSignal& signal);
 std::optional<PeerSignal> parse_signal(ByteView plaintext);
 

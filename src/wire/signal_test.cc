@@ -43,6 +43,49 @@ TEST_F(SignalWire, ComesBackAsWritten) {
   }
 }
 
+TEST_F(SignalWire, TellsOfARelayOfTheMembersOwn) {
+  PeerSignal with = signal();
+  with.legs = {{0x01020304, 123, 4, 5}};
+  for (const char* endpoint : {"203.0.113.5:41823", "[2001:db8::5]:41823", "192.168.1.5:41823"}) {
+    if (!with.own_relay) with.own_relay = MemberRelay{90, 10, {}};
+    with.own_relay->endpoints.push_back(*Endpoint::parse(endpoint));
+    EXPECT_EQ(parse_signal(write_signal(with)), with);
+  }
+  // Beside everything else there is room for the nearest relays.
+  with.network.is_behind_nat = true;
+  with.punch = SignalPunch{};
+  with.legs.assign(64, {1, 2, 3, 4});
+  const auto read = parse_signal(write_signal(with));
+  ASSERT_TRUE(read);
+  EXPECT_EQ(read->own_relay, with.own_relay);
+  EXPECT_EQ(read->legs.size(), 19u);
+
+  const Bytes bytes = write_signal(signal());
+  const auto parsed = [&bytes](const Bytes& value) {
+    Bytes out = bytes;
+    append(out, Bytes{4, static_cast<std::uint8_t>(value.size())});
+    append(out, value);
+    return parse_signal(out);
+  };
+  const auto value = [](std::uint8_t count, std::uint8_t family, std::uint8_t port) {
+    Bytes out = {200, 255, count, family, 0, port};
+    append(out, family == 4 ? Bytes{203, 0, 113, 5} : Bytes{});
+    out.resize(22);
+    return out;
+  };
+  ASSERT_TRUE(parsed(value(1, 4, 9)));
+  EXPECT_EQ(parsed(value(1, 4, 9))->own_relay, (MemberRelay{100, 100, {*Endpoint::parse("203.0.113.5:9")}}));
+  Bytes longer = value(1, 4, 9);
+  append(longer, Bytes{7, 7});
+  EXPECT_EQ(parsed(longer), parsed(value(1, 4, 9)));
+  EXPECT_FALSE(parsed({})) << "nothing at all";
+  EXPECT_FALSE(parsed(value(0, 4, 9))) << "no endpoint";
+  EXPECT_FALSE(parsed(value(2, 4, 9))) << "fewer than it says";
+  EXPECT_FALSE(parsed(value(4, 4, 9))) << "more than may be";
+  EXPECT_FALSE(parsed(value(1, 0, 0))) << "an endpoint that is none";
+  EXPECT_FALSE(parsed(value(1, 4, 0))) << "port 0";
+}
+
 TEST_F(SignalWire, CarriesAsManyLegsAsThereIsRoomFor) {
   PeerSignal with = signal();
   with.legs = {{0x01020304, 123, 4, 5}, {7, 65535, kLegJitterUnknown, 100}};
@@ -112,8 +155,10 @@ TEST_F(SignalWire, TheFullestOneFitsItsMaximum) {
   full.relays.assign(kSignalRelaysMax, {});
   full.network.filtering = Dependence::kAddressAndPort;
   full.punch = SignalPunch{};
+  full.own_relay = MemberRelay{};
+  full.own_relay->endpoints.assign(kMemberRelayEndpointsMax, *Endpoint::parse("1.2.3.4:5"));
   EXPECT_EQ(seal_signal(full, key.bytes(), alice, bob, rng).size(),
-            kPeerSignalBytesMax - kSignalExtensionBytesMax + 35);
+            kPeerSignalBytesMax - kSignalExtensionBytesMax + 97);
 }
 
 TEST_F(SignalWire, RefusesWhatIsMalformed) {

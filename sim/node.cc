@@ -104,6 +104,7 @@ void SimNode::start() {
 
 void SimNode::kill() {
   node_.reset();
+  relay_.reset();
   extra_ports_.clear();
   extra_sockets_.clear();
   link_.reset();
@@ -166,8 +167,44 @@ std::optional<node::PeerStatus> SimNode::peer(const SimNode& other) const {
 
 // --- the data plane ------------------------------------------------------------------------------------------------
 
+void SimNode::serve_relay(std::uint8_t health, std::uint8_t load) {
+  const Endpoint open{addresses_.front().address, kRelayPort};
+  with([&](node::Node& n) { n.set_own_relay(now(), wire::MemberRelay{health, load, {open}}); });
+  if (relay_) return;
+  relay::ServerOptions options;
+  options.key = identity_.private_key();
+  options.grant_keys = node_->grant_keys();
+  const auto party = *node_->party();
+  std::copy(party.bytes().begin(), party.bytes().end(), options.party.emplace().begin());
+  relay_.emplace(std::move(options), rng_);
+  tick_relay();
+}
+
+void SimNode::withdraw_relay() {
+  with([&](node::Node& n) { n.set_own_relay(now(), std::nullopt); });
+  if (relay_) relay_->begin_drain(scheduler_.now());
+}
+
+void SimNode::receive_relayed(const Endpoint& source, const Bytes& datagram) {
+  Bytes buffer = datagram;
+  if (const auto out = relay_->handle_packet(now(), source, buffer))
+    network_.send(host_, kRelayPort, out->to, to_bytes(out->datagram));
+}
+
+void SimNode::tick_relay() {
+  if (!relay_) return;
+  relay_->handle_timeout(now());
+  while (const auto notice = relay_->poll_drain(scheduler_.now()))
+    network_.send(host_, kRelayPort, notice->to, to_bytes(notice->datagram));
+  if (relay_->is_drained(scheduler_.now())) return relay_.reset();
+  scheduler_.post(scheduler_.now() + std::chrono::milliseconds{100}, [this, life = life_] {
+    if (life == life_) tick_relay();
+  });
+}
+
 void SimNode::receive(const Endpoint& source, std::uint16_t port, const Bytes& datagram) {
   if (!node_) return;
+  if (relay_ && port == kRelayPort && !suspended_) return receive_relayed(source, datagram);
   if (suspended_) {
     if (backlog_.size() < kBacklogMax)
       backlog_.push_back([this, source, port, datagram] { receive(source, port, datagram); });

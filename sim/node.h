@@ -16,6 +16,7 @@
 #include "node/inbound.h"
 #include "node/node.h"
 #include "node/outbound.h"
+#include "relay/server.h"
 #include "sim/control_link.h"
 #include "sim/network.h"
 #include "sim/server.h"
@@ -49,6 +50,7 @@ struct SimNodeOptions {
 class SimNode {
  public:
   static constexpr std::uint16_t kPort = 41821;
+  static constexpr std::uint16_t kRelayPort = 41823;  // of a relay for its party
   static constexpr int kAdapter = 7;
   static constexpr std::uint16_t kDiscoveryPorts = 52000;  // discovery's sockets, new ones for every run
   static constexpr std::uint16_t kExtraPorts = 10000;      // of extra sockets, likewise
@@ -66,6 +68,12 @@ class SimNode {
   void suspend();  // the process stops (SIGSTOP, or the machine sleeps); its sockets fill up meanwhile
   void resume();
   void set_control_reachable(bool reachable) { link_->set_reachable(reachable); }
+
+  // It relays for its party from now on, at its first address, as the daemon of an open machine does, and says how
+  // well; or does not any more.
+  void serve_relay(std::uint8_t health = 100, std::uint8_t load = 0);
+  void withdraw_relay();
+  const relay::Server* relay() const { return relay_ ? &*relay_ : nullptr; }
 
   node::Node& node() { return *node_; }
   const party::Identity& identity() const { return identity_; }
@@ -105,6 +113,8 @@ class SimNode {
 
  private:
   void receive(const Endpoint& source, std::uint16_t port, const Bytes& datagram);
+  void receive_relayed(const Endpoint& source, const Bytes& datagram);
+  void tick_relay();
   void open_extra_sockets();
   void handle_data(const Endpoint& source, std::uint16_t socket, Bytes datagram);
   void send(const Endpoint& to, std::uint16_t socket, Bytes datagram);
@@ -132,6 +142,7 @@ class SimNode {
   std::shared_ptr<const node::Forwarding> forwarding_;
   node::Outbound outbound_;
   node::Inbound inbound_;
+  std::optional<relay::Server> relay_;
   std::uint16_t discovery_port_ = 0;  // the first of two; 0: none are open
   std::uint16_t discoveries_ = 0;
   std::map<std::uint16_t, std::uint16_t> extra_ports_;    // by socket

@@ -269,5 +269,132 @@ TEST(Relays, ALoadedRelayIsLeftForAnother) {
   EXPECT_EQ(topology.relay_of(1), next);
 }
 
+// ---- Members who relay for their party
+
+// alice and bob, whom only a relay joins; the server's is 100 ms from everybody, carol's, who is public, 10 ms.
+struct PartyRelay {
+  World world{21, 20ms};
+  SimNode* alice = &world.add("alice", Place::kSymmetric);
+  SimNode* bob = &world.add("bob", Place::kSymmetric);
+  SimNode* carol = &world.add("carol", Place::kPublic);
+  std::string by_server, by_carol;
+
+  PartyRelay() {
+    const IpAddress server = IpAddress::v4(198, 41, 0, 1);
+    for (const auto place : {0, 1}) world.network.set_distance(Topology::outside(place), server, {.delay = 45ms});
+    const auto invite = world.host(*alice);
+    EXPECT_TRUE(invite);
+    for (SimNode* joiner : {bob, carol}) EXPECT_TRUE(world.join(*joiner, invite->text));
+    by_carol = format("{:016x}", wire::relay_peer(carol->key()));
+  }
+
+  // A game between alice and bob, every 20 ms; how many of bob's packets alice got.
+  std::size_t play(Duration time) {
+    const std::size_t before = alice->received.size();
+    for (const Time end = world.now() + time; world.now() < end; world.run(20ms)) {
+      for (const auto& [from, to] : {std::pair(alice, bob), std::pair(bob, alice)}) {
+        if (from->address() && to->address())
+          from->send_packet(wire::build_udp({*from->address(), 27015}, {*to->address(), 27015}, as_bytes("tick")));
+      }
+    }
+    return alice->received.size() - before;
+  }
+  std::string relay_of(const SimNode& from, const SimNode& to) const {
+    const auto peer = from.peer(to);
+    return peer && peer->path && peer->path->relay ? *peer->path->relay : std::string();
+  }
+  bool both_by(const std::string& relay) const {
+    return relay_of(*alice, *bob) == relay && relay_of(*bob, *alice) == relay;
+  }
+};
+
+TEST(PartyRelay, TwoWhomOnlyARelayJoinsMeetAtTheFriendWhoIsNearToBoth) {
+  PartyRelay party;
+  party.play(20s);
+  const std::string by_server = party.relay_of(*party.alice, *party.bob);
+  ASSERT_FALSE(by_server.empty());
+  ASSERT_NE(by_server, party.by_carol);
+  party.carol->serve_relay();
+  party.play(25s);
+  EXPECT_TRUE(party.both_by(party.by_carol)) << party.relay_of(*party.alice, *party.bob);
+  EXPECT_EQ(party.carol->relay()->sessions(), 2u);
+  EXPECT_GT(party.carol->relay()->stats().packets_forwarded, 100u);
+  const auto peer = party.alice->peer(*party.bob);
+  EXPECT_EQ(peer->path->relay_member, "carol");
+  EXPECT_EQ(peer->relays.at(0).member, "carol");
+  EXPECT_NEAR(*peer->relays.at(0).rtt_ms, 40, 8);
+  EXPECT_EQ(peer->relays.at(1).id, by_server);
+  EXPECT_EQ(party.alice->node().relays().at(0).member, "carol");
+  // Nobody is to reach carol by carol's own relay, herself included.
+  const auto of_carol = party.alice->peer(*party.carol);
+  EXPECT_EQ(of_carol->relays.size(), 1u);
+  for (const node::PairRelayStatus& relay : of_carol->relays) EXPECT_NE(relay.id, party.by_carol);
+  for (const node::RelayStatus& relay : party.carol->node().relays()) EXPECT_NE(relay.id, party.by_carol);
+}
+
+TEST(PartyRelay, WhenItStopsNothingIsLostAndWhenItDiesTheServersTakesOver) {
+  PartyRelay party;
+  party.play(5s);
+  party.carol->serve_relay();
+  party.play(25s);
+  ASSERT_TRUE(party.both_by(party.by_carol));
+  party.carol->withdraw_relay();
+  EXPECT_GE(party.play(6s), 6s / 20ms - 8) << "what is still on its longer way";
+  EXPECT_FALSE(party.relay_of(*party.alice, *party.bob).empty());
+  EXPECT_NE(party.relay_of(*party.alice, *party.bob), party.by_carol);
+  EXPECT_EQ(party.carol->relay(), nullptr) << "all have left";
+  for (const node::RelayStatus& relay : party.alice->node().relays()) EXPECT_NE(relay.id, party.by_carol);
+
+  party.carol->serve_relay();
+  party.play(25s);
+  ASSERT_TRUE(party.both_by(party.by_carol));
+  party.carol->kill();
+  party.play(1500ms);
+  EXPECT_GT(party.play(1s), 40u) << "the server's relay was warm";
+  party.play(60s);
+  for (const node::RelayStatus& relay : party.alice->node().relays()) EXPECT_NE(relay.id, party.by_carol);
+}
+
+TEST(PartyRelay, ALoadedOneIsLeftAndOneWhoseMemberIsKickedIsGone) {
+  PartyRelay party;
+  party.play(5s);
+  party.carol->serve_relay();
+  party.play(25s);
+  ASSERT_TRUE(party.both_by(party.by_carol));
+  party.carol->serve_relay(10, 95);
+  party.play(15s);
+  EXPECT_FALSE(party.both_by(party.by_carol));
+  bool is_listed = false;
+  for (const node::RelayStatus& relay : party.alice->node().relays()) {
+    if (relay.id != party.by_carol) continue;
+    is_listed = true;
+    EXPECT_EQ(relay.health, 10);
+    EXPECT_EQ(relay.load, 95);
+  }
+  EXPECT_TRUE(is_listed);
+  ASSERT_TRUE(party.world.kick(*party.alice, "carol"));
+  party.play(5s);
+  for (SimNode* member : {party.alice, party.bob})
+    for (const node::RelayStatus& relay : member->node().relays()) EXPECT_NE(relay.id, party.by_carol);
+}
+
+TEST(PartyRelay, ServesMembersWhoAllStartAgainWithoutTheServer) {
+  PartyRelay party;
+  party.play(5s);
+  party.carol->serve_relay();
+  party.play(30s);
+  ASSERT_TRUE(party.both_by(party.by_carol));
+  party.world.server.stop();
+  for (SimNode* member : {party.alice, party.bob, party.carol}) {
+    member->kill();
+    member->start();
+  }
+  EXPECT_FALSE(party.carol->node().grant_keys().empty()) << "kept with the contacts";
+  party.carol->serve_relay();
+  party.play(15s);
+  EXPECT_TRUE(party.both_by(party.by_carol));
+  EXPECT_GT(party.play(1s), 45u);
+}
+
 }  // namespace
 }  // namespace lanrage::sim

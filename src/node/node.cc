@@ -138,7 +138,7 @@ void Node::handle_frame(Now now, const crypto::PublicKey& peer, ByteView frame) 
       send_inner(now, *link, to_bytes(bytes), Lane::kGame);
     } else if (auto ping = pings_.find(echo->id); ping != pings_.end() && ping->second.peer == peer) {
       PingAnswer answer{now.time - ping->second.sent, {}};
-      if (const auto path = link->selector->selected()) answer.path = {path->relayed, path->endpoint, std::nullopt};
+      if (const auto path = link->selector->selected()) answer.path = status_of(*path);
       const auto done = std::move(ping->second.done);
       pings_.erase(ping);
       done(std::move(answer));
@@ -563,6 +563,7 @@ bool Node::pump_links(Now now) {
           break;
         case Kind::kStateChanged:  // a handshake sent before the other side was there is lost
           if (link->selector->state() == paths::PeerState::kConnected) begin_session(now, *link);
+          if (link->own_relay) gather_relays(now);
           break;
       }
       event(StatusChanged{});

@@ -204,6 +204,9 @@ class Node {
                          bool rerouted = false);
   // Where routers lead our UDP port, from now on, and what the router said about it.
   void handle_mapped(Now now, std::vector<Endpoint> mapped, const paths::RouterReport& router);
+  // This machine relays for its party from now on, under its device key, or does not any more: the members are told.
+  // What differs only a little in health or load is no news.
+  void set_own_relay(Now now, std::optional<wire::MemberRelay> relay);
   // The stream to that relay is open: UDP to `entrance` from our port goes into it. Nothing: it is over.
   void handle_relay_stream(Now now, const crypto::PublicKey& relay, const std::optional<Endpoint>& entrance);
   // The ports of discovery's sockets; 0: they cannot be opened.
@@ -265,6 +268,11 @@ class Node {
   // by its TLS key, with a key of zeros.
   std::vector<wire::RelayInfo> relay_streams() const;
   std::vector<RelayStatus> relays() const;  // best first, for this node alone
+  // What a relay of our own is to know: whose grants count (none: nobody has said yet), and for how many others it is.
+  const std::vector<crypto::VerifyKey>& grant_keys() const { return grant_keys_; }
+  std::optional<party::PartyId> party() const { return roster_ ? std::optional(roster_->party()) : std::nullopt; }
+  std::size_t others() const { return links_.size(); }
+  const std::vector<wire::RelayInfo>& named_relays() const { return named_relays_; }
   const party::Identity& identity() const { return identity_; }
   const tunnel::Stats& tunnel_stats() const { return tunnel_.stats(); }
 
@@ -308,6 +316,8 @@ class Node {
     std::optional<std::uint32_t> initiating;   // index of the initiation in flight
     bool measuring = false;                    // its quality was measured at least once
     bool newly_measured = false;               // since measured() was asked
+    // In the newest signal: the peer relays for the party.
+    std::optional<wire::MemberRelay> own_relay;
     // What is still to be timed: since it is connecting, without a direct path, on a relay.
     std::optional<Begun> connecting_since;
     std::optional<Begun> punching_since;
@@ -397,12 +407,19 @@ class Node {
   std::optional<wire::RelayHealth> relay_health(const crypto::PublicKey& key) const;
   std::vector<PairRelayStatus> pair_relays(const Link& link) const;
   void use_relays(Now now, const wire::Relays& relays);
-  void use_health(Now now, std::vector<wire::RelayHealth> relays);
+  void gather_relays(Now now);
+  void apply_relays(Now now, std::vector<wire::RelayInfo> relays);
+  std::vector<wire::RelayInfo> all_relays() const;
+  const Link* relaying_member(const crypto::PublicKey& key) const;
+  std::string member_of(const crypto::PublicKey& relay) const;
+  void review_health(Now now);
   void use_grant(Now now, const wire::Grant& grant);
+  void use_grant_keys(Now now, const wire::GrantKeys& keys);
   void note_legs(Now now);
   std::vector<wire::SignalLeg> measured_legs() const;
   void tell_legs(Now now);
-  std::vector<paths::RelayOption> relay_options(const std::vector<wire::SignalLeg>& theirs) const;
+  std::vector<paths::RelayOption> relay_options(const std::vector<wire::SignalLeg>& theirs,
+                                                const crypto::PublicKey& peer = {}) const;
   void plan_relays(Now now);
   void plan_relays(Link& link);
   std::uint64_t party_number() const;
@@ -461,7 +478,10 @@ class Node {
   std::unordered_map<wire::RelayPeer, crypto::PublicKey> relay_names_;
   std::vector<paths::InterfaceAddress> interfaces_;
   std::uint16_t port_ = 0;
-  std::vector<wire::RelayInfo> relay_infos_;
+  std::vector<wire::RelayInfo> named_relays_;   // by the server
+  std::vector<wire::RelayInfo> relay_infos_;    // those, then members' own
+  std::optional<wire::MemberRelay> own_relay_;  // as members were told
+  std::vector<crypto::VerifyKey> grant_keys_;
   std::vector<wire::RelayHealth> relays_health_;
   std::map<crypto::PublicKey, double> planned_health_;  // what the plans were made with
   std::vector<wire::SignalLeg> legs_;                   // ours, as members were told, best first

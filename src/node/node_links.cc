@@ -202,6 +202,7 @@ void Node::send_signal(Link& link, bool call_me_now) {
   signal.network = network_signal_;
   signal.legs = legs_;
   signal.punch = link.punch->offer();
+  signal.own_relay = own_relay_;
   for (const auto& relay : relays_.status()) {
     if (!relay.path || signal.relays.size() >= wire::kSignalRelaysMax) continue;
     wire::SignalRelay entry{wire::relay_peer(relay.key), wire::kRelayRttUnknown};
@@ -237,6 +238,10 @@ bool Node::handle_signalled(Now now, const wire::Signalled& signalled, bool is_f
     if (link->candidates != signal->candidates) contacts_changed(now);
     link->candidates = signal->candidates;
     link->selector->handle_signal(now.time, *signal);
+    if (signal->own_relay != std::exchange(link->own_relay, signal->own_relay)) {
+      contacts_changed(now);
+      gather_relays(now);
+    }
     if (signal->legs != std::exchange(link->legs, signal->legs)) {
       plan_relays(*link);
       choose_used_relays(now);
@@ -287,7 +292,8 @@ void Node::contacts_changed(Now now) { contacts_due_ = std::min(contacts_due_, n
 
 std::string Node::contacts() const {
   if (!roster_) return {};
-  std::string lines = wire::encode(wire::Event(wire::Relays{relay_infos_, stun_endpoints_})) + '\n';
+  std::string lines = wire::encode(wire::Event(wire::Relays{named_relays_, stun_endpoints_})) + '\n';
+  if (!grant_keys_.empty()) lines += wire::encode(wire::Event(wire::GrantKeys{grant_keys_})) + '\n';
   if (grant_) lines += wire::encode(wire::Event(*grant_)) + '\n';
   for (const auto& [key, link] : links_) {
     if (!link->signal.empty()) lines += wire::encode(wire::Event(wire::Signalled{key, link->signal})) + '\n';
@@ -303,6 +309,7 @@ void Node::recall(Now now, std::string_view contacts) {
     if (!event || !*event) continue;
     if (const auto* relays = std::get_if<wire::Relays>(&**event)) use_relays(now, *relays);
     if (const auto* signalled = std::get_if<wire::Signalled>(&**event)) handle_signalled(now, *signalled, false);
+    if (const auto* keys = std::get_if<wire::GrantKeys>(&**event)) use_grant_keys(now, *keys);
     const auto* grant = std::get_if<wire::Grant>(&**event);
     if (grant != nullptr && grant->expires > unix_seconds(now.wall)) use_grant(now, *grant);
   }

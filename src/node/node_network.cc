@@ -53,7 +53,7 @@ void Node::handle_discovery_sockets(Now now, std::uint16_t first_port, std::uint
 // that do not see us from outside would only cast doubt on what others see.
 std::vector<Endpoint> Node::second_opinions(const std::vector<IpAddress>& own) const {
   std::vector<Endpoint> out;
-  for (const wire::RelayInfo& info : relay_infos_) {
+  for (const wire::RelayInfo& info : named_relays_) {
     for (const Endpoint& endpoint : info.addresses) {
       const auto is_at = [&](const Endpoint& server) { return server.address == endpoint.address; };
       if (std::any_of(stun_endpoints_.begin(), stun_endpoints_.end(), is_at)) continue;

@@ -227,7 +227,10 @@ void Node::forget_party(Now now) {
   relays_.stop();
   relays_.set_grant(now.time, {});
   pump(now);
+  named_relays_.clear();
   relay_infos_.clear();
+  own_relay_.reset();
+  grant_keys_.clear();
   relays_health_.clear();
   planned_health_.clear();
   relay_wanted_.clear();
@@ -437,17 +440,22 @@ void Node::handle_event(Now now, const wire::Event& happened) {
       Link* link = before.contains(key) ? link_of(key) : nullptr;
       if (link != nullptr) send_signal(*link, link->owed_signal.value_or(false));
     }
+    gather_relays(now);
   } else if (const auto* presence = std::get_if<wire::Presence>(&happened)) {
     set_online(now, presence->member, presence->online);
+    gather_relays(now);
     event(StatusChanged{});
   } else if (const auto* signalled = std::get_if<wire::Signalled>(&happened)) {
     if (handle_signalled(now, *signalled, true)) online_.insert(signalled->from);
   } else if (const auto* relays = std::get_if<wire::Relays>(&happened)) {
     use_relays(now, *relays);
   } else if (const auto* health = std::get_if<wire::RelaysHealth>(&happened)) {
-    use_health(now, health->relays);
+    relays_health_ = health->relays;
+    review_health(now);
   } else if (const auto* grant = std::get_if<wire::Grant>(&happened)) {
     use_grant(now, *grant);
+  } else if (const auto* keys = std::get_if<wire::GrantKeys>(&happened)) {
+    use_grant_keys(now, *keys);
   }
   if (const auto number = wire::event_version(happened); number && roster_) roster_->saw(*number);
   pump(now);
@@ -483,6 +491,7 @@ void Node::apply(Now now, const party::RosterEvents& events) {
   if (events.empty()) return;
   if (roster_->missing_secret()) rejoin(now, std::nullopt);
   sync_links(now);
+  gather_relays(now);
   publish_record(now);
   forwarding_dirty_ = true;
   event(SaveParty{});

@@ -73,29 +73,85 @@ std::string role_text(paths::RelayRole role) {
 }  // namespace
 
 void Node::use_relays(Now now, const wire::Relays& relays) {
-  if (relay_infos_ != relays.relays || stun_endpoints_ != relays.stun) contacts_changed(now);
-  relay_infos_ = relays.relays;
+  if (named_relays_ != relays.relays || stun_endpoints_ != relays.stun) contacts_changed(now);
+  named_relays_ = relays.relays;
+  apply_relays(now, all_relays());
+  refresh_stun_servers(now, relays.stun);
+}
+
+void Node::apply_relays(Now now, std::vector<wire::RelayInfo> relays) {
+  relay_infos_ = std::move(relays);
   std::vector<paths::RelayAddress> infos;
-  for (const wire::RelayInfo& info : relay_infos_) infos.push_back({info.key, info.addresses, info.stream.has_value()});
+  for (const wire::RelayInfo& info : relay_infos_)
+    infos.push_back({info.key, info.addresses, info.stream.has_value(), relaying_member(info.key) != nullptr});
   if (!infos.empty() && relays_.registered().empty() && !registering_since_) registering_since_ = Begun{now.time};
   relays_.set_relays(now.time, infos);
   if (udp_doubted_ && stun_.stats().answered == 0) relays_.doubt_udp();
   plan_relays(now);
-  refresh_stun_servers(now, relays.stun);
+}
+
+// The server's come first: a member cannot speak for one of them.
+std::vector<wire::RelayInfo> Node::all_relays() const {
+  std::vector<wire::RelayInfo> all = named_relays_;
+  for (const auto& [key, link] : links_) {
+    if (relaying_member(key) != nullptr) all.push_back({key, {}, link->own_relay->endpoints});
+  }
+  return all;
+}
+
+// Whose relay has that key. Of a member who is away, as far as anybody can tell, it is none: where the server and our
+// own probes disagree, what broke may be the link to the server alone.
+const Node::Link* Node::relaying_member(const crypto::PublicKey& key) const {
+  const auto found = links_.find(key);
+  if (found == links_.end() || !found->second->own_relay) return nullptr;
+  const Link& link = *found->second;
+  const bool is_named = std::any_of(named_relays_.begin(), named_relays_.end(),
+                                    [&](const wire::RelayInfo& info) { return info.key == key; });
+  const bool is_there = online_.contains(key) || link_state_ != LinkState::kConnected ||
+                        link.selector->state() == paths::PeerState::kConnected;
+  return is_there && !is_named ? &link : nullptr;
+}
+
+std::string Node::member_of(const crypto::PublicKey& relay) const {
+  const party::Member* member = relaying_member(relay) != nullptr ? roster_->find(relay) : nullptr;
+  return member == nullptr ? std::string() : member->name;
+}
+
+// Members came, went, or said something of their relays.
+void Node::gather_relays(Now now) {
+  std::vector<wire::RelayInfo> all = all_relays();
+  if (all != relay_infos_) apply_relays(now, std::move(all));
+  review_health(now);
+}
+
+void Node::set_own_relay(Now now, std::optional<wire::MemberRelay> relay) {
+  const bool is_same = relay && own_relay_ && relay->endpoints == own_relay_->endpoints &&
+                       std::abs(relay->health - own_relay_->health) < kNewsHealth &&
+                       std::abs(relay->load - own_relay_->load) < kNewsHealth;
+  if (is_same || relay == own_relay_) return;
+  own_relay_ = std::move(relay);
+  for (auto& [key, link] : links_) send_signal(*link, false);
+  event(StatusChanged{});
+  pump(now);
 }
 
 // None: nobody knows, or the server is away.
 std::optional<wire::RelayHealth> Node::relay_health(const crypto::PublicKey& key) const {
+  if (link_state_ != LinkState::kConnected) return std::nullopt;
+  if (const Link* link = relaying_member(key))
+    return wire::RelayHealth{key, link->own_relay->health, link->own_relay->load};
   const auto found = std::find_if(relays_health_.begin(), relays_health_.end(),
                                   [&](const wire::RelayHealth& health) { return health.key == key; });
-  return found == relays_health_.end() || link_state_ != LinkState::kConnected ? std::nullopt : std::optional(*found);
+  return found == relays_health_.end() ? std::nullopt : std::optional(*found);
 }
 
 // What was heard last stays in the plans when the server is away: to forget it would move everybody.
-void Node::use_health(Now now, std::vector<wire::RelayHealth> relays) {
-  relays_health_ = std::move(relays);
+void Node::review_health(Now now) {
   std::map<crypto::PublicKey, double> heard;
   for (const wire::RelayHealth& relay : relays_health_) heard[relay.key] = relay.health;
+  for (const auto& [key, link] : links_) {
+    if (relaying_member(key) != nullptr) heard[key] = link->own_relay->health;
+  }
   bool is_news = false;
   for (const wire::RelayInfo& info : relay_infos_) {
     const auto of = [&](const std::map<crypto::PublicKey, double>& all) {
@@ -113,6 +169,13 @@ void Node::use_grant(Now now, const wire::Grant& grant) {
   grant_ = grant;
   contacts_changed(now);
   relays_.set_grant(now.time, grant.grant);
+}
+
+void Node::use_grant_keys(Now now, const wire::GrantKeys& keys) {
+  if (grant_keys_ == keys.keys) return;
+  grant_keys_ = keys.keys;
+  contacts_changed(now);
+  event(StatusChanged{});
 }
 
 // ---- What is measured
@@ -148,9 +211,12 @@ void Node::tell_legs(Now now) {
 
 // ---- What is used
 
-std::vector<paths::RelayOption> Node::relay_options(const std::vector<wire::SignalLeg>& theirs) const {
+// Not by the relay of `peer` itself: whoever reaches that reaches the peer.
+std::vector<paths::RelayOption> Node::relay_options(const std::vector<wire::SignalLeg>& theirs,
+                                                    const crypto::PublicKey& peer) const {
   std::vector<paths::RelayOption> options;
   for (const wire::RelayInfo& info : relay_infos_) {
+    if (info.key == peer) continue;
     paths::RelayOption option;
     option.id = wire::relay_peer(info.key);
     option.region = info.region;
@@ -189,7 +255,8 @@ void Node::plan_relays(Link& link) {
   const bool is_planned = before && link.relays.front().score;
   {
     const Timed timed(paths_log_, op::kSelectRelay);
-    link.relays = paths::rank_relays(relay_options(link.legs), pair_number(link), is_planned ? before : std::nullopt);
+    link.relays =
+        paths::rank_relays(relay_options(link.legs, link.key), pair_number(link), is_planned ? before : std::nullopt);
   }
   if (link.relays.empty() || !link.relays.front().score || (is_planned && before == link.relays.front().id)) return;
   const paths::RankedRelay& chosen = link.relays.front();
@@ -212,12 +279,10 @@ void Node::choose_used_relays(Now now) {
     const auto path = link->selector->selected();
     if (const auto relay = path ? relays_.id_of(*path) : std::nullopt) want(*relay);
   }
-  std::vector<paths::RelayOption> unmeasured = relay_options({});
-  for (paths::RelayOption& option : unmeasured) {
-    option.ours.reset();
-    option.health = paths::kFullHealth;
-  }
-  want(paths::rank_relays(unmeasured, party_number(), std::nullopt).front().id);
+  std::vector<paths::RelayOption> unmeasured;  // of members' own each knows others
+  for (const wire::RelayInfo& info : named_relays_)
+    unmeasured.push_back({.id = wire::relay_peer(info.key), .region = info.region, .ours = {}, .theirs = {}});
+  if (!unmeasured.empty()) want(paths::rank_relays(unmeasured, party_number(), std::nullopt).front().id);
   constexpr paths::RelayRole kRoles[] = {paths::RelayRole::kPrimary, paths::RelayRole::kSecondary,
                                          paths::RelayRole::kTertiary};
   for (const paths::RelayRole role : kRoles) {
@@ -278,6 +343,7 @@ std::vector<RelayStatus> Node::relays() const {
       if (wire::relay_peer(info.key) != ranked.id) continue;
       one.region = info.region;
       one.addresses = info.addresses;
+      one.member = member_of(info.key);
       if (const auto health = relay_health(info.key)) {
         one.health = health->health;
         one.load = health->load;
@@ -307,6 +373,7 @@ std::vector<PairRelayStatus> Node::pair_relays(const Link& link) const {
     for (const wire::RelayInfo& info : relay_infos_) {
       if (wire::relay_peer(info.key) != ranked.id) continue;
       one.region = info.region;
+      one.member = member_of(info.key);
       if (planned_health_.contains(info.key)) one.health = ranked.health;
     }
     for (const auto& info : paths) {

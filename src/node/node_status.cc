@@ -15,8 +15,14 @@ paths::NetworkView Node::network() const {
 }
 
 PathStatus Node::status_of(const Path& path) const {
-  PathStatus status{path.relayed, path.endpoint, std::nullopt};
-  if (const auto relay = path.relayed ? relays_.id_of(path) : std::nullopt) status.relay = format("{:016x}", *relay);
+  PathStatus status;
+  status.relayed = path.relayed;
+  status.endpoint = path.endpoint;
+  if (const auto relay = path.relayed ? relays_.id_of(path) : std::nullopt) {
+    status.relay = format("{:016x}", *relay);
+    for (const wire::RelayInfo& info : relay_infos_)
+      if (wire::relay_peer(info.key) == *relay) status.relay_member = member_of(info.key);
+  }
   status.tls = relays_.is_stream(path);
   if (const auto address = status.tls ? relays_.address_of(path) : std::nullopt) status.endpoint = *address;
   return status;

@@ -20,6 +20,7 @@ struct PathStatus {
   bool relayed = false;
   Endpoint endpoint;
   std::optional<std::string> relay;  // the relay's id
+  std::string relay_member;          // whose it is; empty: the server names it
   bool tls = false;                  // the relay is reached over TLS; `endpoint` is its address for UDP
 };
 
@@ -37,6 +38,7 @@ QualityStatus status_of(const paths::Quality& quality);
 // A relay as it serves the pair of this node and a member.
 struct PairRelayStatus {
   std::string id;
+  std::string member;  // whose it is; empty: the server names it
   std::string region;
   std::string role;                              // "primary", "secondary", "tertiary" or empty
   std::optional<double> our_score, peer_score;   // of each end's way to it
@@ -48,6 +50,7 @@ struct PairRelayStatus {
 // A relay as this node sees it.
 struct RelayStatus {
   std::string id;
+  std::string member;  // whose it is; empty: the server names it
   std::string region;
   std::string role;
   std::vector<Endpoint> addresses;

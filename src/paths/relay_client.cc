@@ -610,6 +610,7 @@ std::vector<crypto::PublicKey> RelayClient::streams_wanted() const {
   std::vector<crypto::PublicKey> out;
   if (grant_.empty()) return out;
   for (const Relay& relay : relays_) {
+    if (relay.address.is_members) continue;  // it may stand on this very LAN
     const bool is_asked = relay.named && !relay.going && (relay.state != State::kIdle || relay.udp_silent);
     if (!relay.mac_key || relay.address.endpoints.empty() || !is_asked) continue;
     if (!relay.udp_silent) return {};

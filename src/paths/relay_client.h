@@ -61,6 +61,7 @@ struct RelayAddress {
   crypto::PublicKey key;            // its X25519 key: its identity
   std::vector<Endpoint> endpoints;  // UDP, either family
   bool takes_streams = false;
+  bool is_members = false;  // a member's own: that it is heard over UDP does not mean that the others can be
   friend bool operator==(const RelayAddress&, const RelayAddress&) = default;
 };
 
@@ -145,7 +146,7 @@ class RelayClient {
   std::vector<Endpoint> heard() const;
   // The relay listens there: a bare WireGuard message from it came relayed.
   bool is_relay(const Endpoint& source) const;
-  // The relays that streams are wanted to, as of the last call: none while any answers over UDP.
+  // The relays that streams are wanted to, as of the last call: none while any but members' own answers over UDP.
   std::vector<crypto::PublicKey> streams_wanted() const;
   bool is_stream(const Path& path) const;
   std::optional<Endpoint> address_of(const Path& path) const;  // the relay's first one, over UDP

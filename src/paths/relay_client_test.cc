@@ -507,6 +507,18 @@ TEST_F(RelayClientStreamTest, WantsNoneWhileARelayAnswersOverUdpAndNoneOfARelayW
   EXPECT_TRUE(client.streams_wanted().empty());
 }
 
+TEST_F(RelayClientStreamTest, AMembersRelayIsNoReasonToDoWithout) {
+  const crypto::PrivateKey member = crypto::PrivateKey::generate(rng);
+  const RelayAddress theirs{crypto::public_key(member), {*Endpoint::parse("192.168.1.9:41823")}, false, true};
+  enter_by_stream();
+  client.set_relays(now, {{relay_public, {kV4}, true}, theirs});
+  EXPECT_EQ(client.streams_wanted(), std::vector{relay_public}) << "while it is asked";
+  challenge(to(theirs.endpoints.front()));
+  EXPECT_EQ(client.streams_wanted(), std::vector{relay_public}) << "and when it answers";
+  run(kRelayRefresh);
+  EXPECT_EQ(client.streams_wanted(), std::vector{relay_public});
+}
+
 TEST_F(RelayClientStreamTest, DoesNotWaitWhereUdpIsKnownToBeSilent) {
   client.set_relays(now, {{relay_public, {kV4}, true}});
   client.doubt_udp();

@@ -9,6 +9,7 @@
 #include "base/ip.h"
 #include "party/link.h"
 #include "party/name.h"
+#include "paths/party_relay.h"
 #include "paths/redundancy.h"
 
 namespace lanrage::config {
@@ -34,6 +35,10 @@ const Setting kSettings[] = {
      "ask the router (PCP, NAT-PMP, UPnP) for ports, so that friends elsewhere get through"},
     {"redundancy", &Settings::redundancy,
      "send game packets on two paths at once: auto (while the best one loses packets or is uneven), off or always"},
+    {"relay_for_party", &Settings::relay_for_party,
+     "relay for friends in your party who cannot reach each other: auto (where strangers' packets reach this machine, "
+     "it has "
+     "no battery and the network is not metered), on or off"},
     {"strict", &Settings::strict, "let other members reach only what `lanrage allow` opened"},
     {"offload", &Settings::offload, "segmentation offloads; switch off to rule them out when something is odd"},
     {"log_level", &Settings::log_level, "trace, debug, info, warn, error or off; also per logger: info,paths=debug"},
@@ -96,6 +101,8 @@ Result<void> check(const Settings& settings, std::string_view key) {
   if (key == "name" && !settings.name.empty()) LR_TRY(party::check_name(settings.name));
   if (key == "redundancy" && !paths::parse_redundancy(settings.redundancy))
     return Error{Code::kInvalid, "is none of auto, off and always", "use auto, off or always"};
+  if (key == "relay_for_party" && !paths::parse_relay_for_party(settings.relay_for_party))
+    return Error{Code::kInvalid, "is none of auto, on and off", "use auto, on or off"};
   if (key == "log_level") LR_TRY(LogLevels::parse(settings.log_level));
   if (key == "log_format" && settings.log_format != "text" && settings.log_format != "json")
     return Error{Code::kInvalid, "is neither text nor json", "use text or json"};

@@ -26,8 +26,9 @@ struct Settings {
   std::string name;                 // this player's name; empty: the machine's
   bool port_mapping = true;         // ask the router for ports while in a party, and for a server
   std::string redundancy = "auto";  // game packets on two paths at once: auto, off or always
-  bool strict = false;              // members reach only what `allow` opens
-  bool offload = true;              // segmentation offloads of adapter and sockets
+  std::string relay_for_party = "auto";  // relay for other members: auto, on or off
+  bool strict = false;                   // members reach only what `allow` opens
+  bool offload = true;                   // segmentation offloads of adapter and sockets
   std::string log_level = "info";
   std::string log_format = "text";
   std::string log_file;  // empty: standard error; the command line sets DIR/lanrage.log in the background

@@ -65,6 +65,8 @@ TEST(Config, ErrorsNameTheKeyAndTheSource) {
   EXPECT_TRUE(Config::load(sources("", {{"LANRAGE_PORT", ""}}))) << "an empty variable is none";
   EXPECT_EQ(Config::load(sources("log_format = \"xml\"")).error().code, Code::kInvalid);
   EXPECT_EQ(Config::load(sources("redundancy = \"on\"")).error().code, Code::kInvalid);
+  EXPECT_EQ(Config::load(sources("relay_for_party = \"always\"")).error().code, Code::kInvalid);
+  EXPECT_EQ(Config::load(sources("", {}, {{"relay_for_party", "on"}})).value().settings().relay_for_party, "on");
 }
 
 TEST(Folders, FollowTheEnvironment) {

@@ -1,6 +1,5 @@
 #include "host/resolver.h"
 
-#include <dbus/dbus.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sys/socket.h>
@@ -9,6 +8,7 @@
 #include <thread>
 
 #include "base/format.h"
+#include "host/bus.h"
 #include "net/event.h"
 
 namespace lanrage::host {
@@ -20,23 +20,6 @@ constexpr const char* kInterface = "org.freedesktop.resolve1.Manager";
 constexpr const char* kOwners =
     "type='signal',sender='org.freedesktop.DBus',member='NameOwnerChanged',arg0='org.freedesktop.resolve1'";
 constexpr int kCallMilliseconds = 2000;
-
-struct Unref {
-  void operator()(DBusMessage* message) const { dbus_message_unref(message); }
-  void operator()(DBusConnection* connection) const {
-    dbus_connection_close(connection);
-    dbus_connection_unref(connection);
-  }
-};
-using Message = std::unique_ptr<DBusMessage, Unref>;
-
-// A DBusError that frees itself.
-struct Failure : DBusError {
-  Failure() { dbus_error_init(this); }
-  ~Failure() { dbus_error_free(this); }
-  Failure(const Failure&) = delete;
-  Failure& operator=(const Failure&) = delete;
-};
 
 // One call of the resolver's, arguments appended in order. Containers close when their writer goes.
 class Call {
@@ -176,9 +159,8 @@ class Resolver::Worker {
   bool connect() {
     if (bus_ && dbus_connection_get_is_connected(bus_.get()) == TRUE) return true;
     told_.reset();
-    bus_.reset(dbus_bus_get_private(DBUS_BUS_SYSTEM, nullptr));
+    bus_ = open_system_bus();
     if (!bus_) return false;
-    dbus_connection_set_exit_on_disconnect(bus_.get(), FALSE);
     dbus_bus_add_match(bus_.get(), kOwners, nullptr);
     return true;
   }
@@ -223,7 +205,7 @@ class Resolver::Worker {
   bool stopping_ = false;
   std::optional<net::Event> wake_;
   // The thread's own.
-  std::unique_ptr<DBusConnection, Unref> bus_;
+  Bus bus_;
   std::optional<Link> link_;
   std::optional<Link> told_;
   bool retry_ = false;

@@ -3,12 +3,16 @@
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <fstream>
 
 #include "host/groups.h"
 #include "host/kernel_tables.h"
 #include "host/machine_load.h"
+#include "host/power.h"
 #include "host/sockets.h"
 
 namespace lanrage::host {
@@ -145,6 +149,33 @@ TEST(MachineLoad, ReadsTheCoresTimesAndTheMemoryThatIsLeft) {
   EXPECT_TRUE(read_cpu_times());
   EXPECT_TRUE(read_memory_used());
   EXPECT_GT(read_own_memory(), 0u);
+}
+
+// A folder as /sys/class/power_supply, removed at the end.
+struct PowerSupplies {
+  std::filesystem::path folder =
+      std::filesystem::temp_directory_path() / ("lanrage_power_test_" + std::to_string(::getpid()));
+  ~PowerSupplies() { std::filesystem::remove_all(folder); }
+  void add(const char* name, const char* type, const char* scope = nullptr) const {
+    std::filesystem::create_directories(folder / name);
+    std::ofstream(folder / name / "type") << type << '\n';
+    if (scope != nullptr) std::ofstream(folder / name / "scope") << scope << '\n';
+  }
+  bool has_battery() const { return host::has_battery(folder.string()); }
+};
+
+TEST(PowerSupply, OfTheMachineItselfIsABatteryThatCounts) {
+  const PowerSupplies supplies;
+  EXPECT_FALSE(supplies.has_battery()) << "nothing is there at all";
+  supplies.add("AC", "Mains");
+  supplies.add("hidpp_battery_0", "Battery", "Device");
+  supplies.add("ucsi-source-psy", "USB", "System");
+  EXPECT_FALSE(supplies.has_battery());
+  supplies.add("BAT0", "Battery");
+  EXPECT_TRUE(supplies.has_battery());
+  std::filesystem::remove_all(supplies.folder / "BAT0");
+  supplies.add("bq27xxx", "Battery", "System");
+  EXPECT_TRUE(supplies.has_battery());
 }
 
 }  // namespace

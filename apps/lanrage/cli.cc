@@ -47,9 +47,11 @@ void add_settings(CLI::App& app, Cli& cli, std::vector<std::string> keys) {
     if (std::find(keys.begin(), keys.end(), key) == keys.end()) continue;
     std::string flag = "--" + key;
     std::replace(flag.begin(), flag.end(), '_', '-');
-    app.add_option_function<std::string>(
-           flag, [&cli, key = key](const std::string& value) { cli.flags[key] = value; }, help)
-        ->group("Settings");
+    auto* option = app.add_option_function<std::string>(
+        flag, [&cli, key = key](const std::string& value) { cli.flags[key] = value; }, help);
+    option->group("Settings");
+    // Named without a value it is wanted.
+    if (key == "relay_for_party") option->expected(0, 1)->default_str("on");
   }
 }
 

@@ -26,7 +26,9 @@ std::string number_text(const Json& object, std::string_view key, int decimals, 
 std::string path_text(const Json& peer) {
   const std::string state = text_of(peer, "state");
   const std::string kind = text_of(member_of(peer, "path"), "kind");
-  return state == "connected" && !kind.empty() ? kind : state;
+  if (state != "connected" || kind.empty()) return state;
+  const std::string member = text_of(member_of(peer, "path"), "relay_member");
+  return member.empty() ? kind : format("{} ({})", kind, safe(member));
 }
 
 std::string first_address(const Json& object) {
@@ -72,6 +74,17 @@ void print_peers(const Json& status) {
   }
 }
 
+// What this machine does as a relay for its party; empty where nobody asked for it and it does nothing.
+std::string relay_text(const Json& relay) {
+  const Json* serves = relay.find("serves");
+  if (serves == nullptr || serves->if_bool() == nullptr) return {};
+  if (!*serves->if_bool())
+    return text_of(relay, "setting") == "on" ? "none for the party: " + text_of(relay, "why") : std::string();
+  const double members = number_of(relay, "members").value_or(0);
+  return format("for the party, UDP port {:.0f}: {:.0f} {} on it", number_of(relay, "port").value_or(0), members,
+                members == 1 ? "player is" : "players are");
+}
+
 // `page`: the link that opens the dashboard; may be empty.
 void print_status(const Json& status, const std::string& page) {
   const Json& self = member_of(status, "self");
@@ -102,6 +115,8 @@ void print_status(const Json& status, const std::string& page) {
                                                duration_text(std::chrono::seconds(static_cast<std::int64_t>(*left))))
                                       : words);
   }
+  if (const std::string relaying = relay_text(member_of(self, "relay")); !relaying.empty())
+    print_wrapped("relay      ", relaying);
   if (!page.empty()) print_wrapped("dashboard  ", page);
   for (const Json& warning : items_of(status, "warnings")) {
     // In one line: it holds a command to be copied.
@@ -153,7 +168,9 @@ Result<void> show_relays(Cli& cli) {
     const auto rtt = number_of(relay, "rtt_ms");
     const auto health = number_of(relay, "health");
     const std::string region = text_of(relay, "region"), role = text_of(relay, "role");
-    std::printf("%s  %s%s%s%s%s%s", text_of(relay, "id").c_str(),
+    const std::string member = text_of(relay, "member");
+    std::printf("%s%s  %s%s%s%s%s%s", text_of(relay, "id").c_str(),
+                member.empty() ? "" : format("  of {}", safe(member)).c_str(),
                 rtt ? format("{:.1f} ms", *rtt).c_str() : "does not answer",
                 health ? format("  health {:.0f}", *health).c_str() : "", region.empty() ? "" : "  ",
                 safe(region).c_str(), role.empty() ? "" : "  ", role.c_str());

@@ -119,8 +119,10 @@ NodeDaemon::~NodeDaemon() {
   const Timed timed(log_, op::kNodeStop);
   api_.reset();
   router_ports_.reset();
+  metered_.reset();
   resolver_.reset();
   streams_.clear();
+  relay_.reset();
   plane_.reset();
   client_.reset();
   server_api_.reset();
@@ -178,6 +180,14 @@ Result<void> NodeDaemon::open_parts() {
   }
   const Bytes secret = crypto::hkdf_sha256(saved.seed.bytes(), {}, as_bytes("lanrage v1 router ports"), 32);
   LR_ASSIGN(router_ports_, RouterPorts::create(poller_, secret, rng_, log_.named("router")));
+  if (settings_.relay_for_party == "auto") {
+    metered_ = std::make_unique<host::MeteredWatch>([this](bool metered) {
+      post([this, metered] {
+        is_metered_ = metered;
+        update_relay();
+      });
+    });
+  }
   read_interfaces();
   restore(saved);
   LR_TRY(open_api());
@@ -263,15 +273,20 @@ void NodeDaemon::post(std::function<void()> task) {
 
 void NodeDaemon::run(int stop_fd) {
   if (!poller_.add(stop_fd, kStop)) return;
-  while (!stopping_) {
+  for (bool ending = false; !stopping_ || relay_;) {
+    if (stopping_ && !std::exchange(ending, true)) {
+      poller_.remove(stop_fd);  // it stays readable
+      end_relay();
+    }
     const std::span<const net::Ready> ready = poller_.wait(
         now_.time, std::min({node_->next_timeout().value_or(kNever), router_ports_->next_timeout().value_or(kNever),
-                             hosting_until_, netchecks_until_, save_again_, streams_due()}));
+                             hosting_until_, netchecks_until_, save_again_, streams_due(), relay_due_}));
     now_ = net::now();
     const ContextScope party(node_->context());
     if (save_again_ <= now_.time) save();
     if (hosting_until_ <= now_.time) answer_hosting();
     if (streams_due() <= now_.time) retry_streams();
+    if (relay_due_ <= now_.time) update_relay();
     for (const net::Ready& one : ready) handle_ready(one);
     drain_queues();
     if (const auto due = node_->next_timeout(); due && *due <= now_.time) node_->handle_timeout(now_);
@@ -396,6 +411,7 @@ void NodeDaemon::handle_event(const node::NodeEvent& event) {
   } else if (std::holds_alternative<node::ServerChanged>(event)) {
     connect_control();
     update_ports();
+    update_relay();
   } else if (std::holds_alternative<node::AdapterChanged>(event)) {
     configure_adapter();
   } else if (std::holds_alternative<node::ForwardingChanged>(event)) {
@@ -408,8 +424,9 @@ void NodeDaemon::handle_event(const node::NodeEvent& event) {
     close_discovery();
   } else if (std::holds_alternative<node::ExtraSocketsChanged>(event)) {
     open_extra_sockets();
-  } else if (api_) {
-    api_->publish(wire::Json::object({{"event", "status"}}));
+  } else {
+    update_relay();
+    if (api_) api_->publish(wire::Json::object({{"event", "status"}}));
   }
 }
 

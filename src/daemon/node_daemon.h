@@ -20,6 +20,7 @@
 #include "control/server.h"
 #include "crypto/random.h"
 #include "daemon/lan_search.h"
+#include "daemon/party_relay.h"
 #include "daemon/process.h"
 #include "daemon/router_ports.h"
 #include "dataplane/data_plane.h"
@@ -27,12 +28,14 @@
 #include "host/kernel_tables.h"
 #include "host/lan_capture.h"
 #include "host/lan_inject.h"
+#include "host/metered.h"
 #include "host/resolver.h"
 #include "net/icmp_watch.h"
 #include "net/netlink.h"
 #include "net/poller.h"
 #include "net/stream_bridge.h"
 #include "node/node.h"
+#include "paths/party_relay.h"
 #include "tun/adapter.h"
 
 namespace lanrage::daemon {
@@ -73,6 +76,8 @@ class NodeDaemon {
   wire::Json nat_json() const;
   // `self.port_mapping` of the status: what the router did; null where none was asked, or is being asked just now.
   wire::Json port_mapping_json() const;
+  // `self.relay` of the status: whether this machine relays for its party, and why it does not. (node_relay.cc)
+  wire::Json relay_json() const;
   // Looks at this network anew; `done` is called within about three seconds.
   void netcheck(std::function<void(wire::Json)> done);
   std::string metrics() const;
@@ -155,6 +160,12 @@ class NodeDaemon {
   std::optional<Endpoint> outside_of(paths::PortTransport transport, std::uint16_t port) const;
   void use_mapping();
   void answer_hosting();
+  // node_relay.cc
+  paths::RelayPlace relay_place() const;
+  void update_relay();
+  void start_relay(const party::PartyId& party);
+  void stop_relay(Duration patience);
+  void end_relay();
   // node_streams.cc
   void update_streams();
   void open_stream(RelayStream& stream);
@@ -203,6 +214,11 @@ class NodeDaemon {
   std::shared_ptr<net::IoLoop> stream_loop_;
   std::vector<RelayStream> streams_;
   std::uint64_t last_stream_ = 0;
+  std::unique_ptr<PartyRelay> relay_;  // for our party, or on its way out
+  Time relay_due_ = kNever;            // to be looked after
+  std::string why_no_relay_;
+  std::unique_ptr<host::MeteredWatch> metered_;
+  bool is_metered_ = false;
   Network network_;
   paths::PortMapper::Outcome mapping_;  // the router's newest
   bool mapping_known_ = true;           // it is of what is wanted now, or nothing is wanted of a router

@@ -157,14 +157,16 @@ wire::Json NodeDaemon::netcheck_json() const {
     const auto rtt_ms = relay.quality.rtt_ms;
     const std::string heard = rtt_ms ? format("{:.1f} ms", *rtt_ms) : "registered";
     relays.push(Json::object({{"id", relay.id},
+                              {"member", text_or_null(relay.member)},
                               {"registered", relay.registered},
                               {"rtt_ms", rtt_ms},
                               {"transport", !relay.registered ? Json()
                                             : relay.by_stream ? "tls"
                                                               : "udp"}}));
     const char* transport = relay.by_stream ? " over TLS, not UDP" : "";
-    findings.push_back(relay.registered || rtt_ms ? format("Relay {}: {}{}.", relay.id, heard, transport)
-                                                  : format("Relay {} does not answer.", relay.id));
+    const std::string name = relay.member.empty() ? relay.id : format("{} of {}", relay.id, relay.member);
+    findings.push_back(relay.registered || rtt_ms ? format("Relay {}: {}{}.", name, heard, transport)
+                                                  : format("Relay {} does not answer.", name));
   }
   if (names_problem_) {
     findings.push_back(names_problem_->empty()

@@ -9,13 +9,15 @@ constexpr Duration kMappingWait = std::chrono::seconds(2);  // how long `host` w
 
 }  // namespace
 
-// While we are in a party (or about to host one): the node's port, and those of a server of our own.
+// While we are in a party (or about to host one): the node's port, that of a relay for the party, which may end a
+// little later, and those of a server of our own.
 std::vector<paths::PortToMap> NodeDaemon::ports_to_map() const {
   using enum paths::PortTransport;
   const bool in_party = node_->server().has_value();
-  if (!settings_.port_mapping || (!in_party && hosting_.empty())) return {};
+  if (!settings_.port_mapping || (!in_party && hosting_.empty() && !relay_)) return {};
   std::vector<paths::PortToMap> ports = {{kUdp, sockets_->port()}};
-  if (!server_ || (hosting_.empty() && node_->server()->key != server_->info().key)) return ports;
+  if (relay_) ports.push_back({kUdp, relay_->port()});
+  if (!server_ || (hosting_.empty() && (!in_party || node_->server()->key != server_->info().key))) return ports;
   const std::vector<paths::PortToMap> more = server_ports(*server_);
   ports.insert(ports.end(), more.begin(), more.end());
   return ports;
@@ -64,6 +66,7 @@ void NodeDaemon::use_mapping() {
   std::vector<Endpoint> node_port;
   if (router.outside) node_port.push_back(*router.outside);
   node_->handle_mapped(now_, std::move(node_port), router);
+  update_relay();
   if (!server_) return;
   server_->set_mapped(mapped_server(*server_, mapping_));
   node_->handle_server_addresses(server_->info());

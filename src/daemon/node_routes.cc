@@ -57,11 +57,14 @@ const char* reach_name(node::Reach reach) {
   return "connecting";
 }
 
+Json text_or_null(const std::string& text) { return text.empty() ? Json() : Json(text); }
+
 Json path_json(const std::optional<node::PathStatus>& path) {
   if (!path) return nullptr;
   return Json::object({{"kind", path->relayed ? "relay" : "direct"},
                        {"endpoint", path->endpoint.text()},
                        {"relay", path->relay},
+                       {"relay_member", text_or_null(path->relay_member)},
                        {"transport", path->tls ? "tls" : "udp"}});
 }
 
@@ -69,10 +72,9 @@ Json text_list(const std::vector<std::string>& items) {
   return Json::list(items, [](const std::string& item) { return Json(item); });
 }
 
-Json text_or_null(const std::string& text) { return text.empty() ? Json() : Json(text); }
-
 Json pair_relay_json(const node::PairRelayStatus& relay) {
   return Json::object({{"id", relay.id},
+                       {"member", text_or_null(relay.member)},
                        {"region", text_or_null(relay.region)},
                        {"role", text_or_null(relay.role)},
                        {"our_score", relay.our_score},
@@ -234,6 +236,7 @@ Json relays_json(const node::Node& node) {
       {{"relays", Json::list(node.relays(), [](const node::RelayStatus& relay) {
           return Json::object(
               {{"id", relay.id},
+               {"member", text_or_null(relay.member)},
                {"region", text_or_null(relay.region)},
                {"addresses", Json::list(relay.addresses, [](const Endpoint& e) { return Json(e.text()); })},
                {"registered", relay.registered},
@@ -316,7 +319,8 @@ wire::Json NodeDaemon::status() const {
                               {"addresses", text_list(status.addresses)},
                               {"port", sockets_->port()},
                               {"nat", nat_json()},
-                              {"port_mapping", port_mapping_json()}})},
+                              {"port_mapping", port_mapping_json()},
+                              {"relay", relay_json()}})},
        {"party", party},
        {"server", server},
        {"peers", Json::list(status.peers, peer_json)},
@@ -339,7 +343,7 @@ std::vector<api::Route> node_routes(NodeDaemon& daemon) {
        }},
       {"GET", "/api/netcheck", "what this network lets through", false,
        [d](Request, Respond respond) { d->netcheck([respond](Json answer) { respond(std::move(answer)); }); }},
-      {"GET", "/api/relays", "the relays that the server names", false,
+      {"GET", "/api/relays", "the relays that the server or a player names", false,
        [d](Request, Respond respond) { respond(relays_json(d->node())); }},
       {"GET",
        "/api/quality",

@@ -273,6 +273,7 @@ class Node {
   std::optional<party::PartyId> party() const { return roster_ ? std::optional(roster_->party()) : std::nullopt; }
   std::size_t others() const { return links_.size(); }
   const std::vector<wire::RelayInfo>& named_relays() const { return named_relays_; }
+  const std::optional<wire::MemberRelay>& own_relay() const { return own_relay_; }
   const party::Identity& identity() const { return identity_; }
   const tunnel::Stats& tunnel_stats() const { return tunnel_.stats(); }
 

@@ -5,7 +5,7 @@ from scenarios import matrix, party_pairs, parties, path_mtu, lan_games  # noqa:
 from scenarios import games_search  # noqa: F401
 from scenarios import cli, names  # noqa: F401
 from scenarios import failover, quality  # noqa: F401
-from scenarios import netcheck, ports, punching, relays, safety, tls_relay  # noqa: F401
+from scenarios import friend_relay, netcheck, ports, punching, relays, safety, tls_relay  # noqa: F401
 
 # What ctest runs (test `lab`), in this order.
 DEFAULT = [
@@ -28,7 +28,7 @@ DEFAULT = [
     "games_party_openttd", "games_party_freeciv", "games_party_teeworlds",
     "cli_usage", "cli_node", "cli_party", "cli_invites", "cli_log_context", "cli_machine", "cli_server_status",
     "cli_firewall", "cli_demo", "names_resolved",
-    "relay_alone", "relay_killed", "relay_drained", "relay_of_server_drained", "relay_hostile",
+    "relay_alone", "relay_killed", "relay_drained", "relay_of_server_drained", "relay_hostile", "relay_friend",
     "ports_host_at_home", "ports_refused", "ports_no_way_out", "ports_each_method", "ports_server_at_home",
     "ports_relay_at_home",
 ]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import sys
 import time
 
 import relaywire
@@ -16,7 +17,9 @@ from namespace import wait_until
 from party import Node, Server, node_behind
 from relaywire import Device, SigningKey, kind_of
 from scenario import Lab, expect, expect_equal, scenario
+from scenarios.names import BUS
 from scenarios.relays import Caller, relay_of
+from topology import Router
 
 CHOSEN_S = 20  # carol's network is looked at, her relay measured eight times, and the news of it told
 
@@ -29,11 +32,13 @@ def relaying(node: Node) -> dict:
 class Friends:
     """Two players whom only a relay joins, a server far from both, and a third player who is near and reached by all."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Lab, carols: str = "public") -> None:
         self.network = lab.network()
         self.server = Server(lab, self.network.public("server", shape=Shape(delay_ms=60)))
         self.alice, self.bob = (node_behind(lab, self.network, "sym", name) for name in ("alice", "bob"))
-        self.carol = Node(lab, self.network.public("carol", shape=Shape(delay_ms=2)), "carol")
+        near = Shape(delay_ms=2)
+        place = self.network.public("carol", shape=near) if carols == "public" else self.network.host("carol", carols, shape=near)
+        self.carol = Node(lab, place, "carol")
         self.invite = self.alice.host_party(self.server.link)
         self.bob.join(self.invite)
 
@@ -164,3 +169,108 @@ def relay_friend_settings(lab: Lab) -> None:
     friends.bob.command("leave")
     wait_until(lambda: "two others" in (relaying(carol)["why"] or ""), 10, "carol does not relay for alice alone")
     carol.command("down")
+
+
+@scenario("relays", limit_s=90)
+def relay_friend_at_home(lab: Lab) -> None:
+    """carol is at home behind a router that opens ports on request: it opens her relay's as well, and closes it again."""
+    friends = Friends(lab, "upnp")
+    router = friends.carol.host.network
+    assert isinstance(router, Router)
+    by_carol = friends.join_carol()
+    friends.wait_by(by_carol)
+    expect_equal(relaying(friends.carol)["addresses"][0].rpartition(":")[0], router.ipv4, "where members find it")
+    expect_equal(len(router.opened_ports()), 2, f"opened ports {router.opened_ports()}")
+    friends.carol.command("down")
+    wait_until(lambda: not router.opened_ports(), 5, "the router's ports are closed again", 0.1)
+
+
+# NetworkManager's property Metered on the system bus, and nothing else of it: the D-Bus protocol by hand.
+_NETWORK_MANAGER = """
+import os, socket, struct, sys
+
+def pad(data, to):
+    return data + bytes(-len(data) % to)
+
+def text(value):
+    return struct.pack("<I", len(value)) + value.encode() + b"\\0"
+
+def message(kind, serial, fields, body=b""):
+    array = b""
+    for code, sign, value in fields:
+        array = pad(array, 8) + bytes([code, 1]) + sign.encode() + b"\\0"
+        array += bytes([len(value)]) + value.encode() + b"\\0" if sign == "g" else b""
+        array = array if sign == "g" else pad(array, 4) + (struct.pack("<I", value) if sign == "u" else text(value))
+    return pad(struct.pack("<cBBBIII", b"l", kind, 0, 1, len(body), serial, len(array)) + array, 8) + body
+
+def call(serial, member, fields=(), body=b""):
+    bus = "org.freedesktop.DBus"
+    return message(1, serial, [(1, "o", "/org/freedesktop/DBus"), (2, "s", bus), (3, "s", member), (6, "s", bus), *fields], body)
+
+def received(stream):
+    head = stream.read(16)
+    if len(head) < 16:
+        sys.exit()
+    _, kind, _, _, body, serial, size = struct.unpack("<cBBBIII", head)
+    array = stream.read(size + -size % 8)
+    stream.read(body)
+    fields, at = {}, 0
+    while at < size:
+        at += -at % 8
+        code, sign = array[at], chr(array[at + 2])
+        at += 4
+        if sign == "g":
+            at += 2 + array[at]
+            continue
+        at += -at % 4
+        number, = struct.unpack_from("<I", array, at)
+        at += 4
+        if sign != "u":
+            fields[code] = array[at:at + number].decode()
+            at += number + 1
+    return kind, serial, fields
+
+bus = socket.socket(socket.AF_UNIX)
+bus.connect("/run/dbus/system_bus_socket")
+stream = bus.makefile("rb")
+bus.sendall(b"\\0AUTH EXTERNAL " + str(os.getuid()).encode().hex().encode() + b"\\r\\n")
+stream.readline()
+bus.sendall(b"BEGIN\\r\\n" + call(1, "Hello"))
+name = pad(text("org.freedesktop.NetworkManager"), 4) + struct.pack("<I", 0)
+bus.sendall(call(2, "RequestName", [(8, "g", "su")], name))
+print("ready", flush=True)
+while True:
+    kind, serial, fields = received(stream)
+    if kind == 1 and fields.get(3) == "Get":
+        value = b"\\1u\\0\\0" + struct.pack("<I", int(sys.argv[1]))
+        bus.sendall(message(2, 3, [(5, "u", serial), (6, "s", fields[7]), (8, "g", "v")], value))
+        print("asked", flush=True)
+"""
+
+
+@scenario("relays", limit_s=90)
+def relay_friend_metered(lab: Lab) -> None:
+    """While NetworkManager calls carol's network metered she relays for nobody."""
+    friends = Friends(lab)
+    carol = friends.carol
+    bus, script = lab.state / "bus.conf", lab.state / "network_manager.py"
+    bus.write_text(BUS)
+    script.write_text(_NETWORK_MANAGER)
+    carol.host.run("mkdir", "-p", "/run/dbus")
+    carol.host.start("dbus", "dbus-daemon", f"--config-file={bus}", "--nofork")
+    wait_until((carol.host.root() / "run/dbus/system_bus_socket").exists, 5, "the bus is there", 0.03)
+    yes, guessed_no = "1", "4"
+    manager = carol.host.start("manager", sys.executable, str(script), yes)
+    wait_until(lambda: "ready" in manager.output(), 5, "NetworkManager is there", 0.03)
+    by_carol = friends.join_carol()
+    wait_until(lambda: "metered" in (relaying(carol)["why"] or ""), 10, "carol says that her network is metered")
+    expect("asked" in manager.output(), "NetworkManager was not asked")
+    time.sleep(5)
+    expect(not relaying(carol)["serves"], f"carol, metered: {relaying(carol)}")
+    carol.command("down")
+    manager.stop()
+    manager = carol.host.start("manager", sys.executable, str(script), guessed_no)
+    wait_until(lambda: "ready" in manager.output(), 5, "NetworkManager is there again", 0.03)
+    carol.command("up")
+    friends.wait_by(by_carol)
+    expect("asked" in manager.output(), "NetworkManager was not asked again")

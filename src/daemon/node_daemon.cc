@@ -543,6 +543,11 @@ std::string NodeDaemon::metrics() const {
   const auto connected = std::count_if(status.peers.begin(), status.peers.end(),
                                        [](const node::PeerStatus& p) { return p.state == node::Reach::kConnected; });
   out.gauge("lanrage_peers_connected", "Members with a session and a proven path.", static_cast<double>(connected));
+  const auto relay = relay_ ? relay_->stats() : control::UdpService::Stats();
+  out.gauge("lanrage_party_relay_members", "Members registered at this node's relay for its party.",
+            static_cast<double>(relay.sessions));
+  out.counter("lanrage_party_relay_bytes_total", "Bytes that it forwarded; from 0 again when it begins anew.",
+              relay.relay.bytes_forwarded);
   const lan::LanStatus lan = node_->lan_status();
   out.counter("lanrage_lan_captured_total", "Broadcasts and multicasts of local programs.", lan.captured);
   out.counter("lanrage_lan_sent_total", "Of them given to the party.", lan.sent);

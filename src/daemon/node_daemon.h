@@ -217,6 +217,7 @@ class NodeDaemon {
   std::unique_ptr<PartyRelay> relay_;  // for our party, or on its way out
   Time relay_due_ = kNever;            // to be looked after
   std::string why_no_relay_;
+  paths::DiscoveryReport heard_network_;  // the newest that servers answered
   std::unique_ptr<host::MeteredWatch> metered_;
   bool is_metered_ = false;
   Network network_;

@@ -43,6 +43,8 @@ void NodeDaemon::update_relay() {
   const auto party = node_->party();
   if (!party && !relay_) return;
   paths::RelayPlace place = relay_place();
+  paths::keep_answers(heard_network_, place.network.discovery);
+  place.network.discovery = heard_network_;
   why_no_relay_ = paths::why_no_relay(place);
   if (why_no_relay_.empty() && place.wanted == paths::RelayForParty::kAuto) {
     place.has_battery = host::has_battery();

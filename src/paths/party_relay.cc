@@ -41,6 +41,11 @@ std::string why_no_relay(const RelayPlace& place) {
   return "";
 }
 
+void keep_answers(DiscoveryReport& heard, const DiscoveryReport& fresh) {
+  if (fresh.v4 && fresh.v4->answered) heard.v4 = fresh.v4;
+  if (fresh.v6 && fresh.v6->answered) heard.v6 = fresh.v6;
+}
+
 std::vector<IpAddress> open_addresses(const NetworkView& view) {
   std::vector<IpAddress> out;
   for (const auto* report : {&view.discovery.v4, &view.discovery.v6}) {

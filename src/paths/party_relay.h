@@ -28,6 +28,9 @@ struct RelayPlace {
 // Empty: it relays. Else why it does not, a clause without a full stop.
 std::string why_no_relay(const RelayPlace& place);
 
+// Takes over what servers answered of a family: that they are silent says nothing about who gets in.
+void keep_answers(DiscoveryReport& heard, const DiscoveryReport& fresh);
+
 // Public addresses of this machine at which anybody's packets get in, at every port: one a family at most, IPv4 first.
 std::vector<IpAddress> open_addresses(const NetworkView& view);
 

@@ -69,6 +69,19 @@ TEST(PartyRelay, AnAddressIsOpenOnlyIfItIsPublicHereAndUnfiltered) {
   EXPECT_THAT(opened(silent), IsEmpty());
 }
 
+TEST(PartyRelay, ServersThatAreSilentSayNothingAboutWhoGetsIn) {
+  DiscoveryReport heard = open_place().network.discovery, silent;
+  silent.v4 = FamilyReport{};
+  for (const DiscoveryReport& fresh : {silent, DiscoveryReport{}}) {
+    keep_answers(heard, fresh);
+    EXPECT_EQ(heard, open_place().network.discovery);
+  }
+  DiscoveryReport filtered;
+  filtered.v4 = family(kPublic4, Dependence::kAddress);
+  keep_answers(heard, filtered);
+  EXPECT_EQ(heard, filtered);
+}
+
 TEST(PartyRelay, AutoSparesBatteriesAndMeteredNetworksAndOnDoesNot) {
   for (bool RelayPlace::*costly : {&RelayPlace::has_battery, &RelayPlace::is_metered}) {
     RelayPlace place = open_place();

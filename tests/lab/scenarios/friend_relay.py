@@ -113,6 +113,26 @@ def relay_friend_ends(lab: Lab) -> None:
 
 
 @scenario("relays", limit_s=90)
+def relay_friend_without_server(lab: Lab) -> None:
+    """The server dies, its relay with it: not felt by alice and bob, also when carol looks at her network in vain."""
+    friends = Friends(lab)
+    alice, bob, carol = friends.alice, friends.bob, friends.carol
+    by_carol = friends.join_carol()
+    friends.wait_by(by_carol)
+    with flowing(alice.host, alice.address(), bob.host, bob.address()) as flow:
+        time.sleep(1)
+        since = time.monotonic()
+        friends.server.kill()
+        carol.host.ip("addr add 10.99.0.1/24 dev eth0")
+        time.sleep(8)
+        silences = [flow.silence(side, since) for side in (0, 1)]
+        missing = [flow.missing(side, since, time.monotonic() - 0.5) for side in (0, 1)]
+    expect(max(silences) < 0.3 and missing == [0, 0], f"silence {silences}, lost {missing}")
+    expect_equal(friends.relays(), {by_carol}, "the relay in use")
+    expect(relaying(carol)["serves"], f"carol: {relaying(carol)}")
+
+
+@scenario("relays", limit_s=90)
 def relay_friend_refuses(lab: Lab) -> None:
     """carol's relay takes her party alone: strangers, other parties and overheard grants get nothing."""
     friends = Friends(lab)

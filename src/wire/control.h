@@ -206,8 +206,8 @@ using Response = std::variant<Done, Admission, InviteInfo, InviteList>;
 // --- Events --------------------------------------------------------------------------------------------------------
 
 // A stream starts with a Snapshot, or with the numbered events after `from` if the server still has them; then Online,
-// Relays, GrantKeys and Grant. From then on each numbered event is exactly one above the last. An event that makes a member's
-// roster complete is never only announced: it carries the data.
+// Relays, GrantKeys and Grant. From then on each numbered event is exactly one above the last. An event that makes a
+// member's roster complete is never only announced: it carries the data.
 
 // The party's state at `version`. Without the members who joined and gave no record yet: nobody else can verify them.
 struct Snapshot {

@@ -1,6 +1,7 @@
-// What paths::NatDiscovery says of networks behind every NAT of RFC 4787, and what it costs.
+// What paths::NatDiscovery and paths::BindingLifetime say of networks behind every NAT of RFC 4787, and what it costs.
 #include <gtest/gtest.h>
 
+#include "paths/binding_lifetime.h"
 #include "paths/nat_discovery.h"
 #include "relay/stun_server.h"
 #include "sim/network.h"
@@ -23,6 +24,7 @@ struct Scene {
   Network network;
   SeededRng rng{1};
   paths::NatDiscovery discovery{rng};
+  paths::BindingLifetime lifetime{rng};
   relay::StunServer stun;
   Network::HostId server{}, host{};
   std::vector<IpAddress> own;
@@ -30,6 +32,8 @@ struct Scene {
   std::uint16_t first_port = 50000;
   std::size_t sent = 0;
   std::optional<paths::DiscoveryReport> report;
+  std::optional<paths::LifetimeReport> remembered;
+  bool deaf_to_ports = false;  // the server is one that knows no RESPONSE-PORT
 
   Scene(const Nat& nat, bool two_addresses, bool v6 = false, std::uint16_t second_port = kPort + 1, double loss = 0,
         std::uint64_t seed = 1)
@@ -38,11 +42,12 @@ struct Scene {
     server = network.add_host(Network::kInternet, {kServer, kServer6, kServerTwo}, {.delay = 10ms},
                               [this](const Endpoint& source, const Endpoint& destination, const Bytes& datagram) {
                                 if (destination.port != kPort && destination.port != kPort + 1) return;
+                                if (deaf_to_ports && wire::parse_stun_request(datagram)->response_port) return;
                                 Bytes out(wire::kStunResponseBytesMax);
                                 const auto answer = stun.answer(scheduler.now(), source, destination, datagram, out);
                                 if (!answer) return;
                                 out.resize(answer->size);
-                                network.send_as(server, answer->from, source, out);
+                                network.send_as(server, answer->from, answer->to, out);
                               });
     own = {v6 ? *IpAddress::parse("2a02:908::2") : IpAddress::v4(192, 168, 1, 2)};
     const auto lan = network.add_domain(Network::kInternet, nat, IpAddress::v4(5, 1, 1, 1), {.loss = loss});
@@ -58,22 +63,43 @@ struct Scene {
                               using Socket = paths::NatDiscovery::Socket;
                               const Socket socket = destination.port == first_port ? Socket::kFirst : Socket::kSecond;
                               discovery.handle_packet(scheduler.now(), socket, source, datagram);
+                              lifetime.handle_packet(scheduler.now(), socket, source, datagram);
                               drive();
                             });
   }
   void drive() {
-    while (const auto out = discovery.poll_transmit()) {
+    const auto next = [this] {
+      auto out = discovery.poll_transmit();
+      return out ? std::move(out) : lifetime.poll_transmit();
+    };
+    while (const auto out = next()) {
       ++sent;
       const bool first = out->socket == paths::NatDiscovery::Socket::kFirst;
       network.send(host, static_cast<std::uint16_t>(first_port + (first ? 0 : 1)), out->to, out->datagram);
     }
     if (auto found = discovery.poll_event()) report = *found;
+    if (const auto found = lifetime.poll_event()) remembered = *found;
+    if (const auto due = lifetime.next_timeout()) {
+      scheduler.post(*due, [this] {
+        lifetime.handle_timeout(scheduler.now());
+        drive();
+      });
+    }
     if (const auto due = discovery.next_timeout()) {
       scheduler.post(*due, [this] {
         discovery.handle_timeout(scheduler.now());
         drive();
       });
     }
+  }
+  // Until it is known as far as it will be.
+  void run_lifetime() {
+    sent = 0;
+    lifetime.start(scheduler.now(), servers.front());
+    drive();
+    const Time until = scheduler.now() + 5min;
+    while (lifetime.is_running() && scheduler.now() < until) scheduler.run_until(scheduler.now() + 10ms);
+    EXPECT_FALSE(lifetime.is_running());
   }
   // Until it ends, and how long that took.
   Duration run() {
@@ -219,6 +245,50 @@ TEST(Discovery, IsRarelyWrongOnALossyLine) {
     right += found.mapping == Found::kEndpointIndependent && found.filtering == Found::kEndpointIndependent;
   }
   EXPECT_GE(right, 199);  // three questions lost, or their answers: one in a thousand
+}
+
+TEST(Lifetime, IsFoundBehindEveryNat) {
+  struct Case {
+    Duration expiry, at_least;
+    std::optional<Duration> below;
+    Duration keepalive;
+  };
+  const Case cases[] = {{120s, 75s, std::nullopt, 62500ms}, {60s, 30s, 75s, 25s}, {25s, 20s, 30s, 16666666667ns},
+                        {15s, 10s, 20s, 8333333333ns},      {4s, 3s, 5s, 2500ms}, {2s, 0s, 3s, 2s}};
+  for (const Dependence mapping : kAll) {
+    for (const Case& one : cases) {
+      SCOPED_TRACE(milliseconds(one.expiry) / 1000);
+      Nat nat;
+      nat.mapping = mapping;
+      nat.expiry = one.expiry;
+      Scene scene(nat, false);
+      scene.run_lifetime();
+      ASSERT_TRUE(scene.remembered);
+      EXPECT_EQ(scene.remembered->at_least, one.at_least);
+      EXPECT_EQ(scene.remembered->below, one.below);
+      EXPECT_NEAR(milliseconds(scene.remembered->keepalive()), milliseconds(one.keepalive), 0.001);
+      EXPECT_TRUE(scene.remembered->is_complete());
+      EXPECT_LE(scene.sent, 40u);
+    }
+  }
+}
+
+TEST(Lifetime, IsNotClaimedWhereTheServerCannotBeAskedSo) {
+  Scene scene(Nat::easy(), false);
+  scene.deaf_to_ports = true;
+  scene.run_lifetime();
+  EXPECT_FALSE(scene.remembered);
+  EXPECT_LE(scene.sent, 6u);
+}
+
+TEST(Lifetime, IsNotTakenForShorterOnALossyLine) {
+  int right = 0;
+  for (std::uint64_t seed = 1; seed <= 100; ++seed) {
+    Scene scene(Nat::easy(), false, false, kPort + 1, 0.05, seed);
+    scene.run_lifetime();
+    right += scene.remembered && scene.remembered->at_least == 75s ? 1 : 0;
+  }
+  EXPECT_GE(right, 95);
 }
 
 }  // namespace

@@ -54,7 +54,7 @@ struct World {
                                       stun.answer(scheduler.now(), source, destination, datagram, buffer);
                                   if (!answer) return;
                                   buffer.resize(answer->size);
-                                  return network.send(server, destination.port, source, buffer);
+                                  return network.send(server, destination.port, answer->to, buffer);
                                 }
                                 if (const auto out = relay->handle_packet(now(), source, buffer)) {
                                   network.send(server, destination.port, out->to, to_bytes(out->datagram));

@@ -69,7 +69,7 @@ void SimServer::receive(const Endpoint& source, const Endpoint& destination, con
     const auto answer = stun_.answer(scheduler_.now(), source, destination, datagram, buffer);
     if (!answer) return;
     buffer.resize(answer->size);
-    return network_.send(host_, answer->from.port, source, buffer);
+    return network_.send(host_, answer->from.port, answer->to, buffer);
   }
   if (const auto out = relay_->handle_packet(now(), source, buffer))
     network_.send(host_, destination.port, out->to, to_bytes(out->datagram));

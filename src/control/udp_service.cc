@@ -313,7 +313,7 @@ class Service final : public UdpService {
     if (!answer) return;
     Sockets& sockets = answer->from.port == sockets_.port() ? sockets_ : *second_;
     sockets.send(
-        {.destination = slot.source, .bytes = ByteView(out).first(answer->size), .source = answer->from.address});
+        {.destination = answer->to, .bytes = ByteView(out).first(answer->size), .source = answer->from.address});
   }
 
   void relay(const Now& now, const net::ReceiveSlot& slot, MutableBytes datagram, Outbox& outbox) {

@@ -1,4 +1,6 @@
 // The sockets of address discovery, and what `netcheck` tells.
+#include <cmath>
+
 #include "base/format.h"
 #include "daemon/node_daemon.h"
 #include "wire/relay.h"
@@ -55,6 +57,14 @@ Json family_json(const std::optional<paths::FamilyReport>& report) {
                        {"filtering", name(report->filtering)},
                        {"keeps_port", report->keeps_port},
                        {"hairpin", report->hairpin ? Json(*report->hairpin) : Json()}});
+}
+
+Json lifetime_json(const std::optional<paths::LifetimeReport>& lifetime) {
+  if (!lifetime) return nullptr;
+  const auto seconds = [](Duration span) { return std::chrono::duration_cast<std::chrono::seconds>(span).count(); };
+  return Json::object({{"at_least_s", seconds(lifetime->at_least)},
+                       {"below_s", lifetime->below ? Json(seconds(*lifetime->below)) : Json()},
+                       {"keepalive_s", std::round(milliseconds(lifetime->keepalive())) / 1000}});
 }
 
 }  // namespace
@@ -179,6 +189,7 @@ wire::Json NodeDaemon::netcheck_json() const {
                        {"udp_blocked", view.udp_blocked},
                        {"ipv4", family_json(view.discovery.v4)},
                        {"ipv6", family_json(view.discovery.v6)},
+                       {"binding_lifetime", lifetime_json(view.lifetime)},
                        {"upstream", text_or_null(upstream_name(paths::upstream_of(view)))},
                        {"port_mapping", view.router.asked ? Json(view.router.outside.has_value()) : Json()},
                        {"router", port_mapping_json()},

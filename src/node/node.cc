@@ -41,6 +41,7 @@ Node::Node(const NodeOptions& options, const party::Identity& identity, tunnel::
       tunnel_(device_options(timestamp_floor), rng, log.named("tunnel")),
       stun_(rng),
       discovery_(rng),
+      lifetime_meter_(rng),
       relays_(identity.private_key(), rng),
       tables_(tables),
       filter_(std::make_shared<PortFilter>(false, std::span<const FilterRule>())),
@@ -242,6 +243,7 @@ void Node::handle_timeout(Now now) {
   tunnel_.handle_timeout(now);
   stun_.handle_timeout(now.time);
   discovery_.handle_timeout(now.time);
+  lifetime_meter_.handle_timeout(now.time);
   relays_.handle_timeout(now.time);
   if (now.time >= legs_due_) tell_legs(now);
   if (now.time >= udp_due_) doubt_udp(now.time);
@@ -275,6 +277,7 @@ std::optional<Time> Node::next_timeout() const {
   consider(tunnel_.next_timeout());
   consider(stun_.next_timeout());
   consider(discovery_.next_timeout());
+  consider(lifetime_meter_.next_timeout());
   consider(relays_.next_timeout());
   if (lan_) consider(lan_->next_timeout());
   for (const auto& [key, link] : links_) {
@@ -324,7 +327,7 @@ void Node::send_to(const Path& path, const crypto::PublicKey& peer, Bytes datagr
 
 void Node::pump(Now now) {
   pump_stun(now);
-  pump_discovery();
+  pump_discovery(now);
   // Each part's output may be another's input; they settle within a few rounds.
   while (pump_lan(now) || pump_tunnel(now) || pump_relays(now) || pump_links(now)) {
   }

@@ -34,6 +34,7 @@
 #include "node/quality_history.h"
 #include "node/status.h"
 #include "party/roster.h"
+#include "paths/binding_lifetime.h"
 #include "paths/nat_discovery.h"
 #include "paths/netcheck.h"
 #include "paths/punch.h"
@@ -227,7 +228,7 @@ class Node {
   // --- what comes of it ---
   std::optional<NodeEvent> poll_event();
   std::optional<OutDatagram> poll_datagram();
-  std::optional<paths::NatDiscovery::Transmit> poll_discovery() { return discovery_.poll_transmit(); }
+  std::optional<paths::NatDiscovery::Transmit> poll_discovery();
   const std::set<std::uint16_t>& extra_sockets() const { return extra_sockets_.open(); }
   std::optional<OutInner> poll_inner();
   std::optional<OutRequest> poll_request();
@@ -381,7 +382,10 @@ class Node {
   void begin_search(Now now);
   void search_lan(Now now);
   void pump_stun(Now now);
-  void pump_discovery();
+  void pump_discovery(Now now);
+  void measure_lifetime(Now now);
+  void use_lifetime(const std::optional<paths::LifetimeReport>& lifetime);
+  Duration keepalive_interval() const;
   std::vector<Endpoint> second_opinions(const std::vector<IpAddress>& own) const;
 
   // node_links.cc
@@ -456,7 +460,9 @@ class Node {
   bool discovering_ = false;              // sockets are wanted or in use
   bool has_discovered_ = false;
   paths::DiscoveryReport discovered_;
-  std::set<IpAddress> public_addresses_;  // as servers see the node's socket
+  paths::BindingLifetime lifetime_meter_;
+  std::optional<paths::LifetimeReport> lifetime_;  // in this network
+  std::set<IpAddress> public_addresses_;           // as servers see the node's socket
   paths::RouterReport router_;
   wire::SignalNetwork network_signal_;  // of this, what members are told
   paths::RelayClient relays_;

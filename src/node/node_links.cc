@@ -36,6 +36,7 @@ void Node::add_link(Now now, const party::Member& member) {
   link->selector = std::make_unique<paths::Selector>(options, rng_);
   link->selector->set_local(nat_report(), candidates_);
   link->selector->set_network(network_signal_);
+  link->selector->set_keepalive(keepalive_interval());
   link->punch = std::make_unique<paths::Punch>(identity_.public_key() < key, extra_sockets_, rng_);
   if (auto added = tunnel_.add_peer(now, key, {}); !added) {
     paths_log_.warn("a member cannot be a peer", {{"problem", added.error().message}});

@@ -22,6 +22,7 @@ void Node::handle_interfaces(Now now, const std::vector<paths::InterfaceAddress>
   for (const auto& address : interfaces_) own.push_back(address.prefix.address);
   stun_.set_local(own, port_);
   if (!changed) return;
+  use_lifetime({});
   stun_.restart(now.time);
   if (!stun_endpoints_.empty()) discovering_since_ = Begun{now.time};
   relays_.restart(now.time);
@@ -39,6 +40,7 @@ void Node::discover(Now) {
 
 void Node::handle_discovery_sockets(Now now, std::uint16_t first_port, std::uint16_t second_port) {
   discovering_ = first_port != 0 && !stun_endpoints_.empty();
+  lifetime_meter_.stop();
   if (!discovering_) return event(CloseDiscovery{});
   paths::NatDiscovery::Local local{{}, first_port, second_port};
   for (const auto& address : interfaces_)
@@ -67,8 +69,41 @@ std::vector<Endpoint> Node::second_opinions(const std::vector<IpAddress>& own) c
 void Node::handle_discovery_packet(Now now, paths::NatDiscovery::Socket socket, const Endpoint& source,
                                    ByteView datagram) {
   discovery_.handle_packet(now.time, socket, source, datagram);
+  lifetime_meter_.handle_packet(now.time, socket, source, datagram);
   pump(now);
 }
+
+std::optional<paths::NatDiscovery::Transmit> Node::poll_discovery() {
+  auto out = discovery_.poll_transmit();
+  return out ? std::move(out) : lifetime_meter_.poll_transmit();
+}
+
+// For how long the way back in stays open, once it is known that it closes.
+void Node::measure_lifetime(Now now) {
+  if (lifetime_ && lifetime_->is_complete()) return;
+  for (const auto& report : {discovered_.v4, discovered_.v6}) {
+    const bool is_open = report && !report->translated &&
+                         (report->filtering == wire::Dependence::kEndpointIndependent ||
+                          report->filtering == wire::Dependence::kNotPort);
+    if (!report || !report->answered || is_open) continue;
+    for (const Endpoint& server : stun_endpoints_)
+      if (server.address.is_v4() == report->seen.address.is_v4()) return lifetime_meter_.start(now.time, server);
+  }
+}
+
+void Node::use_lifetime(const std::optional<paths::LifetimeReport>& lifetime) {
+  if (lifetime == lifetime_) return;
+  lifetime_ = lifetime;
+  const Duration keepalive = keepalive_interval();
+  paths_log_.debug("silent flows are remembered",
+                   {{"at_least_ms", milliseconds(lifetime ? lifetime->at_least : Duration{})},
+                    {"keepalive_ms", milliseconds(keepalive)}});
+  stun_.set_keepalive(keepalive);
+  relays_.set_keepalive(keepalive);
+  for (auto& [key, link] : links_) link->selector->set_keepalive(keepalive);
+}
+
+Duration Node::keepalive_interval() const { return lifetime_ ? lifetime_->keepalive() : paths::kKeepaliveDefault; }
 
 void Node::handle_mapped(Now now, std::vector<Endpoint> mapped, const paths::RouterReport& router) {
   router_ = router;
@@ -113,6 +148,7 @@ void Node::pump_stun(Now now) {
     std::set<IpAddress> addresses;
     for (const Endpoint& endpoint : report->public_endpoints) addresses.insert(endpoint.address);
     if (addresses != std::exchange(public_addresses_, addresses)) {
+      use_lifetime({});
       if (!discovering_) discover(now);
       for (auto& [key, link] : links_) link->punch->restart(now.time);
     }
@@ -122,7 +158,11 @@ void Node::pump_stun(Now now) {
   while (auto transmit = stun_.poll_transmit()) datagrams_.push_back({transmit->to, to_bytes(transmit->datagram)});
 }
 
-void Node::pump_discovery() {
+void Node::pump_discovery(Now now) {
+  if (const auto lifetime = lifetime_meter_.poll_event()) {
+    use_lifetime(*lifetime);
+    if (!lifetime_meter_.is_running()) event(CloseDiscovery{});
+  }
   const auto found = discovery_.poll_event();
   if (!found) return;
   discovered_ = *found;
@@ -137,7 +177,8 @@ void Node::pump_discovery() {
                                             {"filtering", paths::dependence_name(report->filtering)}});
   }
   refresh_network();
-  event(CloseDiscovery{});
+  measure_lifetime(now);
+  if (!lifetime_meter_.is_running()) event(CloseDiscovery{});
   event(StatusChanged{});
 }
 

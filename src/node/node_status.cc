@@ -8,7 +8,7 @@ namespace lanrage::node {
 namespace {}  // namespace
 
 paths::NetworkView Node::network() const {
-  paths::NetworkView view{discovered_, stun_.report().udp_blocked, {}, router_, port_};
+  paths::NetworkView view{discovered_, stun_.report().udp_blocked, {}, router_, port_, lifetime_};
   for (const auto& address : interfaces_)
     if (!address.is_ours) view.own.push_back(address.prefix.address);
   return view;

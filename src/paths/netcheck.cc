@@ -179,6 +179,14 @@ std::string port_mapping_in_words(const NetworkView& view) {
                 view.port);
 }
 
+std::string lifetime_in_words(const LifetimeReport& lifetime) {
+  const auto seconds = [](Duration span) { return std::chrono::duration_cast<std::chrono::seconds>(span).count(); };
+  const std::string below = lifetime.below ? format("for less than {} s", seconds(*lifetime.below)) : "";
+  if (lifetime.at_least == Duration{}) return "silent connections over UDP are remembered " + below;
+  return format("silent connections over UDP are remembered for {} s at least{}", seconds(lifetime.at_least),
+                below.empty() ? "" : ", " + below);
+}
+
 std::vector<std::string> describe(const NetworkView& view) {
   std::vector<std::string> out;
   if (view.udp_blocked) {
@@ -200,6 +208,11 @@ std::vector<std::string> describe(const NetworkView& view) {
     case Upstream::kNat:
       out.push_back("The router here has no public address itself: a carrier's NAT or a second router is behind it.");
       break;
+  }
+  if (view.lifetime) {
+    std::string line = lifetime_in_words(*view.lifetime);
+    line.front() = 'S';
+    out.push_back(line + ".");
   }
   if (view.router.outside) {
     out.push_back(format("The router leads a public port, {}, to this machine's UDP port {} ({}).",

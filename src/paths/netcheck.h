@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "paths/binding_lifetime.h"
 #include "paths/nat_discovery.h"
 #include "paths/nat_report.h"
 #include "paths/port_protocol.h"
@@ -39,6 +40,7 @@ struct NetworkView {
   std::vector<IpAddress> own;  // this machine's addresses
   RouterReport router;
   std::uint16_t port = 0;  // of the node's socket
+  std::optional<LifetimeReport> lifetime{};
 };
 
 Upstream upstream_of(const NetworkView& view);
@@ -55,6 +57,9 @@ std::string type_in_words(const NetworkView& view);
 // What the router did when it was asked for a port, and what to do where it did not; without a full stop. Empty: it was
 // not asked.
 std::string port_mapping_in_words(const NetworkView& view);
+
+// For how long a silent flow is remembered, without a full stop.
+std::string lifetime_in_words(const LifetimeReport& lifetime);
 
 std::vector<std::string> describe(const NetworkView& view);
 std::string advice(const NetworkView& view);

@@ -226,8 +226,9 @@ Duration RelayClient::pause(const Relay& relay) const {
   const std::size_t probes = relay.quality.probes();
   if (relay.state != State::kRegistered) return probes < kRelayFirstProbes ? kRelayFirstGap : kRelayMeasure;
   if (is_by_stream(relay)) return kRelayRefresh;
-  if (named() > 1) return probes < kRelayChoiceProbes ? kRelayChoiceGap : kRelayRefresh;
-  return probes < kRelayFirstProbes ? kRelayFirstGap : kRelayRefresh;
+  const Duration kept = std::min(kRelayRefresh, keepalive_);
+  if (named() > 1) return probes < kRelayChoiceProbes ? std::min(kRelayChoiceGap, kept) : kept;
+  return probes < kRelayFirstProbes ? std::min(kRelayFirstGap, kept) : kept;
 }
 
 std::size_t RelayClient::named() const {

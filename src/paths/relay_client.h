@@ -32,15 +32,15 @@
 
 namespace lanrage::paths {
 
-inline constexpr std::size_t kRelaysKnownMax = 64;                           // measured
-inline constexpr std::size_t kRelaysMax = 8;                                 // registered with at a time
-inline constexpr std::size_t kRelayEndpointsMax = 4;                         // of one relay
-inline constexpr std::size_t kIndicesMax = 1024;                             // receiver indices registered at a time
-inline constexpr Duration kRelayRefresh = std::chrono::seconds(20);          // keeps the NAT's mapping too
-inline constexpr Duration kRelayMeasure = std::chrono::seconds(60);          // where we are not registered
-inline constexpr std::size_t kRelayFirstProbes = 8;                          // questions that follow at
-inline constexpr Duration kRelayFirstGap = std::chrono::seconds(1);          // once
-inline constexpr std::size_t kRelayChoiceProbes = 40;                        // closer where we are registered
+inline constexpr std::size_t kRelaysKnownMax = 64;                   // measured
+inline constexpr std::size_t kRelaysMax = 8;                         // registered with at a time
+inline constexpr std::size_t kRelayEndpointsMax = 4;                 // of one relay
+inline constexpr std::size_t kIndicesMax = 1024;                     // receiver indices registered at a time
+inline constexpr Duration kRelayRefresh = std::chrono::seconds(20);  // keeps the NAT's mapping too: set_keepalive
+inline constexpr Duration kRelayMeasure = std::chrono::seconds(60);  // where we are not registered
+inline constexpr std::size_t kRelayFirstProbes = 8;                  // questions that follow at
+inline constexpr Duration kRelayFirstGap = std::chrono::seconds(1);  // once
+inline constexpr std::size_t kRelayChoiceProbes = 40;                // closer where we are registered
 inline constexpr Duration kRelayChoiceGap = std::chrono::milliseconds(500);  // and could be elsewhere
 inline constexpr Duration kRelayRetry = std::chrono::milliseconds(250);      // first; doubles
 inline constexpr Duration kRelayRetryMax = std::chrono::seconds(1);          // first, to one that is far away
@@ -124,6 +124,8 @@ class RelayClient {
   void remove_index(std::uint32_t index);
   // The network changed (register anew at once), or a path by this relay went silent (ask it at once).
   void restart(Time now);
+  // What keeps a NAT open must be sent so often, if that is oftener than kRelayRefresh.
+  void set_keepalive(Duration keepalive) { keepalive_ = keepalive; }
   void check(Time now, const Path& relay);
   void check_all(Time now);
   // UDP does not get out of this network, as it seems elsewhere: relays that are new are not waited for.
@@ -230,6 +232,7 @@ class RelayClient {
   std::deque<Event> events_;
   Stats stats_;
   bool measured_ = false;
+  Duration keepalive_ = kRelayRefresh;
 };
 
 }  // namespace lanrage::paths

@@ -25,7 +25,7 @@
 // nobody is there, whose word is worth a ping and a short wait, but no more): the best other one is
 // chosen, the relay at once and unproven if need be, and punching starts again. The second path is pinged every 2 s
 // meanwhile, so that it is known and open when it is needed. Idle paths are pinged every 60, 30 or 10 s (quality.h),
-// and every 25 s at least where a NAT or firewall would forget them.
+// and often enough where a NAT or firewall would forget them (binding_lifetime.h).
 // What was proven once is pinged every second under traffic, else every 4 s, for ten minutes more: it may heal. It is
 // used again after two seconds of answers; when it fails for moments, again and again, after ever longer ones, so that
 // nothing flaps. While relayed, bursts are repeated after
@@ -47,6 +47,7 @@
 #include "base/rng.h"
 #include "base/time.h"
 #include "crypto/keys.h"
+#include "paths/binding_lifetime.h"
 #include "paths/candidates.h"
 #include "paths/nat_report.h"
 #include "paths/redundancy.h"
@@ -69,8 +70,8 @@ inline constexpr Duration kActiveProbe = std::chrono::seconds(1);        // the 
 inline constexpr Duration kWatch = std::chrono::milliseconds(200);       // of silence while packets flow: pinged
 inline constexpr Duration kWatchAgain = std::chrono::milliseconds(150);  // and after so long again
 inline constexpr Duration kStandbyProbe = std::chrono::seconds(2);       // the second path, packets flowing
-// Else as often as Quality::measuring_interval() says, but where a NAT or a firewall must be kept open this often.
-inline constexpr Duration kKeepalive = std::chrono::seconds(25);
+// Else as often as Quality::measuring_interval() says, and where a NAT or a firewall must be kept open as
+// set_keepalive.
 inline constexpr Duration kRateTold = std::chrono::seconds(10);  // how long the peer is told what arrived of it
 inline constexpr Duration kActiveFor = std::chrono::seconds(3);  // after the last packet
 // Changing it.
@@ -165,6 +166,8 @@ class Selector {
   // Relays at which this node is registered now, in the order of the pair's plan, as Path{endpoint, true}. Those no
   // longer named are dropped.
   void set_relays(Time now, const std::vector<Path>& relays);
+  // How often a direct path is to be pinged at least where a NAT or firewall must be kept open.
+  void set_keepalive(Duration keepalive);
   // Our own network, for `why`, and its address families.
   void set_local(const NatReport& report, const std::vector<Candidate>& candidates);
   // What else is known of it, for `why` too.
@@ -272,6 +275,7 @@ class Selector {
   std::uint64_t key_turn_ = 0;                // alternates keys while the newest is unconfirmed
   std::uint64_t guess_first_, guess_next_;    // transactions of guesses
 
+  Duration keepalive_ = kKeepaliveDefault;
   std::vector<WatchedPath> entries_;  // reserved for kPathsMax: pointers stay until something is erased
   struct Arrived {
     Time at;

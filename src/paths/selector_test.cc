@@ -429,7 +429,7 @@ TEST_F(SelectorTest, KeepsTheSocketOfALostPathForAWhileAndForgetsThoseThatWereCl
   EXPECT_EQ(selector.sockets(now), std::vector<std::uint16_t>{3});
   selector.close_sockets({3});
   transmits();
-  run(kKeepalive * 2 + 10s);  // nothing answers any more
+  run(kKeepaliveDefault * 2 + 10s);  // nothing answers any more
   EXPECT_FALSE(selector.is_direct());
   EXPECT_THAT(pinged(), testing::Not(testing::Contains(heard)));
   EXPECT_EQ(selector.sockets(now), std::vector<std::uint16_t>{3});

@@ -141,7 +141,7 @@ void Selector::lose(Time now, WatchedPath& entry) {
 void Selector::schedule_watch(Time now, WatchedPath& entry) {
   const Duration interval = entry.quality.measuring_interval();
   Duration gap = interval + Duration(rng_.below(static_cast<std::uint64_t>(interval.count() / 20)));
-  if (needs_keepalive(entry)) gap = std::min(gap, kKeepalive);
+  if (needs_keepalive(entry)) gap = std::min(gap, keepalive_);
   const WatchedPath* current = chosen();
   if (current != nullptr && &entry != current && !entry.is_judged() && current->worth(0) < kGoodWorth) {
     gap = kHoldProbe;  // it may have to take over: know soon how good it is
@@ -161,6 +161,13 @@ void Selector::schedule_watch(Time now, WatchedPath& entry) {
 
 // Whether something on the way forgets the path when nothing is sent: relays are refreshed by their client, a LAN has
 // no NAT, and two ends that are both open to everybody have none either.
+void Selector::set_keepalive(Duration keepalive) {
+  keepalive_ = keepalive;
+  for (WatchedPath& entry : entries_) {
+    if (entry.valid && needs_keepalive(entry)) entry.next_ping = std::min(entry.next_ping, entry.pinged + keepalive_);
+  }
+}
+
 bool Selector::needs_keepalive(const WatchedPath& entry) const {
   if (entry.path.relayed || entry.path.endpoint.address.is_private()) return false;
   const auto is_open = [](Mapping mapping, wire::Dependence filtering) {

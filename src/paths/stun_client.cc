@@ -66,7 +66,7 @@ void StunClient::handle_packet(Time now, const Endpoint& source, ByteView datagr
   server->mapped = response->mapped;
   server->settled = true;
   server->tries = 0;
-  server->due = now + kStunRefresh;
+  server->due = now + std::min(kStunRefresh, keepalive_);
   update_report();
 }
 

@@ -42,6 +42,8 @@ class StunClient {
   void set_servers(Time now, const std::vector<Endpoint>& servers);
   // The addresses of this machine and the socket's port: a server that sees one of them proves that there is no NAT.
   void set_local(const std::vector<IpAddress>& addresses, std::uint16_t port);
+  // The mapping must be kept so often, if that is oftener than kStunRefresh.
+  void set_keepalive(Duration keepalive) { keepalive_ = keepalive; }
   // The network changed: forget the answers and ask again at once.
   void restart(Time now);
 
@@ -72,6 +74,7 @@ class StunClient {
   std::vector<Server> servers_;
   std::vector<IpAddress> local_addresses_;
   std::uint16_t local_port_ = 0;
+  Duration keepalive_ = kStunRefresh;
   NatReport report_;
   bool report_changed_ = false;
   std::deque<Transmit> transmits_;

@@ -28,13 +28,16 @@ std::optional<StunServer::Answer> StunServer::answer(Time now, const Endpoint& s
     size = wire::write_stun_response(response, answer);
   }
   if (size > question.size()) return drop();
-  if ((request->change_port || request->change_address) && !take(now)) {
+  const bool elsewhere = request->change_port || request->change_address || request->response_port;
+  if (request->response_port == 0) return drop();
+  if (elsewhere && !take(now)) {
     ++stats_.dropped_rate;
     return std::nullopt;
   }
   ++stats_.answered;
   std::copy_n(answer.begin(), size, out.begin());
   return Answer{{request->change_address ? *other : local.address, request->change_port ? other_port : local.port},
+                {source.address, request->response_port.value_or(source.port)},
                 size};
 }
 

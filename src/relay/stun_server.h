@@ -1,8 +1,10 @@
 // Answers STUN binding requests: tells a node how it looks from here and, when asked to, from another port or address
-// of this server, by which a node learns what its NAT lets in (RFC 5780 section 4.4).
+// of this server, by which a node learns what its NAT lets in (RFC 5780 section 4.4), or to another port of its own, by
+// which it learns for how long (section 4.6).
 //
 // No answer is larger than its question and all go to the asker's address, so that forged sources gain nothing; those
-// from another place than the one asked, which a firewall of the victim would not expect, are limited in rate too.
+// from or to another place than the question's, which a firewall of the victim would not expect, are limited in rate
+// too.
 // Pure; owned by one thread.
 #pragma once
 
@@ -27,6 +29,7 @@ class StunServer {
   };
   struct Answer {
     Endpoint from;  // an unspecified address: the one that the system chooses
+    Endpoint to;
     std::size_t size = 0;
   };
   struct Stats {

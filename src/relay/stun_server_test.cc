@@ -95,5 +95,21 @@ TEST_F(StunServerTest, LimitsAnswersFromElsewhereAndNoOthers) {
   EXPECT_EQ(answered, static_cast<int>(kChangedAnswersPerSecond));
 }
 
+TEST_F(StunServerTest, AnswersToAnotherPortOfTheAskersAddressWhenAsked) {
+  const auto to_port = [&](std::uint16_t port) {
+    return server.answer(now, kNode, {kOne, 41820}, wire::write_stun_to_port({1}, port), out);
+  };
+  const auto answer = to_port(5555);
+  ASSERT_TRUE(answer);
+  EXPECT_EQ(answer->to, (Endpoint{kNode.address, 5555}));
+  EXPECT_EQ(answer->from, (Endpoint{kOne, 41820}));
+  EXPECT_EQ(response(*answer).mapped, kNode);
+  EXPECT_EQ(ask({kOne, 41820}, false, true)->to, kNode);
+  EXPECT_FALSE(to_port(0));
+  int answered = 0;
+  for (int i = 0; i < 3000; ++i) answered += to_port(5555) ? 1 : 0;
+  EXPECT_LE(answered, static_cast<int>(kChangedAnswersBurst));
+}
+
 }  // namespace
 }  // namespace lanrage::relay

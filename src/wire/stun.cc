@@ -12,6 +12,7 @@ constexpr std::uint16_t kBindingRequest = 0x0001;
 constexpr std::uint16_t kBindingSuccess = 0x0101;
 constexpr std::uint16_t kXorMappedAddress = 0x0020;
 constexpr std::uint16_t kChangeRequest = 0x0003;   // RFC 5780 section 7.2
+constexpr std::uint16_t kResponsePort = 0x0027;    // section 7.5
 constexpr std::uint16_t kOtherAddress = 0x802c;    // section 7.4, coded like MAPPED-ADDRESS
 constexpr std::uint32_t kChangeAddressFlag = 0x4;  // "A" and
 constexpr std::uint32_t kChangePortFlag = 0x2;     // "B"
@@ -99,6 +100,7 @@ struct Attributes {
   std::optional<Endpoint> mapped;
   std::optional<Endpoint> other;
   std::optional<std::uint32_t> change;  // flags
+  std::optional<std::uint16_t> response_port;
 };
 
 // Checks the header and walks the attributes.
@@ -130,6 +132,10 @@ std::optional<Attributes> parse_message(ByteView datagram, std::uint16_t type) {
       if (found.change || size != 4) return std::nullopt;
       found.change = load_be<std::uint32_t>(value.data());
       if ((*found.change & ~(kChangeAddressFlag | kChangePortFlag)) != 0) return std::nullopt;
+    } else if (attribute == kResponsePort && type == kBindingRequest) {
+      // The port and two bytes of padding, which some count in the length and others do not.
+      if (found.response_port || (size != 2 && size != 4)) return std::nullopt;
+      found.response_port = load_be<std::uint16_t>(value.data());
     } else if (attribute < kOptionalFrom) {
       const bool is_skipped = std::find(kSkipped.begin(), kSkipped.end(), attribute) != kSkipped.end();
       if (type != kBindingSuccess || !is_skipped) return std::nullopt;
@@ -137,6 +143,29 @@ std::optional<Attributes> parse_message(ByteView datagram, std::uint16_t type) {
     rest = rest.subspan(4 + padded);
   }
   return found;
+}
+
+// An attribute of four bytes.
+struct Word {
+  std::uint16_t type;
+  std::uint32_t value;
+};
+
+Bytes write_padded(const StunTransaction& transaction, const std::optional<Word>& first) {
+  static_assert(kHeaderBytes + 8 + 4 + kSoftwareText.size() + 8 == kStunDiscoveryBytes);
+  static_assert(kStunDiscoveryBytes - 8 >= kStunResponseBytesMax);
+  Bytes out(kStunDiscoveryBytes - (first ? 0 : 8));
+  write_header(out.data(), kBindingRequest, out.size() - kHeaderBytes, transaction);
+  std::uint8_t* attribute = out.data() + kHeaderBytes;
+  if (first) {
+    store_be(attribute, first->type);
+    store_be(attribute + 2, std::uint16_t{4});
+    store_be(attribute + 4, first->value);
+    attribute += 8;
+  }
+  write_software(attribute, kSoftwareText.size());
+  write_fingerprint(out);
+  return out;
 }
 
 StunTransaction transaction_of(ByteView datagram) {
@@ -157,21 +186,13 @@ std::array<std::uint8_t, kStunRequestBytes> write_stun_request(const StunTransac
 }
 
 Bytes write_stun_discovery(const StunTransaction& transaction, bool change_address, bool change_port) {
-  static_assert(kHeaderBytes + 8 + 4 + kSoftwareText.size() + 8 == kStunDiscoveryBytes);
-  static_assert(kStunDiscoveryBytes - 8 >= kStunResponseBytesMax);
-  const bool change = change_address || change_port;
-  Bytes out(kStunDiscoveryBytes - (change ? 0 : 8));
-  write_header(out.data(), kBindingRequest, out.size() - kHeaderBytes, transaction);
-  std::uint8_t* attribute = out.data() + kHeaderBytes;
-  if (change) {
-    store_be(attribute, kChangeRequest);
-    store_be(attribute + 2, std::uint16_t{4});
-    store_be(attribute + 4, (change_address ? kChangeAddressFlag : 0) | (change_port ? kChangePortFlag : 0));
-    attribute += 8;
-  }
-  write_software(attribute, kSoftwareText.size());
-  write_fingerprint(out);
-  return out;
+  if (!change_address && !change_port) return write_padded(transaction, std::nullopt);
+  return write_padded(transaction, Word{kChangeRequest, (change_address ? kChangeAddressFlag : 0) |
+                                                            (change_port ? kChangePortFlag : 0)});
+}
+
+Bytes write_stun_to_port(const StunTransaction& transaction, std::uint16_t response_port) {
+  return write_padded(transaction, Word{kResponsePort, std::uint32_t{response_port} << 16});
 }
 
 std::optional<StunRequest> parse_stun_request(ByteView datagram) {
@@ -179,7 +200,7 @@ std::optional<StunRequest> parse_stun_request(ByteView datagram) {
   if (!attributes) return std::nullopt;
   const std::uint32_t change = attributes->change.value_or(0);
   return StunRequest{transaction_of(datagram), attributes->fingerprint, (change & kChangeAddressFlag) != 0,
-                     (change & kChangePortFlag) != 0};
+                     (change & kChangePortFlag) != 0, attributes->response_port};
 }
 
 std::size_t write_stun_response(const StunResponse& response, MutableBytes out) {

@@ -13,7 +13,8 @@
 // old address attributes and MESSAGE-INTEGRITY, which other servers send.
 //
 // For finding out how a NAT behaves, of RFC 5780: a request may carry CHANGE-REQUEST (answer from another address, from
-// another port), and a response OTHER-ADDRESS, which says that the server can. Such requests have more padding.
+// another port) or RESPONSE-PORT (answer to another port of the asker's address), and a response OTHER-ADDRESS, which
+// says that the server can do the former. Such requests have more padding.
 #pragma once
 
 #include <array>
@@ -33,8 +34,9 @@ using StunTransaction = std::array<std::uint8_t, 12>;
 struct StunRequest {
   StunTransaction transaction{};
   bool fingerprint = false;
-  bool change_address = false;  // answer from the server's other address,
-  bool change_port = false;     // from its other port
+  bool change_address = false;                   // answer from the server's other address,
+  bool change_port = false;                      // from its other port
+  std::optional<std::uint16_t> response_port{};  // answer to this port of the asker's address
 };
 struct StunResponse {
   StunTransaction transaction{};
@@ -46,6 +48,8 @@ struct StunResponse {
 std::array<std::uint8_t, kStunRequestBytes> write_stun_request(const StunTransaction& transaction);
 // The same with so much padding that OTHER-ADDRESS fits into the answer.
 Bytes write_stun_discovery(const StunTransaction& transaction, bool change_address, bool change_port);
+// The same with RESPONSE-PORT in place of CHANGE-REQUEST.
+Bytes write_stun_to_port(const StunTransaction& transaction, std::uint16_t response_port);
 std::optional<StunRequest> parse_stun_request(ByteView datagram);
 
 // Writes at `out`, which holds kStunResponseBytesMax, and answers how many bytes.

@@ -64,6 +64,19 @@ TEST(Stun, QuestionsForAChangedAnswerComeBackAsWritten) {
   }
 }
 
+TEST(Stun, QuestionsForAnAnswerToAnotherPortComeBackAsWritten) {
+  for (const std::uint16_t port : {std::uint16_t{1}, std::uint16_t{443}, std::uint16_t{65535}}) {
+    const Bytes question = write_stun_to_port(kId, port);
+    const auto parsed = parse_stun_request(question);
+    ASSERT_TRUE(parsed);
+    EXPECT_EQ(parsed->transaction, kId);
+    EXPECT_EQ(parsed->response_port, port);
+    EXPECT_FALSE(parsed->change_address || parsed->change_port);
+    EXPECT_GE(question.size(), kStunResponseBytesMax);
+  }
+  EXPECT_FALSE(parse_stun_request(write_stun_request(kId))->response_port);
+}
+
 TEST(Stun, NoAnswerIsLargerThanOurQuestion) {
   EXPECT_LE(response(kV6, true).size(), kStunRequestBytes);
   EXPECT_EQ(response(kV6, true, kV6).size(), kStunResponseBytesMax);

@@ -11,7 +11,7 @@ PROBES = {0x4C520001: "ping", 0x4C520002: "pong"}
 RELAY = {0x4C520101: "register", 0x4C520102: "challenge", 0x4C520103: "registered", 0x4C520104: "refused",
          0x4C520105: "refresh", 0x4C520106: "send", 0x4C520107: "deliver", 0x4C520108: "absent", 0x4C520109: "leave",
          0x4C52010A: "drain"}
-CHANGE_REQUEST, XOR_MAPPED, SOFTWARE, FINGERPRINT, OTHER_ADDRESS = 0x0003, 0x0020, 0x8022, 0x8028, 0x802C
+CHANGE_REQUEST, RESPONSE_PORT, XOR_MAPPED, SOFTWARE, FINGERPRINT, OTHER_ADDRESS = 0x0003, 0x0027, 0x0020, 0x8022, 0x8028, 0x802C
 INNER_MTU = 1420
 
 
@@ -79,9 +79,10 @@ def stun(data: bytes) -> str:
         name, size = struct.unpack("!HH", data[at:at + 4])
         attributes[name] = data[at + 4:at + 4 + size]
         at += 4 + (size + 3) // 4 * 4
-    allowed = (CHANGE_REQUEST, SOFTWARE, FINGERPRINT) if kind == 1 else (XOR_MAPPED, OTHER_ADDRESS, FINGERPRINT)
+    allowed = (CHANGE_REQUEST, RESPONSE_PORT, SOFTWARE, FINGERPRINT) if kind == 1 else (XOR_MAPPED, OTHER_ADDRESS, FINGERPRINT)
     need(set(attributes) <= set(allowed), f"attributes {list(attributes)}")
-    need(len(data) < 84 or CHANGE_REQUEST in attributes, "a long question that asks for nothing")
+    asks = (CHANGE_REQUEST in attributes) + (RESPONSE_PORT in attributes)
+    need(asks <= 1 and (len(data) < 84 or asks), "a long question that asks for nothing, or for too much")
     if FINGERPRINT in attributes:
         crc = binascii.crc32(data[:-8]) ^ 0x5354554E
         need(attributes[FINGERPRINT] == crc.to_bytes(4, "big"), "fingerprint")

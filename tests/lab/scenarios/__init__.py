@@ -23,7 +23,7 @@ DEFAULT = [
     "party_pair_fw_fw", "party_pair_easy_fw", "party_eight",
     "party_node_killed", "party_disk_full", "party_udpblock", "party_tcp443",
     "party_wrong_invites", "party_lan_direct", "party_server_restart", "party_network_changed", "party_without_server",
-    "failover_direct_path", "failover_nat_forgets", "failover_sleep_elsewhere", "failover_other_way_out",
+    "failover_direct_path", "failover_nat_forgets", "failover_sleep", "failover_sleep_elsewhere", "failover_other_way_out",
     "lan_broadcast", "lan_answer", "lan_bound_elsewhere", "lan_java_group", "lan_no_default_route",
     "games_party_openttd", "games_party_freeciv", "games_party_teeworlds",
     "cli_usage", "cli_node", "cli_party", "cli_invites", "cli_log_context", "cli_machine", "cli_server_status",

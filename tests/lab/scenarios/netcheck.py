@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Any
 
 from namespace import Process, wait_until
@@ -141,3 +142,25 @@ def netcheck_why(lab: Lab) -> None:
     for command in ("status", "peers"):
         text = nodes["bob"].host.run(lab.binary, command, env={"LANRAGE_DIR": str(nodes["bob"].folder)}).stdout
         expect("both networks use a random port" in text and "the other side's network blocks UDP" in text, text)
+
+
+@scenario("netcheck", limit_s=180)
+def netcheck_lifetime(lab: Lab) -> None:
+    """A router that forgets what was silent for eight seconds: netcheck says so, and two idle players stay direct behind
+    such routers, the first packet after half a minute included."""
+    network = lab.network()
+    server = server_on(lab, network)
+    alice, bob = (Node(lab, network.host(name, "easy", shape=ACCESS, udp_timeout_s=8), name) for name in ("alice", "bob"))
+    bob.join(alice.host_party(server.link))
+    alice.wait_path("bob", "direct")
+
+    time.sleep(65)  # three trials; a netcheck before their end would begin them anew
+    for node in (alice, bob):
+        expect_equal(netcheck(node)["binding_lifetime"], {"at_least_s": 5, "below_s": 10, "keepalive_s": 4.167},
+                     f"what {node.name}'s router remembers")
+    expect("for 5 s at least" in " ".join(netcheck(alice)["findings"]), "netcheck does not say it in words")
+    chosen = [peer["path"] for peer in alice.status()["peers"]]
+    time.sleep(30)
+    expect_equal(alice.host.ping(bob.address(), wait_s=0.3), 1.0, "answer to the first packet after half a minute")
+    expect_equal([peer["path"] for peer in alice.status()["peers"]], chosen, "the path half a minute later")
+    expect_equal(alice.path_kind("bob"), "direct", "that path")

@@ -12,10 +12,9 @@ namespace {
 constexpr std::uint16_t kPortMin = 1024;                     // of what NATs give
 constexpr Duration kStale = std::chrono::milliseconds(500);  // pings that are later than this are left out
 constexpr std::size_t kTargetsMax = 3;
-// Many ports on the suspicion that our mapping depends on the address: which of the attempts of the one that leads
-// fresh sockets, and how many of the other's. Further ones would only repeat what failed.
-constexpr std::array kHiddenTurns = {2, 5};
-constexpr int kHiddenTries = 2;
+// Which attempts with fresh sockets give way to many ports, on the suspicion that our mapping depends on the address.
+// Further ones would only repeat what failed.
+constexpr std::array kHiddenTurns = {3, 5};
 
 bool is_public_v4(const Endpoint& endpoint) {
   const IpAddress& address = endpoint.address;
@@ -52,7 +51,7 @@ void ExtraSockets::keep_only(const std::set<std::uint16_t>& used) {
 Punch::Method Punch::method_of(const End& here, const End& there, bool first) {
   if (!here.seen || !there.seen) return Method::kNone;
   const bool depends = here.mapping == Mapping::kDependent, they_depend = there.mapping == Mapping::kDependent;
-  if (!depends && !they_depend) return first ? Method::kFresh : Method::kNone;
+  if (!depends && !they_depend) return Method::kFresh;
   const bool counts = depends && here.ports == PortChoice::kSequential;
   const bool they_count = they_depend && there.ports == PortChoice::kSequential;
   if (counts && they_count) return first ? Method::kForesee : Method::kNone;
@@ -67,10 +66,8 @@ bool Punch::may_be_hidden() const {
 }
 
 Punch::Method Punch::method() const {
-  if (!may_be_hidden()) return method_of(here_, there_, first_);
-  if (!first_) return attempts_ < kHiddenTries ? Method::kMany : Method::kNone;
-  return std::find(kHiddenTurns.begin(), kHiddenTurns.end(), attempts_) != kHiddenTurns.end() ? Method::kMany
-                                                                                              : Method::kFresh;
+  const bool turn = std::find(kHiddenTurns.begin(), kHiddenTurns.end(), attempts_) != kHiddenTurns.end();
+  return turn && may_be_hidden() ? Method::kMany : method_of(here_, there_, first_);
 }
 
 Punch::Punch(bool first, ExtraSockets& sockets, Rng& rng) : first_(first), sockets_(sockets), rng_(rng) {}
@@ -106,16 +103,18 @@ Time Punch::due() const {
   if (phase_ != Phase::kIdle || !missing_since_ || !told_from_ || targets_.empty()) return kNever;
   const Method next = method();
   if (next == Method::kNone || (next != Method::kMany && stun_.empty())) return kNever;
-  const bool suspects = may_be_hidden();
-  const Duration after = suspects && !first_        ? kHiddenAfter
+  const bool suspects = next == Method::kMany && here_.mapping != Mapping::kDependent;
+  const Duration after = suspects                   ? (first_ ? kHiddenAfter : kHiddenAfterToo)
                          : next == Method::kMany    ? kManyAfter
                          : next == Method::kForesee ? kForeseeAfter
-                                                    : kFreshAfter;
+                         : first_                   ? kFreshAfter
+                                                    : kFreshAfterToo;
   const Time first = std::max({not_before_, *missing_since_ + after, *told_from_ + after});
   if (attempts_ == 0) return first;
-  const bool in_turn = suspects && first_;  // with fresh sockets
-  const Duration again =
-      next == Method::kMany && !in_turn ? step_of(kManyAgain, attempts_) : step_of(kPunchAgain, attempts_);
+  const Duration again = suspects && attempts_ == kHiddenTurns[0] ? kFreshAgain[0]
+                         : suspects || next == Method::kFresh     ? step_of(kFreshAgain, attempts_)
+                         : next == Method::kMany                  ? step_of(kManyAgain, attempts_)
+                                                                  : step_of(kPunchAgain, attempts_);
   return std::max(first, attempted_ + again);
 }
 
@@ -135,7 +134,7 @@ void Punch::begin(Time now) {
 
 void Punch::begin_sample(Time now) {
   phase_ = Phase::kSampling;
-  ends_ = now + kPortsTime;
+  ends_ = now + (doing_ == Method::kFresh ? kFreshTime : kPortsTime);
   samples_used_ = stun_.size();
   for (std::size_t i = 0; i < stun_.size(); ++i) samples_[i] = {stun_[i], {}, {}};
   sample_tries_ = 0;
@@ -224,6 +223,7 @@ void Punch::handle_signal(Time now, const wire::PeerSignal& signal) {
         targets_.push_back(candidate.endpoint);
     }
   }
+  if (signal.udp_blocked) targets_.clear();
   there_ = {!targets_.empty(), signal.mapping, signal.network.ports};
   if (before && !targets_.empty() && before->address != targets_.front().address) restart(now);
   if (!signal.punch || !missing_since_) return;
@@ -256,7 +256,7 @@ void Punch::follow(Time now, const wire::SignalPunch& offer) {
   } else {
     doing_ = Method::kFresh;
     phase_ = Phase::kTrying;
-    ends_ = now + kPortsTime;
+    ends_ = now + (offer.step == 0 ? kRounds * kRoundGap : kPortsTime);  // then it may be our turn
     ping_ports(now, offer, 0);
   }
 }

@@ -5,7 +5,7 @@
 // sent from before, extra ones beside the node's own; IPv4 alone, as only its NATs need them.
 //   Fresh      one socket, seen from outside by two STUN servers; both ends ping at the same moment, so that neither
 //              router meets a packet before it sent one itself. For NATs that give one port to all destinations and
-//              yet hold a wrong mapping.
+//              yet hold a wrong mapping: it is the old socket's for good, so that the ends lead in turn.
 //   Foresee    the same socket where the NAT counts: two STUN answers tell the next ports. The peer pings these; when
 //              it counts too, it answers with its own next ports, and both ping each other's in order.
 //   Many       where the NAT draws ports at random and the peer has one port for all: many sockets ping that port, the
@@ -39,10 +39,14 @@ using wire::Mapping;
 inline constexpr Duration kForeseeAfter = std::chrono::milliseconds(1000);
 inline constexpr Duration kManyAfter = std::chrono::seconds(3);
 inline constexpr Duration kFreshAfter = std::chrono::milliseconds(1500);
+inline constexpr Duration kFreshAfterToo = std::chrono::milliseconds(2500);    // the other end, in turn
+inline constexpr Duration kHiddenAfter = std::chrono::milliseconds(8500);      // many, on the mere suspicion
+inline constexpr Duration kHiddenAfterToo = std::chrono::milliseconds(23000);  // the other end
 inline constexpr std::array kPunchAgain = {std::chrono::seconds(5),   std::chrono::seconds(5),
                                            std::chrono::seconds(10),  std::chrono::seconds(30),
                                            std::chrono::seconds(120), std::chrono::seconds(300)};
-inline constexpr Duration kHiddenAfter = std::chrono::seconds(27);  // who does not lead fresh sockets, likewise
+inline constexpr std::array kFreshAgain = {std::chrono::seconds(2), std::chrono::seconds(2), std::chrono::seconds(30),
+                                           std::chrono::seconds(120), std::chrono::seconds(300)};
 inline constexpr std::array kManyAgain = {std::chrono::seconds(60), std::chrono::seconds(300),
                                           std::chrono::seconds(3600)};
 // Asking STUN from a fresh socket: two questions, each at most thrice.
@@ -54,6 +58,7 @@ inline constexpr Duration kPortGap = std::chrono::milliseconds(5);  // 200 a sec
 inline constexpr Duration kRoundGap = std::chrono::milliseconds(250);
 inline constexpr int kRounds = 4;
 inline constexpr Duration kPortsTime = std::chrono::seconds(4);  // an attempt's
+inline constexpr Duration kFreshTime = std::chrono::seconds(2);  // one's with a fresh socket
 // The leader's first ping leaves so many half round trips by the relay after its offer: as that arrives, so that each
 // end sends before the other's ping comes; well after it, where only the other's router minds; before it, where only
 // ours, or where the port foreseen would be another's by then.

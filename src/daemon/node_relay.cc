@@ -81,8 +81,8 @@ void NodeDaemon::start_relay(const party::PartyId& party) {
 }
 
 void NodeDaemon::stop_relay(Duration patience) {
-  if (!relay_ || relay_->is_stopping()) return;
-  log_.info("the relay for the party stops: members are told to use another");
+  if (!relay_) return;
+  if (!relay_->is_stopping()) log_.info("the relay for the party stops: members are told to use another");
   node_->set_own_relay(now_, std::nullopt);
   relay_->stop(now_.time, patience);
   relay_due_ = now_.time;

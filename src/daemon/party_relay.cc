@@ -65,8 +65,7 @@ bool PartyRelay::is_used() const {
 }
 
 void PartyRelay::stop(Time now, Duration patience) {
-  if (is_stopping()) return;
-  gone_at_ = now + (is_used() ? patience : kUnusedPatience);
+  gone_at_ = std::min(gone_at_, now + (is_used() ? patience : kUnusedPatience));
   udp_->drain();
 }
 

@@ -31,6 +31,7 @@ class PartyRelay {
   control::UdpService::Stats stats() const { return udp_->stats(); }
 
   // Members are told to use others, and served until they do: `patience` at most, a moment if nobody's packets flow.
+  // Said again, it may end sooner, never later.
   void stop(Time now, Duration patience);
   bool is_stopping() const { return gone_at_ != kNever; }
   bool is_gone(Time now) const { return is_stopping() && (now >= gone_at_ || udp_->is_drained()); }

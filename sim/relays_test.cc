@@ -192,8 +192,8 @@ TEST(Relays, OfFiftyFewAreUsedAndThePairMeetsAtTheBest) {
   EXPECT_GT(topology.players[1]->received.size(), 10u);
 }
 
-// 15 members whom only relays join, all as far from each of four: 105 pairs, each as its two ends see it.
-TEST(Relays, ThePairsOfAPartySpreadOverEqualRelays) {
+// Parties whose members only relays join, all as far from each of four: what their pairs use, at both ends.
+void expect_even_spread(int parties, int members) {
   World world(21, 20ms);
   world.server.relaying = true;
   std::vector<std::unique_ptr<SimRelay>> relays;
@@ -204,32 +204,39 @@ TEST(Relays, ThePairsOfAPartySpreadOverEqualRelays) {
     infos.push_back(relays.back()->info());
   }
   world.server.service().set_relays(infos, {});
-  std::vector<SimNode*> players;
-  for (int i = 0; i < 15; ++i) players.push_back(&world.add(format("player{}", i), Place::kSymmetric));
-  ASSERT_TRUE(world.host(*players[0]));
-  const auto invite = world.invite(*players[0], std::chrono::hours(1), 20);
-  ASSERT_TRUE(invite);
-  for (std::size_t i = 1; i < players.size(); ++i) ASSERT_TRUE(world.join(*players[i], invite->text));
+  std::vector<std::vector<SimNode*>> all;
+  for (int party = 0; party < parties; ++party) {
+    std::vector<SimNode*>& players = all.emplace_back();
+    for (int i = 0; i < members; ++i) players.push_back(&world.add(format("player{}-{}", party, i), Place::kSymmetric));
+    ASSERT_TRUE(world.host(*players[0]));
+    const auto invite = world.invite(*players[0], std::chrono::hours(1), 20);
+    ASSERT_TRUE(invite);
+    for (std::size_t i = 1; i < players.size(); ++i) ASSERT_TRUE(world.join(*players[i], invite->text));
+  }
   world.run(60s);
   std::map<std::string, int> ends;
   int agreed = 0;
-  for (SimNode* a : players) {
-    for (SimNode* b : players) {
-      if (a == b) continue;
-      const auto there = a->peer(*b), back = b->peer(*a);
-      ASSERT_TRUE(there && there->path && there->path->relay && back && back->path && back->path->relay);
-      ++ends[*there->path->relay];
-      agreed += *there->path->relay == *back->path->relay ? 1 : 0;
+  for (const auto& players : all) {
+    for (SimNode* a : players) {
+      for (SimNode* b : players) {
+        if (a == b) continue;
+        const auto there = a->peer(*b), back = b->peer(*a);
+        ASSERT_TRUE(there && there->path && there->path->relay && back && back->path && back->path->relay);
+        ++ends[*there->path->relay];
+        agreed += *there->path->relay == *back->path->relay ? 1 : 0;
+      }
     }
   }
-  for (const auto& [relay, count] : ends) {
-    std::printf("%s: %d of 210 ends of pairs\n", relay.c_str(), count);
-    EXPECT_LE(count * 100, 35 * 210) << relay;
+  const int count = parties * members * (members - 1);
+  for (const auto& [relay, here] : ends) {
+    std::printf("%s: %d of %d ends of pairs\n", relay.c_str(), here, count);
+    EXPECT_LE(here * 100, 28 * count) << relay;
   }
-  std::printf("%d of 210 ends agree with the other\n", agreed);
-  EXPECT_EQ(ends.size(), 4u);
-  EXPECT_GE(agreed, 200);
+  EXPECT_EQ(agreed, count) << "both ends use one";
 }
+
+TEST(Relays, ThePairsOfAPartySpreadOverEqualRelays) { expect_even_spread(1, 15); }
+TEST(Relays, APairOfEachOfManyPartiesSpreadOverEqualRelays) { expect_even_spread(100, 2); }
 
 TEST(Relays, WhenTheOwnRegionIsDownAnotherIsUsed) {
   Topology topology(12);

@@ -396,9 +396,10 @@ void Service::begin_stream(Now now, const crypto::PublicKey& by, const wire::Fol
   if (own == 0) tell(id, wire::Presence{by, true});
   streams_[stream_id] = {by, id, std::move(stream), now.time + kGrantRenewal};
   streams_of_[id].push_back(stream_id);
+  if (turns_.try_emplace(id, last_turn_ + 1).second) ++last_turn_;
   const Stream& placed = streams_[stream_id].stream;
   placed.send(wire::Online{online(id)});
-  placed.send(named_relays());
+  placed.send(named_relays(id));
   if (!told_health_.relays.empty()) placed.send(told_health_);
   placed.send(grant_keys());
   placed.send(grant(now, id, by));
@@ -419,7 +420,10 @@ void Service::close_stream(StreamId stream_id) {
   std::erase(open->second, stream_id);
   const bool gone =
       std::none_of(open->second.begin(), open->second.end(), [&](StreamId s) { return streams_.at(s).by == by; });
-  if (open->second.empty()) streams_of_.erase(open);
+  if (open->second.empty()) {
+    streams_of_.erase(open);
+    turns_.erase(id);
+  }
   if (gone) tell(id, wire::Presence{by, false});
 }
 
@@ -474,15 +478,14 @@ void Service::set_relays(std::vector<wire::RelayInfo> relays, std::vector<Endpoi
 
 // --- relays --------------------------------------------------------------------------------------------------------
 
-wire::Relays Service::named_relays() const {
-  wire::Relays out{options_.relays, options_.stun};
+wire::Relays Service::named_relays(const party::PartyId& id) const {
+  wire::Relays out{options_.relays, options_.stun, turns_.at(id)};
   for (wire::RelayInfo& relay : options_.others.named()) out.relays.push_back(std::move(relay));
   return out;
 }
 
 void Service::tell_relays() {
-  const wire::Relays relays = named_relays();
-  for (const auto& [id, stream] : streams_) stream.stream.send(relays);
+  for (const auto& [id, stream] : streams_) stream.stream.send(named_relays(stream.party));
 }
 
 void Service::tell_health(Now now) {

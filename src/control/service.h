@@ -169,7 +169,7 @@ class Service {
   Result<void> keep_relays(RelayDirectory changed);
   void tell_relays();
   void close_relay_stream(const crypto::PublicKey& key, const Error& why);
-  wire::Relays named_relays() const;
+  wire::Relays named_relays(const party::PartyId& id) const;
   void tell_health(Now now);
 
   void serve(Now now, const crypto::PublicKey& by, const wire::CreateParty& request, Respond respond);
@@ -198,6 +198,8 @@ class Service {
   std::map<party::PartyId, PartyPtr> parties_;
   std::map<StreamId, OpenStream> streams_;
   std::map<party::PartyId, std::vector<StreamId>> streams_of_;
+  std::map<party::PartyId, std::uint64_t> turns_;  // of the parties that have streams, in the order of their first
+  std::uint64_t last_turn_ = 0;
   std::map<StreamId, RelayStream> relay_streams_;  // one of a key
   std::optional<wire::RelayHealth> own_health_;
   wire::RelaysHealth told_health_;

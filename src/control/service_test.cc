@@ -420,6 +420,20 @@ TEST_F(ServiceTest, TellsOfRelaysThatChange) {
   EXPECT_THAT(reader->all<wire::Relays>().back().stun, ElementsAre(Endpoint{kHome, 5}));
 }
 
+TEST_F(ServiceTest, PartiesTakeTurnsAtTheRelays) {
+  const auto turn = [](const auto& reader) { return reader->template all<wire::Relays>().back().turn; };
+  Device first = device("first"), second = device("second"), member = device("member");
+  host(first);
+  host(second);
+  const auto one = follow(first, party_of(first)), two = follow(second, party_of(second));
+  EXPECT_GT(turn(one), 0u);
+  EXPECT_EQ(turn(two), turn(one) + 1);
+  enter(member, invite(first, 1));
+  EXPECT_EQ(turn(follow(member, party_of(first))), turn(one)) << "members have one";
+  service_->set_relays({}, {{kHome, 5}});
+  EXPECT_EQ(turn(one) + 1, turn(two));
+}
+
 TEST_F(ServiceTest, TellsOfARelayThatItsOperatorAllowedUntilItIsGoneForLong) {
   Device owner = device("owner");
   host(owner);

@@ -427,7 +427,6 @@ class Node {
                                                 const crypto::PublicKey& peer = {}) const;
   void plan_relays(Now now);
   void plan_relays(Link& link);
-  std::uint64_t party_number() const;
   std::uint64_t pair_number(const Link& link) const;
   void choose_used_relays(Now now);
   void give_relays(Now now);
@@ -487,6 +486,7 @@ class Node {
   std::uint16_t port_ = 0;
   std::vector<wire::RelayInfo> named_relays_;   // by the server
   std::vector<wire::RelayInfo> relay_infos_;    // those, then members' own
+  std::uint64_t relay_turn_ = 0;
   std::optional<wire::MemberRelay> own_relay_;  // as members were told
   std::vector<crypto::VerifyKey> grant_keys_;
   std::vector<wire::RelayHealth> relays_health_;

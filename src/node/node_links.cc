@@ -293,7 +293,7 @@ void Node::contacts_changed(Now now) { contacts_due_ = std::min(contacts_due_, n
 
 std::string Node::contacts() const {
   if (!roster_) return {};
-  std::string lines = wire::encode(wire::Event(wire::Relays{named_relays_, stun_endpoints_})) + '\n';
+  std::string lines = wire::encode(wire::Event(wire::Relays{named_relays_, stun_endpoints_, relay_turn_})) + '\n';
   if (!grant_keys_.empty()) lines += wire::encode(wire::Event(wire::GrantKeys{grant_keys_})) + '\n';
   if (grant_) lines += wire::encode(wire::Event(*grant_)) + '\n';
   for (const auto& [key, link] : links_) {

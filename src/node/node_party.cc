@@ -229,6 +229,7 @@ void Node::forget_party(Now now) {
   pump(now);
   named_relays_.clear();
   relay_infos_.clear();
+  relay_turn_ = 0;
   own_relay_.reset();
   grant_keys_.clear();
   relays_health_.clear();

@@ -73,8 +73,9 @@ std::string role_text(paths::RelayRole role) {
 }  // namespace
 
 void Node::use_relays(Now now, const wire::Relays& relays) {
-  if (named_relays_ != relays.relays || stun_endpoints_ != relays.stun) contacts_changed(now);
+  if (relays != wire::Relays{named_relays_, stun_endpoints_, relay_turn_}) contacts_changed(now);
   named_relays_ = relays.relays;
+  relay_turn_ = relays.turn;
   apply_relays(now, all_relays());
   refresh_stun_servers(now, relays.stun);
 }
@@ -238,16 +239,14 @@ void Node::plan_relays(Now now) {
   give_relays(now);
 }
 
-std::uint64_t Node::party_number() const { return load_be<std::uint64_t>(roster_->party().bytes().data()); }
-
-// Of the addresses, which the server gives out one after the other and which stay.
+// Of the party's turn and of the addresses, which the server gives out one after the other.
 std::uint64_t Node::pair_number(const Link& link) const {
   const auto host_of = [&](const IpAddress& address) {
     return address.v4_value() - roster_->genesis().prefix.address.v4_value();
   };
+  const std::uint64_t first = relay_turn_ != 0 ? relay_turn_ : load_be<std::uint64_t>(roster_->party().bytes().data());
   const party::Member* member = roster_->find(link.key);
-  return paths::pair_of(party_number(), host_of(roster_->self().ipv4),
-                        member ? host_of(member->record.record().ipv4) : 0);
+  return paths::pair_of(first, host_of(roster_->self().ipv4), member ? host_of(member->record.record().ipv4) : 0);
 }
 
 void Node::plan_relays(Link& link) {
@@ -282,7 +281,8 @@ void Node::choose_used_relays(Now now) {
   std::vector<paths::RelayOption> unmeasured;  // of members' own each knows others
   for (const wire::RelayInfo& info : named_relays_)
     unmeasured.push_back({.id = wire::relay_peer(info.key), .region = info.region, .ours = {}, .theirs = {}});
-  if (!unmeasured.empty()) want(paths::rank_relays(unmeasured, party_number(), std::nullopt).front().id);
+  const auto home = load_be<std::uint64_t>(roster_->party().bytes().data());
+  if (!unmeasured.empty()) want(paths::rank_relays(unmeasured, home, std::nullopt).front().id);
   constexpr paths::RelayRole kRoles[] = {paths::RelayRole::kPrimary, paths::RelayRole::kSecondary,
                                          paths::RelayRole::kTertiary};
   for (const paths::RelayRole role : kRoles) {

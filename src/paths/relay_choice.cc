@@ -105,9 +105,9 @@ const char* relay_role_name(RelayRole role) {
   return "unknown";
 }
 
-std::uint64_t pair_of(std::uint64_t party, std::uint32_t a, std::uint32_t b) {
+std::uint64_t pair_of(std::uint64_t first, std::uint32_t a, std::uint32_t b) {
   const std::uint64_t high = std::max(a, b), low = std::min(a, b);
-  return mix(party) + high * (high - 1) / 2 + low;
+  return first + high * (high - 1) / 2 + low;
 }
 
 std::vector<RankedRelay> rank_relays(std::span<const RelayOption> relays, std::uint64_t pair,

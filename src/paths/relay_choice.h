@@ -62,8 +62,8 @@ struct RankedRelay {
 };
 
 // The number of the pair of a party's members who have these numbers, each below 2^31, the same from both ends. Members
-// have small numbers, one after the other, and then so have their pairs; where those of a party begin is a hash of it.
-std::uint64_t pair_of(std::uint64_t party, std::uint32_t a, std::uint32_t b);
+// have small numbers, one after the other, and then so have their pairs; `first` is where those of the party begin.
+std::uint64_t pair_of(std::uint64_t first, std::uint32_t a, std::uint32_t b);
 
 // Best first. `pair` is its number, `current` the relay in use, if there is one.
 std::vector<RankedRelay> rank_relays(std::span<const RelayOption> relays, std::uint64_t pair,

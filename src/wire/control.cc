@@ -291,7 +291,8 @@ Json to_json(const Relays& e) {
                                                                     {"addresses", Json::list(relay.addresses, text)},
                                                                     {"stream", pin_json(relay.stream)}});
                                              })},
-                       {"stun", Json::list(e.stun, text)}});
+                       {"stun", Json::list(e.stun, text)},
+                       {"turn", e.turn}});
 }
 Json to_json(const RelaysHealth& e) {
   return Json::object(
@@ -366,6 +367,7 @@ Relays read_relays(JsonReader& reader) {
   for (const Json& address : reader.items("stun", kRelayAddressesMax)) {
     e.stun.push_back(read_endpoint(reader, address, "stun"));
   }
+  if (reader.has("turn")) e.turn = reader.counter("turn");
   return e;
 }
 

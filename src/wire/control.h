@@ -259,6 +259,7 @@ struct RelayInfo {
 struct Relays {
   std::vector<RelayInfo> relays;
   std::vector<Endpoint> stun;  // where to ask how one looks from outside, UDP
+  std::uint64_t turn = 0;      // of the party: the server counts those that are connected; 0: it does not say
   friend bool operator==(const Relays&, const Relays&) = default;
 };
 // How relays are, each as it said itself a few seconds ago. Of one that is not named here nothing is known.

@@ -62,7 +62,8 @@ class Maker {
             Signalled{key(), bytes(1000)},
             Relays{{{key(), "eu", {{IpAddress::v4(192, 0, 2, 1), 41820}, *Endpoint::parse("[2001:db8::1]:5")}},
                     {key(), "", {}}},
-                   {{IpAddress::v4(192, 0, 2, 1), 41820}}},
+                   {{IpAddress::v4(192, 0, 2, 1), 41820}},
+                   version()},
             Grant{bytes(200), 1700000000},
             GrantKeys{{crypto::VerifyKey(rng_.array<32>()), crypto::VerifyKey(rng_.array<32>())}},
             RelaysHealth{{{key(), percent(), percent()}, {key(), 0, 100}}}};

@@ -484,8 +484,8 @@ class Node {
   std::unordered_map<wire::RelayPeer, crypto::PublicKey> relay_names_;
   std::vector<paths::InterfaceAddress> interfaces_;
   std::uint16_t port_ = 0;
-  std::vector<wire::RelayInfo> named_relays_;   // by the server
-  std::vector<wire::RelayInfo> relay_infos_;    // those, then members' own
+  std::vector<wire::RelayInfo> named_relays_;  // by the server
+  std::vector<wire::RelayInfo> relay_infos_;   // those, then members' own
   std::uint64_t relay_turn_ = 0;
   std::optional<wire::MemberRelay> own_relay_;  // as members were told
   std::vector<crypto::VerifyKey> grant_keys_;

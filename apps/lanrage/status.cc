@@ -115,7 +115,7 @@ void print_status(const Json& status, const std::string& page) {
                                                duration_text(std::chrono::seconds(static_cast<std::int64_t>(*left))))
                                       : words);
   }
-  if (const std::string relaying = relay_text(member_of(self, "relay")); !relaying.empty())
+  if (const std::string relaying = party.is_null() ? "" : relay_text(member_of(self, "relay")); !relaying.empty())
     print_wrapped("relay      ", relaying);
   if (!page.empty()) print_wrapped("dashboard  ", page);
   for (const Json& warning : items_of(status, "warnings")) {

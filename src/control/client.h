@@ -1,7 +1,7 @@
 // A node's side of the control server: finds it, proves the device key to it, sends requests, and follows a party's
 // events over one lasting connection.
 //
-// A server that none of its addresses reach is tried on their TCP port 443, too: some networks let nothing else out. As
+// Each of a server's addresses is tried on TCP port 443, too, a moment later: some networks let nothing else out. As
 // soon as one connection stands, a second one is made, for the stream that whoever comes to a server asks for next.
 //
 // It reconnects for as long as something is wanted: a party to follow or a request that waits. Between attempts it

@@ -417,18 +417,33 @@ class Cable {
   std::thread accepter_;
 };
 
-TEST(ControlClient, NoticesAConnectionThatDiedWithTheNetwork) {
+// A player who reaches the server by a cable alone, and hosts a party there.
+struct Cabled {
   Running running;
-  Cable cable(running.server->listening().front().port);
-  party::ServerInfo by_cable = running.server->info();
-  by_cable.addresses = {party::ServerAddress::of({IpAddress::v4(127, 0, 0, 1), cable.port})};
-  Player alice(by_cable, "alice");
-  ASSERT_TRUE(alice.host());
-  ASSERT_TRUE(alice.ask(wire::Follow{alice.party(), 0}));
-  ASSERT_TRUE(alice.next<wire::Online>());
+  Cable cable{running.server->listening().front().port};
+  Player alice{by_cable(), "alice"};
 
-  while (alice.links.take(0ms)) {
+  Cabled() { EXPECT_TRUE(alice.host()); }
+  void follow() {
+    EXPECT_TRUE(alice.ask(wire::Follow{alice.party(), 0}));
+    EXPECT_TRUE(alice.next<wire::Online>());
+    while (alice.links.take(100ms)) {
+    }
   }
+
+ private:
+  party::ServerInfo by_cable() const {
+    party::ServerInfo server = running.server->info();
+    server.addresses = {party::ServerAddress::of({IpAddress::v4(127, 0, 0, 1), cable.port})};
+    return server;
+  }
+};
+
+TEST(ControlClient, NoticesAConnectionThatDiedWithTheNetwork) {
+  Cabled cabled;
+  Cable& cable = cabled.cable;
+  Player& alice = cabled.alice;
+  cabled.follow();
   alice.client().network_changed();  // and the server is still heard
   EXPECT_FALSE(alice.links.take(Client::kCheckTimeout + 200ms)) << "made anew without need";
 
@@ -441,20 +456,14 @@ TEST(ControlClient, NoticesAConnectionThatDiedWithTheNetwork) {
 }
 
 TEST(ControlClient, TakesWhatCameBeforeForNoSignOfLife) {
-  Running running;
-  Cable cable(running.server->listening().front().port);
-  party::ServerInfo by_cable = running.server->info();
-  by_cable.addresses = {party::ServerAddress::of({IpAddress::v4(127, 0, 0, 1), cable.port})};
-  Player alice(by_cable, "alice");
-  ASSERT_TRUE(alice.host());
-  ASSERT_TRUE(alice.ask(wire::Follow{alice.party(), 0}));
-  ASSERT_TRUE(alice.next<wire::Online>());
-  while (alice.links.take(100ms)) {
-  }
+  Cabled cabled;
+  Cable& cable = cabled.cable;
+  Player& alice = cabled.alice;
+  cabled.follow();
 
   // As when a computer sleeps: the kernel has what the server said meanwhile, the connection is dead.
   cable.hold();
-  running.server->set_mapped({.udp = Endpoint::parse("5.9.1.2:41820")});  // members are told
+  cabled.running.server->set_mapped({.udp = Endpoint::parse("5.9.1.2:41820")});  // members are told
   cable.wait_until_held();
   const Time began = net::now().time;
   cable.cut();
@@ -465,12 +474,9 @@ TEST(ControlClient, TakesWhatCameBeforeForNoSignOfLife) {
 }
 
 TEST(ControlClient, NoticesAnAttemptThatDiedWithTheNetwork) {
-  Running running;
-  Cable cable(running.server->listening().front().port);
-  party::ServerInfo by_cable = running.server->info();
-  by_cable.addresses = {party::ServerAddress::of({IpAddress::v4(127, 0, 0, 1), cable.port})};
-  Player alice(by_cable, "alice");
-  ASSERT_TRUE(alice.host());
+  Cabled cabled;
+  Cable& cable = cabled.cable;
+  Player& alice = cabled.alice;
   cable.cut();
   const Time began = net::now().time;
   const auto answers = std::make_shared<net::TestMailbox<Result<wire::Response>>>();

@@ -216,6 +216,8 @@ class NodeDaemon {
   std::uint64_t last_stream_ = 0;
   std::unique_ptr<PartyRelay> relay_;  // for our party, or on its way out
   Time relay_due_ = kNever;            // to be looked after
+  Time relay_again_{};                 // not to be tried before, since it failed
+  std::optional<bool> has_battery_;    // once it was looked at
   std::string why_no_relay_;
   paths::DiscoveryReport heard_network_;  // the newest that servers answered
   std::unique_ptr<host::MeteredWatch> metered_;

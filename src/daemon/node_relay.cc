@@ -10,6 +10,7 @@ namespace lanrage::daemon {
 namespace {
 
 constexpr Duration kRelayGoodbye = std::chrono::seconds(4);  // when the node ends; `down` waits for five seconds
+constexpr Duration kStartAgain = std::chrono::minutes(1);    // after a failure
 constexpr Duration kGoingLook = std::chrono::milliseconds(50);
 
 }  // namespace
@@ -41,18 +42,20 @@ void NodeDaemon::update_relay() {
     update_ports();
   }
   const auto party = node_->party();
+  if (!party) why_no_relay_ = "this machine is in no party";
   if (!party && !relay_) return;
   paths::RelayPlace place = relay_place();
   paths::keep_answers(heard_network_, place.network.discovery);
   place.network.discovery = heard_network_;
   why_no_relay_ = paths::why_no_relay(place);
   if (why_no_relay_.empty() && place.wanted == paths::RelayForParty::kAuto) {
-    place.has_battery = host::has_battery();
+    if (!has_battery_) has_battery_ = host::has_battery();
+    place.has_battery = *has_battery_;
     why_no_relay_ = paths::why_no_relay(place);
   }
   const bool wanted = party && why_no_relay_.empty() && !stopping_;
   if (relay_ && (!wanted || relay_->party() != *party)) stop_relay(relay::kDrainTime);
-  if (wanted && !relay_) start_relay(*party);
+  if (wanted && !relay_ && now_.time >= relay_again_) start_relay(*party);
   if (party) relay_due_ = now_.time + control::kRelayReportInterval;
   if (!relay_) return;
   if (relay_->is_stopping()) {
@@ -73,6 +76,7 @@ void NodeDaemon::start_relay(const party::PartyId& party) {
                                    static_cast<std::uint16_t>(sockets_->port() + 1), now_.time, log_.named("relay"));
   if (!started) {
     why_no_relay_ = started.error().message;
+    relay_again_ = now_.time + kStartAgain;
     return log_.warn("this machine cannot relay for its party", {{"problem", why_no_relay_}});
   }
   relay_ = std::move(*started);

@@ -144,9 +144,9 @@ class SocketSession : public WebSocket {
                                                SocketHandlers handlers);
   virtual void accept(Stream stream, RequestHead request, Headers extra) = 0;                      // server
   virtual void connect(Stream stream, std::string host, std::string target, Headers headers) = 0;  // client
-  virtual void ping(std::string_view payload) = 0;  // once open, one at a time
-  virtual void fail(Error reason) = 0;              // ends it at once, with its on_close
-  virtual void forget() = 0;                        // ends it at once, without any further call
+  virtual void ping(std::string_view payload) = 0;                                                 // once open
+  virtual void fail(Error reason) = 0;  // ends it at once, with its on_close
+  virtual void forget() = 0;            // ends it at once, without any further call
 };
 
 // A stream of datagrams and its UDP socket (stream_bridge.h), either end. On the loop; holds itself while it is open.

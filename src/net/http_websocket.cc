@@ -4,6 +4,8 @@
 
 #include <deque>
 #include <mutex>
+#include <optional>
+#include <utility>
 
 #include "net/http_stream.h"
 
@@ -73,11 +75,7 @@ class Session final : public SocketSession, public std::enable_shared_from_this<
   }
 
   void ping(std::string_view payload) override {
-    post([data = websocket::ping_data(payload.data(), payload.size())](Session& self) {
-      if (!self.open_ || self.pinging_ || !self.self_) return;
-      self.pinging_ = true;
-      self.socket_->async_ping(data, [held = self.shared_from_this()](error_code) { held->pinging_ = false; });
-    });
+    post([data = websocket::ping_data(payload.data(), payload.size())](Session& self) { self.send_ping(data); });
   }
 
   void fail(Error reason) override { end(std::move(reason), std::nullopt); }
@@ -132,6 +130,20 @@ class Session final : public SocketSession, public std::enable_shared_from_this<
     if (handlers->on_open) handlers->on_open();
     read();
     write();
+  }
+
+  // One is written at a time; of those that come meanwhile the newest goes next.
+  void send_ping(const websocket::ping_data& data) {
+    if (!open_ || !self_) return;
+    if (pinging_) {
+      next_ping_ = data;
+      return;
+    }
+    pinging_ = true;
+    socket_->async_ping(data, [self = shared_from_this()](error_code) {
+      self->pinging_ = false;
+      if (const auto next = std::exchange(self->next_ping_, std::nullopt)) self->send_ping(*next);
+    });
   }
 
   void read() {
@@ -223,6 +235,7 @@ class Session final : public SocketSession, public std::enable_shared_from_this<
   bool open_ = false;
   bool writing_ = false;
   bool pinging_ = false;
+  std::optional<websocket::ping_data> next_ping_;
   bool finished_ = false;
 
   std::mutex mutex_;  // guards what follows; the rest belongs to the loop

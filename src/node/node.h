@@ -86,7 +86,7 @@ struct OutInner {
   Lane lane = Lane::kGame;
   Bytes inner;
 };
-// A request for the control link; the answer comes by handle_response with the same number.
+// A request for the control link; the answer comes by handle_response with the same number. 0: nobody waits for it.
 struct OutRequest {
   std::uint64_t id = 0;
   wire::Request request;
@@ -384,7 +384,7 @@ class Node {
   void pump_stun(Now now);
   void pump_discovery(Now now);
   void measure_lifetime(Now now);
-  void use_lifetime(const std::optional<paths::LifetimeReport>& lifetime);
+  void use_lifetime(Now now, const std::optional<paths::LifetimeReport>& lifetime);
   Duration keepalive_interval() const;
   std::vector<Endpoint> second_opinions(const std::vector<IpAddress>& own) const;
 
@@ -460,6 +460,7 @@ class Node {
   bool has_discovered_ = false;
   paths::DiscoveryReport discovered_;
   paths::BindingLifetime lifetime_meter_;
+  bool measuring_lifetime_ = false;                // it has discovery's sockets
   std::optional<paths::LifetimeReport> lifetime_;  // in this network
   std::set<IpAddress> public_addresses_;           // as servers see the node's socket
   paths::RouterReport router_;

@@ -214,7 +214,7 @@ void Node::send_signal(Link& link, bool call_me_now) {
   wire::PartyId id;
   std::copy(roster_->party().bytes().begin(), roster_->party().bytes().end(), id.begin());
   Bytes sealed = wire::seal_signal(signal, keys.front().signal.bytes(), identity_.public_key(), link.key, rng_);
-  ask(wire::Signal{id, link.key, std::move(sealed)}, [](Now, Result<wire::Response>) {});
+  requests_.push_back({0, wire::Signal{id, link.key, std::move(sealed)}, context()});  // no answer is waited for
 }
 
 // The server tells who is online before it tells who joined: the newcomer opens its stream first.

@@ -22,7 +22,7 @@ void Node::handle_interfaces(Now now, const std::vector<paths::InterfaceAddress>
   for (const auto& address : interfaces_) own.push_back(address.prefix.address);
   stun_.set_local(own, port_);
   if (!changed) return;
-  use_lifetime({});
+  use_lifetime(now, {});
   stun_.restart(now.time);
   if (!stun_endpoints_.empty()) discovering_since_ = Begun{now.time};
   relays_.restart(now.time);
@@ -41,6 +41,7 @@ void Node::discover(Now) {
 void Node::handle_discovery_sockets(Now now, std::uint16_t first_port, std::uint16_t second_port) {
   discovering_ = first_port != 0 && !stun_endpoints_.empty();
   lifetime_meter_.stop();
+  measuring_lifetime_ = false;
   if (!discovering_) return event(CloseDiscovery{});
   paths::NatDiscovery::Local local{{}, first_port, second_port};
   for (const auto& address : interfaces_)
@@ -86,20 +87,25 @@ void Node::measure_lifetime(Now now) {
                          (report->filtering == wire::Dependence::kEndpointIndependent ||
                           report->filtering == wire::Dependence::kNotPort);
     if (!report || !report->answered || is_open) continue;
-    for (const Endpoint& server : stun_endpoints_)
-      if (server.address.is_v4() == report->seen.address.is_v4()) return lifetime_meter_.start(now.time, server);
+    for (const Endpoint& server : stun_endpoints_) {
+      // One in a private network, as of a party hosted at home, was not asked either.
+      if (server.address.is_private() || server.address.is_loopback()) continue;
+      if (server.address.is_v4() != report->seen.address.is_v4()) continue;
+      measuring_lifetime_ = true;
+      return lifetime_meter_.start(now.time, server);
+    }
   }
 }
 
-void Node::use_lifetime(const std::optional<paths::LifetimeReport>& lifetime) {
+void Node::use_lifetime(Now now, const std::optional<paths::LifetimeReport>& lifetime) {
   if (lifetime == lifetime_) return;
   lifetime_ = lifetime;
   const Duration keepalive = keepalive_interval();
   paths_log_.debug("silent flows are remembered",
                    {{"at_least_ms", milliseconds(lifetime ? lifetime->at_least : Duration{})},
                     {"keepalive_ms", milliseconds(keepalive)}});
-  stun_.set_keepalive(keepalive);
-  relays_.set_keepalive(keepalive);
+  stun_.set_keepalive(now.time, keepalive);
+  relays_.set_keepalive(now.time, keepalive);
   for (auto& [key, link] : links_) link->selector->set_keepalive(keepalive);
 }
 
@@ -136,6 +142,9 @@ void Node::search_lan(Now now) {
   }
   search_gap_ = std::min(kSearchGapMax, search_gap_ * 2);
 }
+
+// --- what servers answered -----------------------------------------------------------------------------------------
+
 void Node::pump_stun(Now now) {
   while (auto report = stun_.poll_event()) {
     const ContextScope scope(discovering_since_ ? discovering_since_->context : Context::current());
@@ -148,7 +157,7 @@ void Node::pump_stun(Now now) {
     std::set<IpAddress> addresses;
     for (const Endpoint& endpoint : report->public_endpoints) addresses.insert(endpoint.address);
     if (addresses != std::exchange(public_addresses_, addresses)) {
-      use_lifetime({});
+      use_lifetime(now, {});
       if (!discovering_) discover(now);
       for (auto& [key, link] : links_) link->punch->restart(now.time);
     }
@@ -159,9 +168,10 @@ void Node::pump_stun(Now now) {
 }
 
 void Node::pump_discovery(Now now) {
-  if (const auto lifetime = lifetime_meter_.poll_event()) {
-    use_lifetime(*lifetime);
-    if (!lifetime_meter_.is_running()) event(CloseDiscovery{});
+  if (const auto lifetime = lifetime_meter_.poll_event()) use_lifetime(now, *lifetime);
+  if (measuring_lifetime_ && !lifetime_meter_.is_running()) {
+    measuring_lifetime_ = false;
+    event(CloseDiscovery{});
   }
   const auto found = discovery_.poll_event();
   if (!found) return;
@@ -178,7 +188,7 @@ void Node::pump_discovery(Now now) {
   }
   refresh_network();
   measure_lifetime(now);
-  if (!lifetime_meter_.is_running()) event(CloseDiscovery{});
+  if (!measuring_lifetime_) event(CloseDiscovery{});
   event(StatusChanged{});
 }
 

@@ -226,6 +226,7 @@ void Node::forget_party(Now now) {
   while (!links_.empty()) remove_link(now, crypto::PublicKey(links_.begin()->first));
   relays_.stop();
   relays_.set_grant(now.time, {});
+  lifetime_meter_.stop();
   pump(now);
   named_relays_.clear();
   relay_infos_.clear();

@@ -1,10 +1,12 @@
 // The relays: which are measured and used, what members are told of them, and their order for every pair.
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <utility>
 
 #include "base/format.h"
 #include "node/node.h"
+#include "party/ipam.h"
 
 namespace lanrage::node {
 namespace {
@@ -94,8 +96,16 @@ void Node::apply_relays(Now now, std::vector<wire::RelayInfo> relays) {
 // The server's come first: a member cannot speak for one of them.
 std::vector<wire::RelayInfo> Node::all_relays() const {
   std::vector<wire::RelayInfo> all = named_relays_;
+  const auto is_usable = [&](const Endpoint& endpoint) {
+    const bool is_inside = roster_->genesis().prefix.contains(endpoint.address) ||
+                           party::ula_prefix(roster_->party()).contains(endpoint.address);
+    return !is_inside && paths::is_probeable(endpoint, options_.allow_loopback);
+  };
   for (const auto& [key, link] : links_) {
-    if (relaying_member(key) != nullptr) all.push_back({key, {}, link->own_relay->endpoints});
+    if (relaying_member(key) == nullptr) continue;
+    wire::RelayInfo info{key, {}, {}};
+    std::ranges::copy_if(link->own_relay->endpoints, std::back_inserter(info.addresses), is_usable);
+    if (!info.addresses.empty()) all.push_back(std::move(info));
   }
   return all;
 }
@@ -106,8 +116,10 @@ const Node::Link* Node::relaying_member(const crypto::PublicKey& key) const {
   const auto found = links_.find(key);
   if (found == links_.end() || !found->second->own_relay) return nullptr;
   const Link& link = *found->second;
-  const bool is_named = std::any_of(named_relays_.begin(), named_relays_.end(),
-                                    [&](const wire::RelayInfo& info) { return info.key == key; });
+  // By the name that signals have for it: nobody's relay is to be taken for the server's.
+  const bool is_named = std::any_of(named_relays_.begin(), named_relays_.end(), [&](const wire::RelayInfo& info) {
+    return short_id(wire::relay_peer(info.key)) == short_id(wire::relay_peer(key));
+  });
   const bool is_there = online_.contains(key) || link_state_ != LinkState::kConnected ||
                         link.selector->state() == paths::PeerState::kConnected;
   return is_there && !is_named ? &link : nullptr;

@@ -9,6 +9,7 @@ namespace {
 
 constexpr std::array<Duration, 3> kLonger = {std::chrono::seconds(20), std::chrono::seconds(30),
                                              std::chrono::seconds(75)};
+constexpr Duration kLate = std::chrono::seconds(1);  // more than that: this machine slept
 constexpr std::array<Duration, 3> kShorter = {std::chrono::seconds(10), std::chrono::seconds(5),
                                               std::chrono::seconds(3)};
 
@@ -33,6 +34,7 @@ void BindingLifetime::stop() {
   phase_ = Phase::kIdle;
   due_ = kNever;
   known_ = {};
+  failed_.reset();
   found_.reset();
   transmits_.clear();
 }
@@ -65,11 +67,12 @@ void BindingLifetime::handle_packet(Time now, Socket socket, const Endpoint& sou
 
 void BindingLifetime::handle_timeout(Time now) {
   if (now < due_) return;
+  if (phase_ != Phase::kTalking && now - due_ > kLate) return begin_trial(now, span_);
   switch (phase_) {
     case Phase::kIdle:
       return;
     case Phase::kTalking:
-      if (sent_ == kTalkTries) return stop();  // what was found was told
+      if (sent_ == kTalkTries) return end();
       transaction_ = rng_.array<12>();
       send(Socket::kFirst, wire::write_stun_discovery(transaction_, false, false));
       due_ = now + kTalkGap;
@@ -88,28 +91,35 @@ void BindingLifetime::handle_timeout(Time now) {
 }
 
 void BindingLifetime::remembered(Time now) {
+  if (const auto failed = std::exchange(failed_, std::nullopt)) return believe(now, *failed);
   if (span_ != Duration{}) {
     known_.at_least = span_;
     found_ = known_;
   }
   const auto next = std::upper_bound(kLonger.begin(), kLonger.end(), span_);
-  if (known_.below || next == kLonger.end()) {
-    phase_ = Phase::kIdle;
-    due_ = kNever;
-    return;
-  }
+  if (known_.below || next == kLonger.end()) return end();
   begin_trial(now, *next);
 }
 
 void BindingLifetime::forgotten(Time now) {
+  if (span_ == Duration{}) return end();
+  failed_ = span_;
+  begin_trial(now, Duration{});
+}
+
+// A flow silent for so long is not remembered, while one that was not silent is.
+void BindingLifetime::believe(Time now, Duration failed) {
+  known_.below = failed;
+  found_ = known_;
+  const auto next = std::find_if(kShorter.begin(), kShorter.end(), [&](Duration span) { return span < failed; });
+  if (known_.at_least != Duration{} || next == kShorter.end()) return end();
+  begin_trial(now, *next);
+}
+
+// What was found was told.
+void BindingLifetime::end() {
   phase_ = Phase::kIdle;
   due_ = kNever;
-  if (span_ == Duration{}) return;
-  known_.below = span_;
-  found_ = known_;
-  if (known_.at_least != Duration{}) return;
-  const auto next = std::find_if(kShorter.begin(), kShorter.end(), [&](Duration span) { return span < span_; });
-  if (next != kShorter.end()) begin_trial(now, *next);
 }
 
 std::optional<Time> BindingLifetime::next_timeout() const {

@@ -4,9 +4,9 @@
 // The first socket talks to a server for a moment, as a path in use does: some routers remember only what was answered
 // for a while longer. Then it is silent. After the time in question the second socket asks the server to answer to the
 // first one's port outside, and that answer comes in if the flow is still remembered. A trial without any silence goes
-// before: where that fails, the server or the network cannot be asked so, and nothing is claimed. Then 20 s are tried,
-// which is what is kept open anyway; where these are remembered 30 and 75 s, which is longer than any path is idle,
-// else 10, 5 and 3. That takes three minutes at most and some twenty packets.
+// before, and after each that failed: where it fails, the server or the network cannot be asked so, and nothing is
+// claimed. 20 s are tried first, which is what is kept open anyway; where these are remembered 30 and 75 s, which is
+// longer than any path is idle, else 10, 5 and 3. That takes three minutes at most and some fifty packets.
 //
 // Driven by the node on its control thread, with NAT discovery's two sockets after that has ended. IPv4's or IPv6's
 // alone, that of the server's address.
@@ -60,12 +60,15 @@ class BindingLifetime {
   void send(Socket socket, Bytes datagram);
   void remembered(Time now);
   void forgotten(Time now);
+  void believe(Time now, Duration failed);
+  void end();
 
   Rng& rng_;
   Endpoint server_;
   Phase phase_ = Phase::kIdle;
-  Duration span_{};  // of silence; 0: the trial that shows whether this works at all
-  Endpoint mapped_;  // how the server sees the first socket
+  Duration span_{};                 // of silence; 0: the trial that shows whether this works at all
+  std::optional<Duration> failed_;  // that is checked by such a trial
+  Endpoint mapped_;                 // how the server sees the first socket
   wire::StunTransaction transaction_{};
   int sent_ = 0;      // in this phase
   int answered_ = 0;  // likewise

@@ -231,6 +231,12 @@ Duration RelayClient::pause(const Relay& relay) const {
   return probes < kRelayFirstProbes ? std::min(kRelayFirstGap, kept) : kept;
 }
 
+void RelayClient::set_keepalive(Time now, Duration keepalive) {
+  const bool is_sooner = keepalive < std::exchange(keepalive_, keepalive);
+  for (Relay& relay : relays_)
+    if (is_sooner && relay.state == State::kRegistered && relay.transaction == 0) relay.due = std::min(relay.due, now);
+}
+
 std::size_t RelayClient::named() const {
   const auto is_named = [](const Relay& relay) { return relay.named; };
   return static_cast<std::size_t>(std::count_if(relays_.begin(), relays_.end(), is_named));
@@ -277,9 +283,10 @@ void RelayClient::linger(Time now, Relay& relay, Duration forwarding) {
   push_event({relay.used ? Event::Kind::kDraining : Event::Kind::kLeft, Path{*relay.announced, true}});
 }
 
+// A member's own does not count: not everybody may be reached by it.
 bool RelayClient::has_other() const {
   return std::any_of(relays_.begin(), relays_.end(),
-                     [](const Relay& relay) { return relay.announced && !relay.going; });
+                     [](const Relay& relay) { return relay.announced && !relay.going && !relay.address.is_members; });
 }
 
 // The path is gone as far as the node knows.

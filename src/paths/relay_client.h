@@ -125,7 +125,7 @@ class RelayClient {
   // The network changed (register anew at once), or a path by this relay went silent (ask it at once).
   void restart(Time now);
   // What keeps a NAT open must be sent so often, if that is oftener than kRelayRefresh.
-  void set_keepalive(Duration keepalive) { keepalive_ = keepalive; }
+  void set_keepalive(Time now, Duration keepalive);
   void check(Time now, const Path& relay);
   void check_all(Time now);
   // UDP does not get out of this network, as it seems elsewhere: relays that are new are not waited for.

@@ -159,8 +159,6 @@ void Selector::schedule_watch(Time now, WatchedPath& entry) {
   entry.next_ping = entry.pinged + gap;
 }
 
-// Whether something on the way forgets the path when nothing is sent: relays are refreshed by their client, a LAN has
-// no NAT, and two ends that are both open to everybody have none either.
 void Selector::set_keepalive(Duration keepalive) {
   keepalive_ = keepalive;
   for (WatchedPath& entry : entries_) {
@@ -168,6 +166,8 @@ void Selector::set_keepalive(Duration keepalive) {
   }
 }
 
+// Whether something on the way forgets the path when nothing is sent: relays are refreshed by their client, a LAN has
+// no NAT, and two ends that are both open to everybody have none either.
 bool Selector::needs_keepalive(const WatchedPath& entry) const {
   if (entry.path.relayed || entry.path.endpoint.address.is_private()) return false;
   const auto is_open = [](Mapping mapping, wire::Dependence filtering) {

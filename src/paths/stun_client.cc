@@ -1,6 +1,7 @@
 #include "paths/stun_client.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace lanrage::paths {
 namespace {
@@ -52,6 +53,12 @@ void StunClient::ask(Time now, Server& server) {
   server.due = now + retry_gap(server.tries);
   transmits_.push_back({server.endpoint, wire::write_stun_request(server.transaction)});
   ++stats_.sent;
+}
+
+void StunClient::set_keepalive(Time now, Duration keepalive) {
+  const bool is_sooner = keepalive < std::exchange(keepalive_, keepalive);
+  for (Server& server : servers_)
+    if (is_sooner && server.tries == 0 && server.mapped) server.due = std::min(server.due, now);
 }
 
 void StunClient::handle_packet(Time now, const Endpoint& source, ByteView datagram) {

@@ -43,7 +43,7 @@ class StunClient {
   // The addresses of this machine and the socket's port: a server that sees one of them proves that there is no NAT.
   void set_local(const std::vector<IpAddress>& addresses, std::uint16_t port);
   // The mapping must be kept so often, if that is oftener than kStunRefresh.
-  void set_keepalive(Duration keepalive) { keepalive_ = keepalive; }
+  void set_keepalive(Time now, Duration keepalive);
   // The network changed: forget the answers and ask again at once.
   void restart(Time now);
 

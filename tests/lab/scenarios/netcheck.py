@@ -154,7 +154,7 @@ def netcheck_lifetime(lab: Lab) -> None:
     bob.join(alice.host_party(server.link))
     alice.wait_path("bob", "direct")
 
-    time.sleep(65)  # three trials; a netcheck before their end would begin them anew
+    time.sleep(75)  # three trials; a netcheck before their end would begin them anew
     for node in (alice, bob):
         expect_equal(netcheck(node)["binding_lifetime"], {"at_least_s": 5, "below_s": 10, "keepalive_s": 4.167},
                      f"what {node.name}'s router remembers")

@@ -151,7 +151,8 @@ class Game {
 
   void answer() {
     while (!pongs_.empty() && pongs_.begin()->first <= now_) {
-      const auto [peer, transaction] = pongs_.begin()->second;
+      Peer* const peer = pongs_.begin()->second.first;
+      const auto transaction = pongs_.begin()->second.second;
       pongs_.erase(pongs_.begin());
       const wire::Probe pong{.pong = true,
                              .tag = wire::probe_tag(peer->key.bytes(), peer->peer),

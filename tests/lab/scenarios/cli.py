@@ -246,7 +246,7 @@ def cli_machine(lab: Lab) -> None:
     folder.mkdir()
     os.chown(folder, NOBODY, NOBODY)
     os.chmod(node.folder, 0o711)
-    binary = pathlib.Path("/tmp") / f"lanrage-lab-{os.getpid()}" / "lanrage"  # where nobody may read it
+    binary = lab.state / "lanrage"  # where nobody may read it
     shutil.copy(lab.binary, binary)
     for path in (binary.parent, lab.state, *lab.state.parents):
         if str(path).startswith("/tmp/"):

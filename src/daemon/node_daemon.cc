@@ -294,6 +294,8 @@ void NodeDaemon::run(int stop_fd) {
       router_ports_->handle_timeout(now_.time);
     settle();
   }
+  node_->stop(now_);
+  settle();
   save("quality");
 }
 

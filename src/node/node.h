@@ -187,6 +187,9 @@ class Node {
   void handover(Now now, std::string_view name, Done<void> done);
   void ping(Now now, std::string_view name, Duration timeout, Done<PingAnswer> done);
   void set_filter(Now now, bool strict, std::vector<FilterRule> rules);
+  // The program ends, and this machine stays a member: its relays need not wait for it. Poll what is to be sent, and
+  // call nothing more.
+  void stop(Now now);
   const std::vector<FilterRule>& filter_rules() const { return rules_; }
 
   // --- what happens ---

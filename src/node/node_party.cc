@@ -280,6 +280,11 @@ void Node::leave(Now now, Done<void> done) {
   pump(now);
 }
 
+void Node::stop(Now now) {
+  relays_.stop();
+  pump(now);
+}
+
 Result<void> Node::restore(Now now, ByteView saved_party, std::string_view contacts) {
   LR_ASSIGN(party::Roster roster, party::Roster::parse(saved_party, identity_));
   if (roster.self().left) {

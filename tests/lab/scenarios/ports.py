@@ -310,5 +310,6 @@ def ports_relay_at_home(lab: Lab) -> None:
     check_all_pairs([alice, bob])
     for node in (alice, bob):
         node.command("down")
-    relay.process.stop()
+    expect_equal(relay.process.stop(), 0, "how the relay ends")
+    expect("sessions=0" in relay.process.output(), f"members who went down use no relay: {relay.process.output()}")
     wait_until(lambda: not home.opened_ports(), 5, "the router's ports are closed again", 0.1)

@@ -143,6 +143,17 @@ TEST(UdpService, RelaysBetweenTwoMembersOfAParty) {
   store_le<std::uint32_t>(data.data() + 4, 8);
   for (int i = 0; i < 10; ++i) a.send(data);
   for (int i = 0; i < 10; ++i) EXPECT_EQ(b.receive(), data);
+
+  // What is received alone and waits together leaves together: whole, and in order, whatever the sizes.
+  constexpr std::size_t kSizes[] = {200, 200, 150, 32, 220, 220, 220, 40, 1300, 1300};
+  std::vector<Bytes> sent;
+  for (std::uint32_t i = 0; i < 100; ++i) {
+    Bytes& one = sent.emplace_back(data);
+    one.resize(kSizes[i % std::size(kSizes)], static_cast<std::uint8_t>(i));
+    store_le<std::uint32_t>(one.data() + 8, i);
+  }
+  for (const Bytes& one : sent) a.send(one);
+  for (const Bytes& one : sent) EXPECT_EQ(b.receive(), one);
 }
 
 // Connected sockets hear only the address that they asked.

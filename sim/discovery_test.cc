@@ -33,7 +33,9 @@ struct Scene {
   std::size_t sent = 0;
   std::optional<paths::DiscoveryReport> report;
   std::optional<paths::LifetimeReport> remembered;
-  bool deaf_to_ports = false;  // the server is one that knows no RESPONSE-PORT
+  bool deaf_to_ports = false;                // the server is one that knows no RESPONSE-PORT
+  std::optional<IpAddress> second_router{};  // the router here stands behind it, and neither keeps silent
+  bool leads_all_here = false;               // the router here passes all that comes to its address outside on to us
 
   Scene(const Nat& nat, bool two_addresses, bool v6 = false, std::uint16_t second_port = kPort + 1, double loss = 0,
         std::uint64_t seed = 1)
@@ -75,6 +77,10 @@ struct Scene {
     while (const auto out = next()) {
       ++sent;
       const bool first = out->socket == paths::NatDiscovery::Socket::kFirst;
+      if (out->hops != 0) {
+        pass(*out);
+        continue;
+      }
       network.send(host, static_cast<std::uint16_t>(first_port + (first ? 0 : 1)), out->to, out->datagram);
     }
     if (auto found = discovery.poll_event()) report = *found;
@@ -91,6 +97,16 @@ struct Scene {
         drive();
       });
     }
+  }
+  // What may pass so many routers.
+  void pass(const paths::NatDiscovery::Transmit& out) {
+    const bool to_server = out.to.address == servers.front().address;
+    if (out.hops == 1 && (second_router || leads_all_here))
+      return discovery.handle_expired(scheduler.now(), IpAddress::v4(192, 168, 1, 1), out.to);
+    if (out.hops == 2 && !to_server && leads_all_here && !second_router)
+      return discovery.handle_packet(scheduler.now(), paths::NatDiscovery::Socket::kFirst, out.to, out.datagram);
+    if (out.hops == 2 && to_server)
+      discovery.handle_expired(scheduler.now(), second_router.value_or(IpAddress::v4(5, 1, 1, 9)), out.to);
   }
   // Until it is known as far as it will be.
   void run_lifetime() {
@@ -127,6 +143,20 @@ Found exactly(Dependence dependence) {
       return Found::kAddressAndPort;
   }
   return Found::kUnknown;
+}
+
+TEST(Discovery, SeesWhoseTheAddressOutsideIs) {
+  const IpAddress carrier = IpAddress::v4(100, 64, 0, 1);
+  for (const bool nested : {false, true}) {
+    for (const bool leads_all_here : {false, true}) {
+      Scene scene({}, true);
+      if (nested) scene.second_router = carrier;
+      scene.leads_all_here = leads_all_here;
+      scene.run();
+      ASSERT_TRUE(scene.report && scene.report->v4);
+      EXPECT_EQ(scene.report->v4->beyond, nested ? std::optional(carrier) : std::nullopt) << leads_all_here;
+    }
+  }
 }
 
 TEST(Discovery, NamesEveryNatWithAServerOfTwoAddresses) {

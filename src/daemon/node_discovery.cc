@@ -115,7 +115,7 @@ void NodeDaemon::read_discovery(std::size_t index) {
 void NodeDaemon::send_discovery() {
   while (const auto out = node_->poll_discovery()) {
     auto& pair = discovery_[out->socket == paths::NatDiscovery::Socket::kFirst ? 0 : 1];
-    if (pair) pair->send(net::SendItem{.destination = out->to, .bytes = out->datagram});
+    if (pair) pair->send(net::SendItem{.destination = out->to, .bytes = out->datagram, .hops = out->hops});
   }
 }
 

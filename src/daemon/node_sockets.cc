@@ -22,16 +22,24 @@ void NodeDaemon::open_extra_sockets() {
 
 void NodeDaemon::hear_icmp(bool v6) {
   std::uint16_t number = 0;
+  const auto is_discovery = [&](std::uint16_t port) { return discovery_[1] && port == discovery_[1]->port(); };
   const auto is_ours = [&](std::uint16_t port) {
     number = 0;
-    if (port == sockets_->port()) return true;
+    if (port == sockets_->port() || is_discovery(port)) return true;
     const auto extra = std::find_if(extra_sockets_->begin(), extra_sockets_->end(),
                                     [&](const auto& one) { return one.second->local().port == port; });
     if (extra == extra_sockets_->end()) return false;
     number = extra->first;
     return true;
   };
-  if (const auto lost = icmp_->receive(v6, is_ours)) node_->handle_unreachable(now_, lost->destination, number);
+  const auto heard = icmp_->receive(v6, is_ours);
+  if (!heard) return;
+  const wire::Undelivered& lost = heard->datagram;
+  if (is_discovery(lost.source.port)) {
+    if (lost.expired) node_->handle_discovery_expired(now_, heard->from, lost.destination);
+  } else if (!lost.expired) {
+    node_->handle_unreachable(now_, lost.destination, number);
+  }
 }
 
 void NodeDaemon::send(const node::OutDatagram& datagram) {

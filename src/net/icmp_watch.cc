@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <array>
 
+#include "net/address.h"
+
 namespace lanrage::net {
 namespace {
 
@@ -27,7 +29,7 @@ Result<IcmpWatch> IcmpWatch::open() {
     }
     return error;
   }
-  icmp_filter only4{~(1u << ICMP_DEST_UNREACH)};
+  icmp_filter only4{~(1u << ICMP_DEST_UNREACH | 1u << ICMP_TIME_EXCEEDED)};
   ::setsockopt(v4.get(), SOL_RAW, ICMP_FILTER, &only4, sizeof only4);
   ::setsockopt(v4.get(), SOL_SOCKET, SO_RCVBUF, &kReceiveBuffer, sizeof kReceiveBuffer);
   Fd v6(::socket(AF_INET6, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_ICMPV6));
@@ -41,18 +43,22 @@ Result<IcmpWatch> IcmpWatch::open() {
   return IcmpWatch(std::move(v4), std::move(v6));
 }
 
-std::optional<wire::Unreachable> IcmpWatch::receive(bool v6, const std::function<bool(std::uint16_t)>& is_ours) {
+std::optional<IcmpWatch::Message> IcmpWatch::receive(bool v6, const std::function<bool(std::uint16_t)>& is_ours) {
   std::array<std::uint8_t, kMessageBytes> buffer;
   for (int i = 0; i < kMessagesMax; ++i) {
-    const auto size = ::recv((v6 ? v6_ : v4_).get(), buffer.data(), buffer.size(), MSG_DONTWAIT);
+    sockaddr_storage from{};
+    socklen_t from_size = sizeof from;
+    const auto size = ::recvfrom((v6 ? v6_ : v4_).get(), buffer.data(), buffer.size(), MSG_DONTWAIT,
+                                 reinterpret_cast<sockaddr*>(&from), &from_size);
     if (size < 0) return std::nullopt;
     ByteView message(buffer.data(), static_cast<std::size_t>(size));
     if (!v6) {  // with its IP header before it
       if (message.empty()) continue;
       message = message.subspan(std::min<std::size_t>(message.size(), static_cast<std::size_t>(message[0] & 0xf) * 4));
     }
-    const auto found = wire::parse_unreachable(message, v6);
-    if (found && is_ours(found->source.port)) return found;
+    const auto found = wire::parse_undelivered(message, v6);
+    const auto reporter = from_sockaddr(from);
+    if (found && reporter && is_ours(found->source.port)) return Message{*found, reporter->address};
   }
   return std::nullopt;
 }

@@ -78,7 +78,7 @@ Result<void> set_options(int fd, const UdpOptions& options, bool v6) {
 }
 
 constexpr std::size_t kSendControlMax =
-    CMSG_SPACE(sizeof(std::uint16_t)) + CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(in6_pktinfo));
+    CMSG_SPACE(sizeof(std::uint16_t)) + 2 * CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(in6_pktinfo));
 constexpr std::size_t kReceiveControlMax = CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(int)) +
                                            CMSG_SPACE(sizeof(std::uint32_t)) + CMSG_SPACE(sizeof(in6_pktinfo));
 
@@ -140,6 +140,10 @@ void fill_header(const SendItem& item, ByteView bytes, std::uint16_t segment_siz
   if (item.tos != 0) {
     const int tos = item.tos;
     control.add(v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_TCLASS : IP_TOS, tos);
+  }
+  if (item.hops != 0 && !v6) {
+    const int hops = item.hops;
+    control.add(IPPROTO_IP, IP_TTL, hops);
   }
   if (item.source.is_v6() == v6 && !item.source.is_unspecified()) add_source(control, item.source);
   control.finish();

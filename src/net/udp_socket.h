@@ -42,6 +42,7 @@ struct SendItem {
   std::uint16_t segment_size = 0;  // 0: one datagram
   std::uint8_t tos = 0;            // whole traffic class byte, ECN included
   IpAddress source{};              // send from this local address; 0.0.0.0 or ::: the kernel chooses
+  std::uint8_t hops = 0;           // routers that may pass it on, and one (the time to live); 0: the usual number. IPv4
 };
 
 struct SendReport {

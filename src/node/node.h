@@ -216,6 +216,8 @@ class Node {
   // The ports of discovery's sockets; 0: they cannot be opened.
   void handle_discovery_sockets(Now now, std::uint16_t first_port, std::uint16_t second_port);
   void handle_discovery_packet(Now now, paths::NatDiscovery::Socket socket, const Endpoint& source, ByteView datagram);
+  // `from` says that a datagram of discovery's second socket passed as many routers as it may.
+  void handle_discovery_expired(Now now, const IpAddress& from, const Endpoint& destination);
   // The party's server has these addresses from now on; ignored for another server than the party's.
   void handle_server_addresses(const party::ServerInfo& server);
   void handle_link(Now now, LinkState state, const std::optional<Error>& problem);

@@ -74,6 +74,11 @@ void Node::handle_discovery_packet(Now now, paths::NatDiscovery::Socket socket, 
   pump(now);
 }
 
+void Node::handle_discovery_expired(Now now, const IpAddress& from, const Endpoint& destination) {
+  discovery_.handle_expired(now.time, from, destination);
+  pump(now);
+}
+
 std::optional<paths::NatDiscovery::Transmit> Node::poll_discovery() {
   auto out = discovery_.poll_transmit();
   return out ? std::move(out) : lifetime_meter_.poll_transmit();

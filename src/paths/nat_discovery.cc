@@ -6,6 +6,8 @@
 namespace lanrage::paths {
 namespace {
 
+constexpr std::uint16_t kDiscardPort = 9;  // RFC 863; no mapping of ours, and hardly anybody's
+
 int tries_of(bool changed) { return changed ? kDiscoveryChangedTries : kDiscoveryTries; }
 
 }  // namespace
@@ -90,6 +92,29 @@ void NatDiscovery::send_hairpin(Time now, Family& family) {
   ++hairpin.tries;
 }
 
+void NatDiscovery::send_trace(Time now, Family& family) {
+  Trace& trace = *family.trace;
+  const auto send = [&](const Endpoint& to, std::uint8_t hops) {
+    transmits_.push_back({Socket::kSecond, to, wire::write_stun_discovery(trace.transaction, false, false), hops});
+  };
+  send(trace.outside, 1);
+  send(*mapped(family, Kind::kFirst), 2);
+  send(family.servers.front(), 2);
+  trace.due = now + family.gap;
+  ++trace.tries;
+}
+
+void NatDiscovery::handle_expired(Time now, const IpAddress& from, const Endpoint& destination) {
+  for (Family& family : families_) {
+    if (family.done || !family.trace) continue;
+    if (destination == family.trace->outside) family.trace->expired = true;
+    if (destination != family.servers.front()) continue;
+    family.trace->beyond = from;
+    if (!from.is_private()) family.trace->due = kNever;  // the internet begins there
+  }
+  handle_timeout(now);
+}
+
 void NatDiscovery::handle_packet(Time now, Socket socket, const Endpoint& source, ByteView datagram) {
   const auto response = wire::parse_stun_response(datagram);
   const auto request = response ? std::nullopt : wire::parse_stun_request(datagram);
@@ -97,6 +122,8 @@ void NatDiscovery::handle_packet(Time now, Socket socket, const Endpoint& source
     if (family.done || family.v4 != source.address.is_v4()) continue;
     if (request && family.hairpin && request->transaction == family.hairpin->transactions[socket == Socket::kFirst])
       family.hairpin->works = true;
+    if (request && family.trace && socket == Socket::kFirst && request->transaction == family.trace->transaction)
+      family.trace->looped = true;
     if (response) {
       const auto question = std::find_if(family.questions.begin(), family.questions.end(), [&](const Question& q) {
         return q.due != kNever && q.socket == socket && q.transaction == response->transaction;
@@ -165,9 +192,21 @@ void NatDiscovery::advance(Time now, Family& family) {
       family.hairpin->works = false;
     }
   }
+  if (family.hairpin && family.v4 && !family.trace) {
+    const IpAddress outside = mapped(family, Kind::kFirst)->address;
+    family.trace = Trace{.outside = {outside, kDiscardPort}, .tries = 0, .due = now, .transaction = {}};
+    rng_.fill(family.trace->transaction);
+  }
+  if (family.trace && family.trace->due <= now) {
+    if (family.trace->tries < kTraceTries && !family.trace->beyond) {
+      send_trace(now, family);
+    } else {
+      family.trace->due = kNever;
+    }
+  }
   family.done = std::all_of(family.questions.begin(), family.questions.end(),
                             [](const Question& question) { return question.due == kNever; }) &&
-                (!family.hairpin || family.hairpin->works);
+                (!family.hairpin || family.hairpin->works) && (!family.trace || family.trace->due == kNever);
 }
 
 std::optional<Time> NatDiscovery::next_timeout() const {
@@ -177,6 +216,7 @@ std::optional<Time> NatDiscovery::next_timeout() const {
     if (family.done) continue;
     for (const Question& question : family.questions) next = std::min(next, question.due);
     if (family.hairpin && !family.hairpin->works) next = std::min(next, family.hairpin->due);
+    if (family.trace) next = std::min(next, family.trace->due);
   }
   return next == kNever ? std::nullopt : std::optional(next);
 }
@@ -222,6 +262,9 @@ FamilyReport NatDiscovery::report_of(const Family& family) const {
     report.ports = ports_of(family);
   report.filtering = filtering_of(family);
   if (family.hairpin) report.hairpin = family.hairpin->works;
+  const auto& trace = family.trace;
+  if (trace && trace->expired && !trace->looped && trace->beyond && trace->beyond->is_private())
+    report.beyond = trace->beyond;
   return report;
 }
 

@@ -113,8 +113,10 @@ Upstream upstream_of(const NetworkView& view) {
     if (is_carrier(*view.router.address)) return Upstream::kCarrier;
     if (view.router.address->is_private()) return Upstream::kSecondRouter;
     if (!reaches) return Upstream::kUnknown;
-    return *view.router.address == v4->seen.address ? Upstream::kNothing : Upstream::kNat;
+    if (*view.router.address == v4->seen.address) return Upstream::kNothing;
   }
+  if (reaches && v4->beyond) return is_carrier(*v4->beyond) ? Upstream::kCarrier : Upstream::kSecondRouter;
+  if (view.router.address) return reaches ? Upstream::kNat : Upstream::kUnknown;
   return view.router.is_offline && reaches ? Upstream::kNat : Upstream::kUnknown;
 }
 

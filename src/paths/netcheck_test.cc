@@ -87,6 +87,14 @@ TEST(Netcheck, SeesWhatStandsBehindTheRouter) {
   EXPECT_EQ(upstream_of(view), Upstream::kSecondRouter);
   view.router.address = IpAddress::v4(100, 64, 0, 5);
   EXPECT_EQ(upstream_of(view), Upstream::kCarrier);
+  view.router = {.asked = true, .speaks = false};
+  view.discovery.v4->beyond = IpAddress::v4(10, 0, 0, 1);
+  EXPECT_EQ(upstream_of(view), Upstream::kSecondRouter);
+  view.discovery.v4->beyond = IpAddress::v4(100, 64, 0, 1);
+  EXPECT_EQ(upstream_of(view), Upstream::kCarrier);
+  view.router.address = kSeen.address;
+  EXPECT_EQ(upstream_of(view), Upstream::kNothing) << "the router knows better";
+  view.discovery.v4->beyond.reset();
   view.router = {.asked = true, .speaks = true, .is_offline = true};
   EXPECT_EQ(upstream_of(view), Upstream::kNat);
   view.own = {IpAddress::v4(100, 127, 0, 5)};  // a phone's hotspot passes it on

@@ -6,8 +6,9 @@ using namespace lanrage;
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   for (const bool v6 : {false, true}) {
-    if (const auto found = wire::parse_unreachable(ByteView(data, size), v6))
-      LR_CHECK(found->source.address.is_v6() == v6 && found->destination.address.is_v6() == v6);
+    if (const auto found = wire::parse_undelivered(ByteView(data, size), v6))
+      LR_CHECK(found->source.address.is_v6() == v6 && found->destination.address.is_v6() == v6 &&
+               !(v6 && found->expired));
   }
   return 0;
 }

@@ -23,24 +23,30 @@ const Endpoint kUs6 = *Endpoint::parse("[2a0b::2]:5555"), kRelay6 = *Endpoint::p
 
 TEST(Icmp, NamesBothEndsOfADatagramThatNobodyTook) {
   const Bytes v4 = build_udp(kUs4, kRelay4, as_bytes("tick"));
-  EXPECT_EQ(parse_unreachable(message(3, 3, v4), false), (Unreachable{kUs4, kRelay4}));
-  EXPECT_EQ(parse_unreachable(message(3, 1, ByteView(v4).first(28)), false), (Unreachable{kUs4, kRelay4}));
+  EXPECT_EQ(parse_undelivered(message(3, 3, v4), false), (Undelivered{kUs4, kRelay4}));
+  EXPECT_EQ(parse_undelivered(message(3, 1, ByteView(v4).first(28)), false), (Undelivered{kUs4, kRelay4}));
   const Bytes v6 = build_udp(kUs6, kRelay6, as_bytes("tick"));
-  EXPECT_EQ(parse_unreachable(message(1, 4, v6), true), (Unreachable{kUs6, kRelay6}));
+  EXPECT_EQ(parse_undelivered(message(1, 4, v6), true), (Undelivered{kUs6, kRelay6}));
+}
+
+TEST(Icmp, NamesADatagramThatPassedTooManyRouters) {
+  const Bytes v4 = build_udp(kUs4, kRelay4, as_bytes("tick"));
+  EXPECT_EQ(parse_undelivered(message(11, 0, v4), false), (Undelivered{kUs4, kRelay4, true}));
 }
 
 TEST(Icmp, OtherMessagesAndOtherProtocolsSayNothing) {
   Bytes v4 = build_udp(kUs4, kRelay4, as_bytes("tick"));
-  EXPECT_FALSE(parse_unreachable(message(3, 4, v4), false)) << "too big";
-  EXPECT_FALSE(parse_unreachable(message(11, 0, v4), false)) << "its time is over";
-  EXPECT_FALSE(parse_unreachable(message(1, 4, v4), true)) << "IPv4 in ICMPv6";
-  EXPECT_FALSE(parse_unreachable(message(3, 3, ByteView(v4).first(23)), false)) << "no ports";
-  EXPECT_FALSE(parse_unreachable(message(3, 3, {}), false));
+  EXPECT_FALSE(parse_undelivered(message(3, 4, v4), false)) << "too big";
+  EXPECT_FALSE(parse_undelivered(message(11, 1, v4), false)) << "a fragment is missing";
+  EXPECT_FALSE(parse_undelivered(message(3, 0, v4), true)) << "ICMPv6's time exceeded";
+  EXPECT_FALSE(parse_undelivered(message(1, 4, v4), true)) << "IPv4 in ICMPv6";
+  EXPECT_FALSE(parse_undelivered(message(3, 3, ByteView(v4).first(23)), false)) << "no ports";
+  EXPECT_FALSE(parse_undelivered(message(3, 3, {}), false));
   v4[7] = 9;
-  EXPECT_FALSE(parse_unreachable(message(3, 3, v4), false)) << "a later fragment";
+  EXPECT_FALSE(parse_undelivered(message(3, 3, v4), false)) << "a later fragment";
   v4[7] = 0;
   v4[9] = 6;
-  EXPECT_FALSE(parse_unreachable(message(3, 3, v4), false)) << "TCP";
+  EXPECT_FALSE(parse_undelivered(message(3, 3, v4), false)) << "TCP";
 }
 
 }  // namespace

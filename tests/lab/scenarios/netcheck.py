@@ -17,7 +17,7 @@ from topology import Host, Network
 NAMES = {"Endpoint Independent": "endpoint_independent", "Address Dependent": "address_dependent",
          "Address and Port Dependent": "address_and_port_dependent"}
 TYPES = {"easy": "port_restricted", "cone": "full_cone", "sym": "symmetric", "cgn-easy": "port_restricted",
-         "cgn-sym": "symmetric", "dual": "port_restricted"}
+         "cgn-sym": "symmetric", "dual": "port_restricted", "one-to-one": "full_cone"}
 
 
 def server_with_two_addresses(lab: Lab, network: Network) -> Server:
@@ -65,6 +65,7 @@ def netcheck_second_opinion(lab: Lab) -> None:
         expect_equal(found["ipv4"]["keeps_port"], "sym" not in kind, f"port preservation of {kind}")
         expect(all(relay["rtt_ms"] for relay in found["relays"]) and found["relays"], f"relays: {found['relays']}")
         expect(found["advice"], f"no advice on {kind}")
+        expect_equal(found["upstream"], "carrier" if kind.startswith("cgn") else None, f"what stands behind {kind}")
         nat = node.status()["self"]["nat"]
         expect_equal((nat["type"], nat["mapping"]), (TYPES[kind], opinion["mapping"]), f"status on {kind}")
         expect(all(endpoint.startswith("5.9.") for endpoint in nat["public"] if "[" not in endpoint), f"{nat}")
@@ -94,7 +95,9 @@ def netcheck_words(lab: Lab) -> None:
     expected = {"public": ("none", "an address of its own, no translation, and no firewall"),
                 "fw": ("firewall", "IPv6: an address of its own, no translation, behind a firewall"),
                 "udpblock": ("udp_blocked", "UDP does not get out"),
-                "cgn-upnp": ("port_restricted", "has no public address itself"),
+                "cgn-easy": ("port_restricted", "carrier NAT"),
+                "double": ("port_restricted", "double NAT"),
+                "cgn-upnp": ("port_restricted", "carrier NAT"),
                 "upnp": ("port_restricted", "leads a public port")}
     nodes = {}
     for kind, (word, sentence) in expected.items():

@@ -66,6 +66,8 @@ TEST(ControlServer, WritesItsLinkOnlyWhileItServes) {
   Folder folder;
   auto server = Server::start(test_server_options(folder), silent_logger());
   ASSERT_TRUE(server);
+  EXPECT_FALSE(std::filesystem::exists(folder.path + "/server.link"));
+  ASSERT_TRUE((*server)->write_link());
   std::string link;
   std::getline(std::ifstream(folder.path + "/server.link"), link);
   EXPECT_EQ(link, (*server)->link());

@@ -277,8 +277,6 @@ class WholeServer final : public Server {
     if (options_.listen.empty()) listen_on_https_port();
     set_mapped({});
     link_ = party::ServerLink{own_.front(), info_.key}.text();
-    if (options_.write_link) LR_TRY(config::write_file(link_path(), link() + "\n"));
-    linked_ = options_.write_link;
     loop_->run([this] {
       meter_.emplace(*udp_, net::now().time);
       next_look_ = net::now().time + kTick;
@@ -299,6 +297,10 @@ class WholeServer final : public Server {
     announce(mapped);
   }
   std::string link() const override { return link_; }
+  Result<void> write_link() override {
+    linked_ = true;
+    return config::write_file(link_path(), link() + "\n");
+  }
   const std::vector<Endpoint>& listening() const override { return listening_; }
   std::uint16_t second_udp_port() const override { return udp_->second_port(); }
   bool relays() const override { return options_.relay; }

@@ -26,8 +26,7 @@ struct ServerOptions {
   std::vector<Endpoint> listen;
   // What links, invites and the relay directory name. Empty: the addresses that this machine reaches others from.
   std::vector<party::ServerAddress> public_addresses;
-  bool relay = true;       // STUN is answered in any case
-  bool write_link = true;  // server.link, while it serves
+  bool relay = true;  // STUN is answered in any case
   std::string region;
   net::HttpLimits limits = default_limits();
 
@@ -53,6 +52,8 @@ class Server {
   };
   virtual void set_mapped(const Mapped& mapped) = 0;
   virtual std::string link() const = 0;  // https://HOST:PORT#KEY by the first public address; any thread
+  // Puts it into server.link, which says that everything is open and goes with this object.
+  virtual Result<void> write_link() = 0;
   virtual const std::vector<Endpoint>& listening() const = 0;
   virtual std::uint16_t second_udp_port() const = 0;  // of address discovery; 0: none
 

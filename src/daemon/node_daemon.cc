@@ -499,6 +499,7 @@ Result<void> NodeDaemon::start_server() {
       server_ = std::move(*started);
       LR_ASSIGN(server_api_, open_server_api(
                                  *server_, folders_.server_socket(), [] { return wire::Json(); }, rng_, log_));
+      LR_TRY(server_->write_link());
       return config::write_file(options.folder + "/port", std::to_string(port));
     }
     last = std::move(started).error();

@@ -14,7 +14,6 @@ namespace lanrage::daemon {
 
 Result<void> check_server(control::ServerOptions options, const LogOptions& log_options,
                           const std::function<void(const ServerReady&)>& on_ready) {
-  options.write_link = false;
   harden_process();
   LR_ASSIGN(const auto log, Log::open(log_options));
   LR_ASSIGN(const FolderLock lock, FolderLock::take(options.folder));
@@ -67,6 +66,7 @@ Result<void> run_server(const control::ServerOptions& options, const std::string
   LR_ASSIGN(const auto api,
             open_server_api(
                 *server, socket, [&router] { return router ? router->status() : wire::Json(); }, rng, logger));
+  LR_TRY(server->write_link());
   const auto wait = [&](Time until) {
     const Time due = router ? std::min(until, router->next_timeout()) : until;
     for (const net::Ready& ready : poller.wait(net::now().time, due)) {

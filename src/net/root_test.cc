@@ -368,16 +368,20 @@ TEST_F(Machine, HearsOfEachFamilyWithoutWaitingForTheOther) {
   });
   const Fd v4 = udp(false, 5004), v6 = udp(true, 5006);
   for (int i = 0; i < 100; ++i) send(v4, "192.168.9.1", "nobody");
-  send(v6, "fd09::1", "nobody");
   ASSERT_TRUE(wait_readable(watch->fd4()));
-  ASSERT_TRUE(wait_readable(*watch->fd6()));
+  bool answered = false;  // the kernel limits how many answers it gives, to all together
+  for (int i = 0; i < 10 && !answered; ++i) {
+    send(v6, "fd09::1", "nobody");
+    answered = wait_readable(*watch->fd6(), 200);
+  }
+  ASSERT_TRUE(answered);
   const auto heard = watch->receive(true, [](std::uint16_t port) { return port == 5006; });
   ASSERT_TRUE(heard);
-  EXPECT_EQ(heard->destination, (Endpoint{*IpAddress::parse("fd09::1"), 4445}));
+  EXPECT_EQ(heard->datagram.destination, (Endpoint{*IpAddress::parse("fd09::1"), 4445}));
   EXPECT_FALSE(watch->receive(false, [](std::uint16_t port) { return port == 5006; })) << "not our port";
   const auto other = watch->receive(false, [](std::uint16_t port) { return port == 5004; });
   ASSERT_TRUE(other);
-  EXPECT_EQ(other->source.port, 5004);
+  EXPECT_EQ(other->datagram.source.port, 5004);
 }
 
 }  // namespace

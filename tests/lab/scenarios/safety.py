@@ -62,7 +62,7 @@ try:
     with socket.socket(socket.AF_UNIX) as sock:
         sock.connect(sys.argv[1])
         sock.sendall(b"GET /api/status HTTP/1.1\\r\\nHost: lanrage\\r\\nConnection: close\\r\\n\\r\\n")
-        print(sock.recv(4096).split(b"\\r\\n")[0].decode())
+        print(sock.makefile("rb").readline().decode().strip())
 except OSError as error:
     print("no connection")
 """

@@ -38,6 +38,7 @@ Result<void> serve(Cli& cli, const std::vector<std::string>& listen, const std::
   options.folder = where.state;
   LR_ASSIGN(const LoadedConfig loaded, load_config(cli, where));
   LR_ASSIGN(const LogOptions log, loaded.config.settings().log_options());
+  options.write_window = std::chrono::milliseconds(loaded.config.settings().write_window);
   const auto on_ready = [&cli, check](const daemon::ServerReady& ready) {
     if (cli.json) {
       print_json(
@@ -158,6 +159,11 @@ Result<void> show_status(Cli& cli) {
   print_relays(status);
   const Json& store = member_of(status, "store");
   std::printf("store: %s, %s\n", text_of(store, "kind").c_str(), bytes_text(number(store, "bytes")).c_str());
+  std::printf("  %.0f changes in %.0f transactions, %.0f syncs, %s written\n", number(store, "requests"),
+              number(store, "transactions"), number(store, "syncs"),
+              bytes_text(number(store, "written_bytes")).c_str());
+  if (const std::string problem = text_of(store, "problem"); !problem.empty())
+    print_wrapped("  ", "changes are refused: " + problem);
   return {};
 }
 

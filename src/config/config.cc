@@ -16,6 +16,7 @@ namespace lanrage::config {
 namespace {
 
 constexpr std::size_t kInterfaceBytesMax = 15;  // the kernel's
+constexpr std::uint16_t kWriteWindowMax = 5000;
 
 using Member = std::variant<std::string Settings::*, std::uint16_t Settings::*, bool Settings::*>;
 
@@ -41,6 +42,8 @@ const Setting kSettings[] = {
      "no battery and the network is not metered), on or off"},
     {"strict", &Settings::strict, "let other members reach only what `lanrage allow` opened"},
     {"offload", &Settings::offload, "segmentation offloads; switch off to rule them out when something is odd"},
+    {"write_window", &Settings::write_window,
+     "milliseconds that changes wait at most, while there are many, to share one write to disk; 0: none waits"},
     {"log_level", &Settings::log_level, "trace, debug, info, warn, error or off; also per logger: info,paths=debug"},
     {"log_format", &Settings::log_format, "text or json"},
     {"log_file", &Settings::log_file,
@@ -103,6 +106,8 @@ Result<void> check(const Settings& settings, std::string_view key) {
     return Error{Code::kInvalid, "is none of auto, off and always", "use auto, off or always"};
   if (key == "relay_for_party" && !paths::parse_relay_for_party(settings.relay_for_party))
     return Error{Code::kInvalid, "is none of auto, on and off", "use auto, on or off"};
+  if (key == "write_window" && settings.write_window > kWriteWindowMax)
+    return Error{Code::kInvalid, "keeps people waiting", format("use {} ms or less", kWriteWindowMax)};
   if (key == "log_level") LR_TRY(LogLevels::parse(settings.log_level));
   if (key == "log_format" && settings.log_format != "text" && settings.log_format != "json")
     return Error{Code::kInvalid, "is neither text nor json", "use text or json"};

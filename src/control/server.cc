@@ -326,6 +326,7 @@ class WholeServer final : public Server {
     out.http = http_->stats();
     out.udp = udp_->stats();
     out.store_kind = store_->kind();
+    out.writing = store_->stats();
     loop_->run([&] {
       if (options_.relay) out.report = report_;
       out.service = service_->stats();
@@ -460,7 +461,7 @@ Result<std::unique_ptr<Server>> Server::start(ServerOptions options, const Logge
   crypto::SystemRng rng;
   LR_ASSIGN(auto tls, net::TlsIdentity::load_or_create(options.folder + "/server.key"));
   LR_ASSIGN(auto identity, load_seed(options.folder + "/server.seed", rng));
-  LR_ASSIGN(auto store, store::SqliteStore::open(options.folder + "/server.db", log));
+  LR_ASSIGN(auto store, store::SqliteStore::open(options.folder + "/server.db", log, options.write_window));
   LR_ASSIGN(auto others, load_relays(options.folder));
   auto server = std::make_unique<WholeServer>(std::move(options), std::move(tls), std::move(identity), std::move(store),
                                               std::move(others), log);

@@ -27,6 +27,7 @@ struct ServerOptions {
   // What links, invites and the relay directory name. Empty: the addresses that this machine reaches others from.
   std::vector<party::ServerAddress> public_addresses;
   bool relay = true;  // STUN is answered in any case
+  Duration write_window = store::kCommitWindow;
   std::string region;
   net::HttpLimits limits = default_limits();
 
@@ -63,6 +64,7 @@ class Server {
     UdpService::Stats udp;
     std::optional<wire::ReportRelay> report;  // of its own relay, a few seconds old
     store::StoreSize store;
+    store::StoreStats writing;
     const char* store_kind = "";
   };
   virtual bool relays() const = 0;

@@ -66,23 +66,30 @@ Json status_of(const control::Server& server, const Json& port_mapping, Time sta
                             {"report", stats.report ? report_json(*stats.report) : Json()}});
   }
   const auto uptime = std::chrono::duration_cast<std::chrono::seconds>(net::now().time - started);
-  return Json::object({{"version", LANRAGE_VERSION},
-                       {"uptime_s", uptime.count()},
-                       {"link", server.link()},
-                       {"addresses", Json::list(server.listening(), [](const Endpoint& e) { return Json(e.text()); })},
-                       {"port_mapping", port_mapping},
-                       {"parties", stats.store.parties},
-                       {"members", stats.store.members},
-                       {"clients", stats.service.streams},
-                       {"tokens", stats.service.sessions},
-                       {"connections", stats.http.connections_open},
-                       {"requests", Json::object({{"served", stats.service.requests},
-                                                  {"refused", stats.service.refused},
-                                                  {"limited", stats.service.limited}})},
-                       {"address_discoveries", stats.udp.stun.answered},
-                       {"relay", relayed},
-                       {"relays", relays_of(server)},
-                       {"store", Json::object({{"kind", stats.store_kind}, {"bytes", stats.store.bytes}})}});
+  return Json::object(
+      {{"version", LANRAGE_VERSION},
+       {"uptime_s", uptime.count()},
+       {"link", server.link()},
+       {"addresses", Json::list(server.listening(), [](const Endpoint& e) { return Json(e.text()); })},
+       {"port_mapping", port_mapping},
+       {"parties", stats.store.parties},
+       {"members", stats.store.members},
+       {"clients", stats.service.streams},
+       {"tokens", stats.service.sessions},
+       {"connections", stats.http.connections_open},
+       {"requests", Json::object({{"served", stats.service.requests},
+                                  {"refused", stats.service.refused},
+                                  {"limited", stats.service.limited}})},
+       {"address_discoveries", stats.udp.stun.answered},
+       {"relay", relayed},
+       {"relays", relays_of(server)},
+       {"store", Json::object({{"kind", stats.store_kind},
+                               {"bytes", stats.store.bytes},
+                               {"requests", stats.writing.requests},
+                               {"transactions", stats.writing.transactions},
+                               {"syncs", stats.writing.syncs},
+                               {"written_bytes", stats.writing.bytes},
+                               {"problem", stats.writing.problem.empty() ? Json() : Json(stats.writing.problem)}})}});
 }
 
 using Reports = std::vector<std::pair<std::string, wire::ReportRelay>>;  // by the relay's id
@@ -123,6 +130,18 @@ std::string metrics_of(const control::Server& server, const Logger& log) {
   out.gauge("lanrage_server_clients", "Members whose event stream is open.",
             static_cast<double>(stats.service.streams));
   out.counter("lanrage_server_requests_total", "Requests served.", stats.service.requests);
+  const store::StoreStats& writing = stats.writing;
+  out.counter("lanrage_store_requests_total", "Changes of parties that somebody waited for.", writing.requests);
+  out.counter("lanrage_store_refused_total", "Of them answered with an error.", writing.refused);
+  out.counter("lanrage_store_changes_total", "Rows that those were about.", writing.changes);
+  out.counter("lanrage_store_superseded_total", "Of them never written: a later one was written with them.",
+              writing.superseded);
+  out.counter("lanrage_store_saved_bytes_total", "Which those held.", writing.superseded_bytes);
+  out.counter("lanrage_store_transactions_total", "Transactions that hold the changes.", writing.transactions);
+  out.counter("lanrage_store_writes_total", "Writes to the database's files.", writing.writes);
+  out.counter("lanrage_store_written_bytes_total", "Their bytes.", writing.bytes);
+  out.counter("lanrage_store_syncs_total", "Syncs of the database's files.", writing.syncs);
+  out.gauge("lanrage_store_failing", "1 while changes cannot be stored.", writing.problem.empty() ? 0 : 1);
   Reports reports;
   if (stats.report) reports.emplace_back("own", *stats.report);
   for (const control::RelayDirectory::Relay& relay : server.relay_directory()) {

@@ -11,13 +11,21 @@ Result<std::optional<party::PartyData>> MemoryStore::load(const party::PartyId& 
 }
 
 void MemoryStore::commit(const party::PartyId& id, std::vector<party::Change> changes, Committed done) {
+  ++stats_.requests;
   if (failure_) {
+    ++stats_.refused;
     failed_.insert(id);
     const Error error = *std::exchange(failure_, std::nullopt);
+    stats_.problem = error.message;
     return done(error);
   }
-  if (failed_.contains(id))
+  if (failed_.contains(id)) {
+    ++stats_.refused;
     return done(Error{Code::kIo, "an earlier change of this party could not be stored", "try again"});
+  }
+  ++stats_.transactions;
+  stats_.changes += changes.size();
+  stats_.problem.clear();
   party::PartyData& data = parties_[id];
   for (const party::Change& change : changes) party::apply_change(data, change);
   done({});

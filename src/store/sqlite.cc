@@ -7,6 +7,8 @@
 #include <thread>
 
 #include "base/format.h"
+#include "store/coalesce.h"
+#include "store/file_layer.h"
 #include "store/store.h"
 
 namespace lanrage::store {
@@ -125,9 +127,9 @@ class Query {
   int next_ = 0;
 };
 
-Result<void> open_database(Database& database, const std::string& path) {
+Result<void> open_database(Database& database, const std::string& path, const FileLayer& files) {
   constexpr int kFlags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
-  if (sqlite3_open_v2(path.c_str(), &database.handle, kFlags, nullptr) != SQLITE_OK) {
+  if (sqlite3_open_v2(path.c_str(), &database.handle, kFlags, files.name()) != SQLITE_OK) {
     Error error = database.error("be opened");
     error.message += format(" ({})", path);
     return error;
@@ -135,6 +137,8 @@ Result<void> open_database(Database& database, const std::string& path) {
   sqlite3_busy_timeout(database.handle, 5000);
   LR_TRY(database.run("PRAGMA journal_mode=WAL"));
   LR_TRY(database.run("PRAGMA synchronous=FULL"));
+  // Of 4 KiB: a page that changes often goes into the database once for many times in the log.
+  LR_TRY(database.run("PRAGMA wal_autocheckpoint=4000"));
   return database.run("PRAGMA foreign_keys=ON");
 }
 
@@ -370,12 +374,12 @@ class Reader {
 
 class Sqlite final : public Store {
  public:
-  static Result<std::unique_ptr<Store>> open(const std::string& path, const Logger& log) {
-    auto store = std::unique_ptr<Sqlite>(new Sqlite(path, log));
+  static Result<std::unique_ptr<Store>> open(const std::string& path, const Logger& log, Duration window) {
+    auto store = std::unique_ptr<Sqlite>(new Sqlite(path, log, window));
     const Timed timed(store->log_, op::kStoreOpen);
-    LR_TRY(open_database(store->write_database_, path));
+    LR_TRY(open_database(store->write_database_, path, store->files_));
     LR_TRY(migrate(store->write_database_));
-    LR_TRY(open_database(store->read_database_, path));
+    LR_TRY(open_database(store->read_database_, path, store->files_));
     store->reader_ = std::make_unique<Reader>(store->read_database_);
     store->thread_ = std::thread([raw = store.get()] { raw->run(); });
     return std::unique_ptr<Store>(std::move(store));
@@ -393,7 +397,11 @@ class Sqlite final : public Store {
   Result<std::optional<party::PartyData>> load(const party::PartyId& id) override {
     {
       std::unique_lock lock(mutex_);
-      idle_.wait(lock, [&] { return queue_.empty() && !retirement_ && !writing_; });
+      if (under_way_.contains(id)) {
+        is_hurried_ = true;
+        wake_.notify_one();
+      }
+      settled_.wait(lock, [&] { return !under_way_.contains(id) && !retirement_ && !retiring_; });
       failed_.erase(id);
     }
     return reader_->load(id);
@@ -402,12 +410,15 @@ class Sqlite final : public Store {
   void commit(const party::PartyId& id, std::vector<party::Change> changes, Committed done) override {
     {
       const std::lock_guard lock(mutex_);
+      ++stats_.requests;
       if (queue_.size() < kQueueMax) {
         queue_.push_back({id, std::move(changes), std::move(done)});
+        ++under_way_[id];
         wake_.notify_one();
         return;
       }
       failed_.insert(id);
+      ++stats_.refused;
     }
     done(Error{Code::kExhausted, "the server cannot keep up", "try again in a moment"});
   }
@@ -422,6 +433,14 @@ class Sqlite final : public Store {
     return size;
   }
   const char* kind() const override { return "sqlite"; }
+  StoreStats stats() const override {
+    const std::lock_guard lock(mutex_);
+    StoreStats stats = stats_;
+    stats.writes = counts_.writes;
+    stats.bytes = counts_.bytes;
+    stats.syncs = counts_.syncs;
+    return stats;
+  }
 
   void retire(WallTime now, std::vector<party::PartyId> in_use, Retired done) override {
     const std::lock_guard lock(mutex_);
@@ -441,7 +460,12 @@ class Sqlite final : public Store {
     Retired done;
   };
 
-  Sqlite(std::string path, const Logger& log) : path_(std::move(path)), log_(log.named("store")) {}
+  Sqlite(std::string path, const Logger& log, Duration window)
+      : path_(std::move(path)), log_(log.named("store")), window_(window) {}
+
+  // The condition variable's clock, as the window counts.
+  using Clock = std::chrono::steady_clock;
+  static Time now() { return Time{Clock::now().time_since_epoch()}; }
 
   void run() {
     Writer writer(write_database_);
@@ -450,13 +474,27 @@ class Sqlite final : public Store {
     for (;;) {
       {
         std::unique_lock lock(mutex_);
-        writing_ = false;
-        if (queue_.empty() && !retirement_) idle_.notify_all();
+        for (const Entry& entry : group) {
+          if (const auto left = under_way_.find(entry.id); --left->second == 0) under_way_.erase(left);
+        }
+        group.clear();
+        retiring_ = false;
+        settled_.notify_all();
         wake_.wait(lock, [&] { return stopping_ || !queue_.empty() || retirement_; });
         if (queue_.empty() && !retirement_) return;
-        writing_ = true;
+        const Time due = window_.due(now());
+        const bool waits = due > now();
+        wake_.wait_until(lock, Clock::time_point(due.time_since_epoch()),
+                         [&] { return stopping_ || is_hurried_ || retirement_ || queue_.size() >= kGroupMax; });
+        is_hurried_ = false;
+        if (waits) {
+          window_.begun_after_waiting(now(), queue_.size());
+        } else {
+          window_.begun(now());
+        }
         asked = std::exchange(retirement_, std::nullopt);
-        for (group.clear(); !queue_.empty() && group.size() < kGroupMax; queue_.pop_front())
+        retiring_ = asked.has_value();
+        for (; !queue_.empty() && group.size() < kGroupMax; queue_.pop_front())
           group.push_back(std::move(queue_.front()));
       }
       if (!group.empty()) write(writer, group);
@@ -490,6 +528,8 @@ class Sqlite final : public Store {
         log_.error("a change could not be stored", {{"problem", result.error().message}});
         const std::lock_guard lock(mutex_);
         failed_.insert(entry.id);
+        ++stats_.refused;
+        stats_.problem = result.error().message;
       }
       entry.done(std::move(result));
     }
@@ -501,16 +541,34 @@ class Sqlite final : public Store {
   }
 
   Result<void> transact(Writer& writer, std::vector<Entry>& group) {
-    LR_TRY(write_database_.run("BEGIN IMMEDIATE"));
+    std::vector<Step> asked;
     for (const Entry& entry : group) {
       if (is_failed(entry.id))
-        return roll_back(Error{Code::kIo, "an earlier change of this party could not be stored", "try again"});
-      for (const party::Change& change : entry.changes) {
-        if (auto written = writer.apply(entry.id, change); !written) return roll_back(std::move(written).error());
-      }
+        return Error{Code::kIo, "an earlier change of this party could not be stored", "try again"};
+      for (const party::Change& change : entry.changes) asked.push_back({&entry.id, &change});
+    }
+    const std::vector<Step> steps = coalesce(asked);
+    LR_TRY(write_database_.run("BEGIN IMMEDIATE"));
+    for (const Step& step : steps) {
+      if (auto written = writer.apply(*step.party, *step.change); !written)
+        return roll_back(std::move(written).error());
     }
     if (auto committed = write_database_.run("COMMIT"); !committed) return roll_back(std::move(committed).error());
+    count(asked, steps);
     return {};
+  }
+  void count(const std::vector<Step>& asked, const std::vector<Step>& written) {
+    const auto sum = [](const std::vector<Step>& steps) {
+      std::uint64_t bytes = 0;
+      for (const Step& step : steps) bytes += bytes_of(*step.change);
+      return bytes;
+    };
+    const std::lock_guard lock(mutex_);
+    stats_.changes += asked.size();
+    stats_.superseded += asked.size() - written.size();
+    stats_.superseded_bytes += sum(asked) - sum(written);
+    ++stats_.transactions;
+    stats_.problem.clear();
   }
   Error roll_back(Error error) {
     sqlite3_exec(write_database_.handle, "ROLLBACK", nullptr, nullptr, nullptr);  // fails when SQLite did so already
@@ -519,24 +577,30 @@ class Sqlite final : public Store {
 
   const std::string path_;
   const Logger log_;
+  FileCounts counts_;
+  const FileLayer files_{counts_};
   Database write_database_;  // the thread's alone once it runs
   Database read_database_;
   std::unique_ptr<Reader> reader_;
-  std::mutex mutex_;
+  CommitWindow window_;  // the thread's alone
+  mutable std::mutex mutex_;
   std::condition_variable wake_;
-  std::condition_variable idle_;
+  std::condition_variable settled_;
   std::deque<Entry> queue_;
+  std::map<party::PartyId, std::size_t> under_way_;  // commits that wait or are being written
   std::set<party::PartyId> failed_;
   std::optional<Asked> retirement_;  // waits for its turn after the queue's
-  bool writing_ = false;
+  StoreStats stats_;
+  bool is_hurried_ = false;  // somebody waits for a commit that waits for others
+  bool retiring_ = false;
   bool stopping_ = false;
   std::thread thread_;
 };
 
 }  // namespace
 
-Result<std::unique_ptr<Store>> SqliteStore::open(const std::string& path, const Logger& log) {
-  return Sqlite::open(path, log);
+Result<std::unique_ptr<Store>> SqliteStore::open(const std::string& path, const Logger& log, Duration window) {
+  return Sqlite::open(path, log, window);
 }
 
 }  // namespace lanrage::store

@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/result.h"
 #include "party/server_party.h"
+#include "store/commit_window.h"
 
 namespace lanrage::store {
 
@@ -24,6 +25,21 @@ struct StoreSize {
   std::uint64_t parties = 0;
   std::uint64_t members = 0;  // who are in a party, over all of them
   std::uint64_t bytes = 0;    // on disk
+};
+
+// Since the store was opened. What was asked for and what became of it: requests - transactions syncs were saved, and
+// superseded changes were never written, because a later one of the same key was written with them.
+struct StoreStats {
+  std::uint64_t requests = 0;          // commits that were asked for
+  std::uint64_t refused = 0;           // of them answered with an error
+  std::uint64_t changes = 0;           // in those that are stored
+  std::uint64_t superseded = 0;        // of them
+  std::uint64_t superseded_bytes = 0;  // which they carried
+  std::uint64_t transactions = 0;      // that hold them
+  std::uint64_t writes = 0;            // system calls, and what they carried; of everything the store does
+  std::uint64_t bytes = 0;
+  std::uint64_t syncs = 0;
+  std::string problem{};  // why the newest commit could not be stored; empty: it could
 };
 
 using Committed = std::function<void(Result<void>)>;
@@ -41,6 +57,7 @@ class Store {
   virtual void commit(const party::PartyId& id, std::vector<party::Change> changes, Committed done) = 0;
   // For `server status`. Looks at every member.
   virtual Result<StoreSize> size() = 0;
+  virtual StoreStats stats() const = 0;  // any thread
   virtual const char* kind() const = 0;  // "memory", "sqlite"
   // Forgets parties that nobody needs: those with nobody in them and no invite by which somebody could join, and those
   // that were not in use for kIdleDaysMax days. A day counts once, by the first call a day or more after the last that
@@ -55,6 +72,7 @@ class MemoryStore final : public Store {
   Result<std::optional<party::PartyData>> load(const party::PartyId& id) override;
   void commit(const party::PartyId& id, std::vector<party::Change> changes, Committed done) override;
   Result<StoreSize> size() override;
+  StoreStats stats() const override { return stats_; }
   const char* kind() const override { return "memory"; }
   void retire(WallTime now, std::vector<party::PartyId> in_use, Retired done) override;
   void fail_next(Error error) { failure_ = std::move(error); }
@@ -65,13 +83,16 @@ class MemoryStore final : public Store {
   std::optional<WallTime> counted_;
   std::set<party::PartyId> failed_;
   std::optional<Error> failure_;
+  StoreStats stats_;
 };
 
 // SQLite in WAL mode with full sync, on a thread of its own. The file is made when missing; its schema is brought up to
-// date by numbered steps. kIo with the reason when it cannot be opened, kInvalid when a newer version made it.
+// date by numbered steps. kIo with the reason when it cannot be opened, kInvalid when a newer version made it. While
+// much is asked, commits wait up to `window` to share one transaction (commit_window.h).
 class SqliteStore {
  public:
-  static Result<std::unique_ptr<Store>> open(const std::string& path, const Logger& log);
+  static Result<std::unique_ptr<Store>> open(const std::string& path, const Logger& log,
+                                             Duration window = kCommitWindow);
 };
 
 }  // namespace lanrage::store

@@ -12,6 +12,7 @@
 #include <future>
 
 #include "party/roster.h"
+#include "store/coalesce.h"
 
 namespace lanrage::store {
 namespace {
@@ -70,7 +71,7 @@ struct Memory {
 };
 struct Sqlite {
   static std::unique_ptr<Store> open(const std::string& folder) {
-    return SqliteStore::open(folder + "/test.db", silent_logger()).value();
+    return SqliteStore::open(folder + "/test.db", silent_logger(), Duration{}).value();
   }
 };
 template <class T>
@@ -159,6 +160,137 @@ TYPED_TEST(StoreContract, ForgetsAPartyThatIsNotInUseForLongWhateverTheCalendarD
   }
   EXPECT_EQ(retire(*this->store_, now += kDay), 1u);
   EXPECT_EQ(this->store_->size()->parties, 0u);
+}
+
+// In virtual time: what is asked at `asked`, and how many writes begin for it; none waits longer than a window.
+int writes_for(CommitWindow& window, const std::vector<Time>& asked) {
+  int writes = 0;
+  for (std::size_t next = 0; next < asked.size();) {
+    const Time first = asked[next], begins = window.due(first);
+    EXPECT_LE(begins - first, kCommitWindow);
+    const std::size_t before = next;
+    while (next < asked.size() && asked[next] <= begins) ++next;
+    begins > first ? window.begun_after_waiting(begins, next - before) : window.begun(begins);
+    ++writes;
+  }
+  return writes;
+}
+
+TEST(CommitWindow, AStormSharesTenWritesASecondAndAnIdleStoreWaitsForNothing) {
+  using namespace std::chrono_literals;
+  for (const int per_second : {50, 500, 5000}) {
+    CommitWindow window(kCommitWindow);
+    std::vector<Time> asked;
+    SeededRng rng(1);
+    for (int i = 0; i < 10 * per_second; ++i)
+      asked.push_back(Time{1h} + std::chrono::microseconds(rng.below(10'000'000)));
+    std::sort(asked.begin(), asked.end());
+    EXPECT_LE(writes_for(window, asked), 100 + 2 * CommitWindow::kAtOnce) << per_second;
+  }
+  CommitWindow idle(kCommitWindow);
+  for (Time now{1h}; now < Time{1h + 1min}; now += 150ms) {
+    EXPECT_EQ(idle.due(now), now);
+    idle.begun(now);
+  }
+}
+
+TEST(CommitWindow, WhoAsksForOneThingAfterTheOtherRarelyWaits) {
+  using namespace std::chrono_literals;
+  CommitWindow window(kCommitWindow);
+  Time now{1h};
+  for (int i = 0; i < 100; ++i) {
+    const Time begins = window.due(now);
+    begins > now ? window.begun_after_waiting(begins, 1) : window.begun(begins);
+    now = begins + 1ms;
+  }
+  EXPECT_LT(now - Time{1h}, 100 * kCommitWindow / (CommitWindow::kAtOnce - 1));
+}
+
+TEST(Coalesce, LeavesEveryPartyAsAllChangesDo) {
+  Sample s;
+  std::size_t superseded = 0;
+  for (std::uint64_t seed = 1; seed <= 300; ++seed) {
+    SeededRng rng(seed);
+    const party::PartyId ids[] = {s.id, party::PartyId(rng.array<16>())};
+    std::vector<std::pair<int, party::Change>> changes;
+    std::uint32_t statements[] = {0, 0};
+    for (int i = 0; i < 60; ++i) {
+      const int which = static_cast<int>(rng.below(2));
+      const auto number = static_cast<std::uint8_t>(1 + rng.below(4));
+      auto member = s.member(number);
+      member.record_version = rng.below(100);
+      auto invite = s.invite(number);
+      invite.uses_left = static_cast<std::uint32_t>(rng.below(100));
+      const party::Change all[] = {party::VersionRaised{rng.below(1000)},
+                                   party::BundleReplaced{Bytes{number}},
+                                   party::MemberPut{member},
+                                   party::MemberRemoved{member.public_key},
+                                   party::InvitePut{invite},
+                                   party::InviteRemoved{invite.id},
+                                   party::StatementAdded{statements[which] + 1, Bytes{number}}};
+      const party::Change& change = all[rng.below(std::size(all))];
+      if (std::holds_alternative<party::StatementAdded>(change)) ++statements[which];
+      changes.emplace_back(which, change);
+    }
+    std::vector<Step> steps;
+    std::map<party::PartyId, party::PartyData> expected, found;
+    for (const auto& [which, change] : changes) {
+      steps.push_back({&ids[which], &change});
+      party::apply_change(expected[ids[which]], change);
+    }
+    const std::vector<Step> written = coalesce(steps);
+    for (const Step& step : written) party::apply_change(found[*step.party], *step.change);
+    EXPECT_EQ(found, expected) << seed;
+    superseded += steps.size() - written.size();
+  }
+  EXPECT_GT(superseded, 300u * 20);
+}
+
+// A thousand changes as fast as they can be asked for, and the store's own word on what they cost.
+TEST(SqliteStore, AStormSharesTransactionsAndCountsWhatItDid) {
+  const std::string folder = fresh_folder();
+  Sample s;
+  const auto store = SqliteStore::open(folder + "/test.db", silent_logger()).value();
+  ASSERT_TRUE(commit(*store, s.id, s.created));
+  std::promise<void> last;
+  constexpr std::uint64_t kChanges = 1000;
+  for (std::uint64_t i = 2; i <= kChanges; ++i) {
+    auto row = s.member(static_cast<std::uint8_t>(i % 50));
+    row.record_version = i;
+    store->commit(s.id, {party::VersionRaised{i}, party::MemberPut{row}}, [&, i](Result<void> result) {
+      EXPECT_TRUE(result);
+      if (i == kChanges) last.set_value();
+    });
+  }
+  last.get_future().wait();
+  EXPECT_EQ(store->load(s.id).value()->version, kChanges);
+  const StoreStats stats = store->stats();
+  EXPECT_EQ(stats.requests, kChanges);
+  EXPECT_EQ(stats.changes, 3 + 2 * (kChanges - 1));
+  EXPECT_LE(stats.transactions, 8u);
+  EXPECT_GE(stats.superseded, stats.changes - stats.transactions * 60);
+  EXPECT_GE(stats.syncs, stats.transactions);
+  EXPECT_GT(stats.bytes, 0u);
+  EXPECT_EQ(stats.refused, 0u);
+  std::filesystem::remove_all(folder);
+}
+
+// What waits for others waits no longer when somebody waits for it, or when the store closes.
+TEST(SqliteStore, ReadingAPartyAndClosingWriteWhatWaits) {
+  const std::string folder = fresh_folder();
+  Sample s;
+  const party::PartyId other = party::PartyId(s.rng.array<16>());
+  {
+    const auto store = SqliteStore::open(folder + "/test.db", silent_logger(), std::chrono::hours(1)).value();
+    for (std::uint64_t i = 1; i <= CommitWindow::kAtOnce; ++i)
+      ASSERT_TRUE(commit(*store, s.id, i == 1 ? s.created : std::vector<party::Change>{party::VersionRaised{i}}));
+    store->commit(s.id, {party::VersionRaised{70}}, [](Result<void> result) { EXPECT_TRUE(result); });
+    EXPECT_FALSE(store->load(other).value());  // waits for nobody
+    EXPECT_EQ(store->load(s.id).value()->version, 70u);
+    store->commit(s.id, {party::VersionRaised{71}}, [](Result<void> result) { EXPECT_TRUE(result); });
+  }
+  EXPECT_EQ(Sqlite::open(folder)->load(s.id).value()->version, 71u);
+  std::filesystem::remove_all(folder);
 }
 
 TEST(SqliteStore, KeepsItsPartiesAcrossARestart) {

@@ -113,7 +113,12 @@ NodeDaemon::NodeDaemon(const config::Settings& settings, const config::Folders& 
       now_(net::now()),
       poller_(std::move(poller)),
       netlink_(std::move(netlink)),
-      watch_(std::move(watch)) {}
+      watch_(std::move(watch)),
+      files_(
+          std::chrono::milliseconds(settings.write_window),
+          {.content = [this](const std::string& file) { return content_of(file); },
+           .write = [this](const std::string& file, std::string_view content) { return write_state(file, content); }}) {
+}
 
 NodeDaemon::~NodeDaemon() {
   const Timed timed(log_, op::kNodeStop);
@@ -220,7 +225,7 @@ Result<void> NodeDaemon::open_sockets(const Saved& saved) {
   udp.bind.port = settings_.port;
   LR_ASSIGN(auto sockets, net::UdpPair::open(udp));
   sockets_.emplace(std::move(sockets));
-  if (sockets_->port() != saved.port) save("port");
+  if (sockets_->port() != saved.port) save("port", StateFiles::Class::kAtOnce);
   return {};
 }
 
@@ -280,10 +285,9 @@ void NodeDaemon::run(int stop_fd) {
     }
     const std::span<const net::Ready> ready = poller_.wait(
         now_.time, std::min({node_->next_timeout().value_or(kNever), router_ports_->next_timeout().value_or(kNever),
-                             hosting_until_, netchecks_until_, save_again_, streams_due(), relay_due_}));
+                             hosting_until_, netchecks_until_, files_.due(), streams_due(), relay_due_}));
     now_ = net::now();
     const ContextScope party(node_->context());
-    if (save_again_ <= now_.time) save();
     if (hosting_until_ <= now_.time) answer_hosting();
     if (streams_due() <= now_.time) retry_streams();
     if (relay_due_ <= now_.time) update_relay();
@@ -296,7 +300,9 @@ void NodeDaemon::run(int stop_fd) {
   }
   node_->stop(now_);
   settle();
-  save("quality");
+  save("quality", StateFiles::Class::kSoft);
+  save();
+  answer();
 }
 
 void NodeDaemon::handle_ready(const net::Ready& ready) {
@@ -379,6 +385,7 @@ void NodeDaemon::drain_queues() {
 void NodeDaemon::settle() {
   take_mappings();
   while (auto event = node_->poll_event()) handle_event(*event);
+  if (files_.due() <= now_.time) save();
   while (auto inner = node_->poll_inner())
     staged_.push_back({inner->peer, inner->slot, std::move(inner->inner), inner->lane});
   publish();
@@ -396,6 +403,18 @@ void NodeDaemon::settle() {
       node_->handle_response(now_, request->id, Error{Code::kUnavailable, "there is no server to ask", "try again"});
     }
   }
+  answer();
+}
+
+api::Respond NodeDaemon::when_saved(api::Respond respond) {
+  return [this, respond = std::move(respond)](Result<wire::Json> result) {
+    answers_.push_back([respond, result = std::move(result)]() mutable { respond(std::move(result)); });
+  };
+}
+
+void NodeDaemon::answer() {
+  if (files_.holds_answers()) return;
+  for (const auto& answer : std::exchange(answers_, {})) answer();
 }
 
 void NodeDaemon::handle_event(const node::NodeEvent& event) {
@@ -403,13 +422,13 @@ void NodeDaemon::handle_event(const node::NodeEvent& event) {
     save("party");
     if (node_->server()) damaged_.clear();  // in a party again
   } else if (std::holds_alternative<node::SaveContacts>(event)) {
-    save("contacts");
+    save("contacts", StateFiles::Class::kSoft);
   } else if (std::holds_alternative<node::SaveQuality>(event)) {
-    save("quality");
+    save("quality", StateFiles::Class::kSoft);
   } else if (std::holds_alternative<node::QualityChanged>(event)) {
     publish_quality();
   } else if (std::holds_alternative<node::SaveTimestampFloor>(event)) {
-    save("timestamp");
+    save("timestamp", StateFiles::Class::kAtOnce);
   } else if (std::holds_alternative<node::ServerChanged>(event)) {
     connect_control();
     update_ports();
@@ -486,6 +505,7 @@ void NodeDaemon::connect_control() {
 Result<void> NodeDaemon::start_server() {
   control::ServerOptions options;
   options.folder = folders_.state + "/server";
+  options.write_window = std::chrono::milliseconds(settings_.write_window);
   LR_TRY((config::Folders{options.folder, options.folder}.create()));
   // The port it had before, so that its links stay good; else the usual one; else the next that is free.
   std::uint16_t port = party::kServerPort;
@@ -551,6 +571,15 @@ std::string NodeDaemon::metrics() const {
             static_cast<double>(relay.sessions));
   out.counter("lanrage_party_relay_bytes_total", "Bytes that it forwarded; from 0 again when it begins anew.",
               relay.relay.bytes_forwarded);
+  const StateFiles::Stats& saved = files_.stats();
+  out.counter("lanrage_state_requests_total", "Changes of this node's state files.", saved.requests);
+  out.counter("lanrage_state_merged_total", "Of them written together with another of the same file.", saved.merged);
+  out.counter("lanrage_state_unchanged_total", "Not written: the file held it already.", saved.unchanged);
+  out.counter("lanrage_state_saved_bytes_total", "Bytes that were not written for these two reasons.",
+              saved.bytes_saved);
+  out.counter("lanrage_state_writes_total", "State files replaced.", saved.writes);
+  out.counter("lanrage_state_written_bytes_total", "Their bytes.", saved.bytes);
+  out.gauge("lanrage_state_failing", "1 while the state cannot be saved.", files_.problem().empty() ? 0 : 1);
   const lan::LanStatus lan = node_->lan_status();
   out.counter("lanrage_lan_captured_total", "Broadcasts and multicasts of local programs.", lan.captured);
   out.counter("lanrage_lan_sent_total", "Of them given to the party.", lan.sent);

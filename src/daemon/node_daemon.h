@@ -23,6 +23,7 @@
 #include "daemon/party_relay.h"
 #include "daemon/process.h"
 #include "daemon/router_ports.h"
+#include "daemon/state_files.h"
 #include "dataplane/data_plane.h"
 #include "dataplane/uapi_server.h"
 #include "host/kernel_tables.h"
@@ -58,6 +59,8 @@ class NodeDaemon {
   // For the routes (node_routes.cc); control thread.
   node::Node& node() { return *node_; }
   Now now() const { return now_; }
+  // Answers once what was asked for is on disk, or the disk refuses it.
+  api::Respond when_saved(api::Respond respond);
   wire::Json status() const;
   // Of every member, or of that one. kNotFound. (node_quality.cc)
   Result<wire::Json> qualities(const std::string& name) const;
@@ -123,6 +126,7 @@ class NodeDaemon {
   void handle_ready(const net::Ready& ready);
   void drain_queues();
   void settle();
+  void answer();  // what waits for the disk, if it need not any more
   void handle_event(const node::NodeEvent& event);
   void deliver(const lan::Delivery& delivery);
   void publish();
@@ -136,10 +140,10 @@ class NodeDaemon {
   Result<Saved> load();
   Result<void> load_rules();
   void restore(const Saved& saved);
-  // Writes that state file, and those that the disk did not take before; again every few seconds until it does.
-  void save(const std::string& file);
-  void save();
-  Result<void> save_file(const std::string& file);
+  void save(const std::string& file, StateFiles::Class kind = StateFiles::Class::kAnswered);
+  void save();  // all that waits
+  std::string content_of(const std::string& file) const;
+  Result<void> write_state(const std::string& file, std::string_view content);
   // node_network.cc
   void configure_adapter();
   Result<void> add_rules(const IpPrefix& address);
@@ -235,11 +239,10 @@ class NodeDaemon {
   std::unique_ptr<api::Api> api_;
   node::AdapterConfig configured_;
   std::vector<dataplane::ClearPacket> staged_;
-  std::set<std::string> unsaved_;  // state files that the disk did not take
-  std::string save_problem_;       // why it did not
-  Time save_again_ = kNever;
-  std::string damaged_;               // what a person should know of the state that was found
-  std::int64_t quality_version_ = 0;  // of the last event
+  StateFiles files_;
+  std::vector<std::function<void()>> answers_;  // that wait until what they say is on disk
+  std::string damaged_;                         // what a person should know of the state that was found
+  std::int64_t quality_version_ = 0;            // of the last event
   bool publish_ = false;
   bool stopping_ = false;
 };

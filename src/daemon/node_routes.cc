@@ -288,8 +288,8 @@ void change_rules(NodeDaemon& daemon, const Request& request, const Respond& res
 std::vector<std::string> NodeDaemon::notices(const node::NodeStatus& status) const {
   std::vector<std::string> out = status.notices;
   if (!damaged_.empty()) out.push_back(damaged_);
-  if (!save_problem_.empty())
-    out.push_back(format("{}; it is tried again, and what is not saved is lost when the node ends", save_problem_));
+  if (const std::string& problem = files_.problem(); !problem.empty())
+    out.push_back(format("{}; it is tried again, and what is not saved is lost when the node ends", problem));
   return out;
 }
 
@@ -331,7 +331,7 @@ wire::Json NodeDaemon::status() const {
 
 std::vector<api::Route> node_routes(NodeDaemon& daemon) {
   NodeDaemon* d = &daemon;
-  return {
+  std::vector<api::Route> routes = {
       {"GET", "/api/status", "how the node is", false,
        [d](Request, Respond respond) {
          d->check_firewall();
@@ -445,6 +445,12 @@ std::vector<api::Route> node_routes(NodeDaemon& daemon) {
          d->stop();
        }},
   };
+  for (api::Route& route : routes) {
+    route.handler = [d, handler = std::move(route.handler)](Request request, Respond respond) {
+      handler(std::move(request), d->when_saved(std::move(respond)));
+    };
+  }
+  return routes;
 }
 
 }  // namespace lanrage::daemon

@@ -9,7 +9,6 @@ namespace lanrage::daemon {
 namespace {
 
 constexpr std::size_t kLogTailBytes = 256 * 1024;
-constexpr Duration kSaveAgain = std::chrono::seconds{5};
 
 }  // namespace
 
@@ -38,6 +37,11 @@ Result<NodeDaemon::Saved> NodeDaemon::load() {
   LR_ASSIGN(auto quality, config::read_file(folders_.state + "/quality"));
   saved.quality = std::move(quality).value_or("");
   LR_ASSIGN(const auto port, config::read_file(folders_.state + "/port"));
+  files_.found("timestamp", floor.value_or(""));
+  files_.found("party", saved.party);
+  files_.found("contacts", saved.contacts);
+  files_.found("quality", saved.quality);
+  files_.found("port", port.value_or(""));
   if (port) std::from_chars(port->data(), port->data() + port->size(), saved.port);
   return saved;
 }
@@ -50,6 +54,7 @@ void NodeDaemon::restore(const Saved& saved) {
     const std::string kept = file + ".damaged";
     if (::rename(file.c_str(), kept.c_str()) != 0) log_.warn("the damaged party is not kept", {{"errno", errno}});
     log_.error("the saved party cannot be read", {{"problem", restored.error().message}, {"file", kept}});
+    files_.found("party", {});
     damaged_ = format("the saved party could not be read and is kept in {}; join again by an invite", kept);
     return;
   }
@@ -62,39 +67,32 @@ void NodeDaemon::restore(const Saved& saved) {
   }
 }
 
-Result<void> NodeDaemon::save_file(const std::string& file) {
+std::string NodeDaemon::content_of(const std::string& file) const {
+  if (file == "party") return std::string(as_text(node_->saved_party()));
+  if (file == "contacts") return node_->contacts();
+  if (file == "quality") return node_->quality_history();
+  if (file == "timestamp") return to_hex(node_->timestamp_floor().bytes);
+  return std::to_string(sockets_->port());
+}
+
+Result<void> NodeDaemon::write_state(const std::string& file, std::string_view content) {
   const Timed timed(log_, op::kStateSave);
   const std::string path = folders_.state + "/" + file;
-  std::string content;
-  if (file == "party") content = as_text(node_->saved_party());
-  if (file == "contacts") content = node_->contacts();
-  if (file == "quality") content = node_->quality_history();
-  if (file == "timestamp") content = to_hex(node_->timestamp_floor().bytes);
-  if (file == "port") content = std::to_string(sockets_->port());
   if (!content.empty()) return config::write_file(path, content);
   if (::unlink(path.c_str()) != 0 && errno != ENOENT) return os_error(format("cannot remove {}", path), errno);
   return {};
 }
 
-void NodeDaemon::save(const std::string& file) {
-  unsaved_.insert(file);
-  save();
-}
+void NodeDaemon::save(const std::string& file, StateFiles::Class kind) { files_.request(now_.time, file, kind); }
 
 void NodeDaemon::save() {
-  std::string problem;
-  std::erase_if(unsaved_, [&](const std::string& file) {
-    const auto saved = save_file(file);
-    if (!saved) problem = saved.error().message;
-    return saved.has_value();
-  });
-  save_again_ = unsaved_.empty() ? kNever : now_.time + kSaveAgain;
-  if (problem.empty() == save_problem_.empty()) return;
-  save_problem_ = problem;
-  if (problem.empty()) {
+  const bool failed = !files_.problem().empty();
+  files_.save(now_.time);
+  if (files_.problem().empty() == !failed) return;
+  if (failed) {
     log_.info("the state is saved again");
   } else {
-    log_.error("the state cannot be saved", {{"problem", problem}});
+    log_.error("the state cannot be saved", {{"problem", files_.problem()}});
   }
 }
 

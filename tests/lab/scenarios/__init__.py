@@ -21,7 +21,7 @@ DEFAULT = [
     "matrix_udp443_easy",
     "path_mtu_mtu1300silent", "path_mtu_mtu1280dual", "path_mtu_party",
     "party_pair_fw_fw", "party_pair_easy_fw", "party_eight",
-    "party_node_killed", "party_disk_full", "party_udpblock", "party_tcp443",
+    "party_node_killed", "party_state_writes", "party_disk_full", "party_udpblock", "party_tcp443",
     "party_wrong_invites", "party_lan_direct", "party_server_restart", "party_network_changed", "party_without_server",
     "failover_direct_path", "failover_nat_forgets", "failover_sleep", "failover_sleep_elsewhere", "failover_other_way_out",
     "lan_broadcast", "lan_answer", "lan_bound_elsewhere", "lan_java_group", "lan_no_default_route",

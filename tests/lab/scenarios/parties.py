@@ -9,7 +9,7 @@ import ipaddress
 import time
 
 from flow import flowing
-from party import ACCESS, PORT, Node, check_all_pairs, node_behind, server_on
+from party import ACCESS, PORT, Node, check_all_pairs, node_behind, server_on, unix_get
 from namespace import wait_until
 from scenario import Lab, expect, expect_equal, scenario
 
@@ -116,6 +116,37 @@ def party_node_killed(lab: Lab) -> None:
     check_all_pairs([alice, bob])
 
 
+def state_counts(node: Node) -> dict[str, float]:
+    """What the node asked of its disk, from its metrics."""
+    lines = unix_get(node.folder / "lanrage.sock", "/metrics").decode().splitlines()
+    return {name.removeprefix("lanrage_state_").removesuffix("_total"): float(value)
+            for name, value in (line.split() for line in lines if line.startswith("lanrage_state_"))}
+
+
+@scenario("party")
+def party_state_writes(lab: Lab) -> None:
+    """What was answered is on disk, whenever the node is killed; what did not change is not written again."""
+    network = lab.network()
+    server = server_on(lab, network)
+    alice, bob = node_behind(lab, network, "public", "alice"), node_behind(lab, network, "easy", "bob")
+    invite = alice.host_party(server.link)
+    for expected, command in (("in_party", ("join", invite)), ("idle", ("leave",))) * 4:
+        bob.command(*command)
+        bob.kill_daemon()
+        bob.command("up")
+        wait_until(lambda: bob.status()["state"] == expected, 5, f"bob is {expected} after {command[0]}", 0.05)
+    bob.join(invite)
+    check_all_pairs([alice, bob])
+    time.sleep(1)  # what was learned meanwhile waits for others
+    written = {path.name: path.stat().st_mtime_ns for path in bob.folder.iterdir() if path.is_file()}
+    time.sleep(3)
+    expect_equal({path.name: path.stat().st_mtime_ns for path in bob.folder.iterdir() if path.is_file()}
+                 | {"lanrage.log": 0}, written | {"lanrage.log": 0}, "when bob's files changed while nothing happened")
+    counts = state_counts(bob)
+    expect_equal(counts["merged"] + counts["unchanged"] + counts["writes"], counts["requests"], f"sum of {counts}")
+    expect(counts["writes"] > 0 and counts["failing"] == 0, f"{counts}")
+
+
 @scenario("party")
 def party_disk_full(lab: Lab) -> None:
     """A party joined on a full disk is saved once there is room; one that is damaged is told, and joined again."""
@@ -130,7 +161,7 @@ def party_disk_full(lab: Lab) -> None:
     bob.join(invite)
     expect("cannot" in " ".join(bob.status()["notices"]), "status says nothing of the full disk")
     bob.host.run("rm", str(filler))
-    wait_until(lambda: not bob.status()["notices"], 8, "the state is saved once there is room", 0.2)
+    wait_until(lambda: not bob.status()["notices"], 1, "the state is saved once there is room", 0.05)
     files = bob.host.run("ls", str(bob.folder)).stdout.split()
     expect(not [name for name in files if "tmp" in name], f"files are left over: {files}")
     bob.kill_daemon()

@@ -89,6 +89,23 @@ TEST(ControlServer, SaysThatItsPortIsInUse) {
   EXPECT_FALSE(std::filesystem::exists(other.path + "/server.link"));
 }
 
+TEST(ControlServer, TellsWhoeverAsksWhetherItTakesPlayers) {
+  Running running;
+  net::HttpRequest request;
+  request.method = "GET";
+  request.target = wire::kHealthPath;
+  const auto client = net::HttpClient::create(running.target(), {}, silent_logger());
+  const auto well = client->call(request, net::kTestPatience);
+  ASSERT_TRUE(well) << well.error().message;
+  EXPECT_EQ(well->status, 200);
+  EXPECT_EQ(well->body, "{\"live\":true,\"ready\":true,\"why\":null}\n");
+  running.server->drain();
+  const auto stopping = client->call(request, net::kTestPatience);
+  ASSERT_TRUE(stopping);
+  EXPECT_EQ(stopping->status, 503);
+  EXPECT_THAT(stopping->body, HasSubstr("\"ready\":false,\"why\":\"the server stops\""));
+}
+
 TEST(ControlServer, TwoPlayersMeetAndSeeEachOther) {
   Running running;
   Player alice(running.server->info(), "alice"), bob(running.server->info(), "bob");

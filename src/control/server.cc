@@ -13,6 +13,7 @@
 #include "net/clock.h"
 #include "party/identity.h"
 #include "store/store.h"
+#include "wire/json.h"
 
 namespace lanrage::control {
 namespace {
@@ -67,8 +68,8 @@ Result<RelayDirectory> load_relays(const std::string& folder) {
 // Turns HTTP requests into calls of the service on its thread, and its answers back.
 class Front {
  public:
-  Front(std::shared_ptr<net::IoLoop> loop, Service& service, const Logger& log)
-      : loop_(std::move(loop)), service_(service), log_(log) {}
+  Front(std::shared_ptr<net::IoLoop> loop, Service& service, const store::Store& store, const Logger& log)
+      : loop_(std::move(loop)), service_(service), store_(store), log_(log) {}
 
   net::HttpServer::Handlers handlers() {
     return {.on_request = [this](net::HttpRequest request,
@@ -76,6 +77,9 @@ class Front {
             .on_upgrade = [this](net::HttpRequest request,
                                  net::WebSocketUpgrade upgrade) { follow(std::move(request), std::move(upgrade)); }};
   }
+
+  // No new players are to be sent here.
+  void drain() { draining_.store(true); }
 
  private:
   // Runs `act` on the service's thread, unless too much waits for it already.
@@ -95,6 +99,7 @@ class Front {
 
   void handle(net::HttpRequest request, net::HttpResponder respond) {
     const ContextScope context("correlation_id", correlation_of(request, rng_));
+    if (request.method == "GET" && request.path() == wire::kHealthPath) return health(std::move(respond));
     if (request.method != "POST")
       return respond(error_response(405, {Code::kInvalid, "requests are posted to this server"}));
     const std::string path(request.path());
@@ -131,6 +136,23 @@ class Front {
     if (operation) log_.timed(*operation, took);
     if (!response) return respond(error_response(response.error()));
     respond({.status = 200, .headers = {}, .body = wire::encode(*response)});
+  }
+
+  // By way of the service's thread, which a deadlock or a backlog would keep from answering.
+  void health(const net::HttpResponder& respond) {
+    const bool entered = enter([this, respond] {
+      const bool stores = store_.stats().problem.empty();
+      respond(health_response(draining_ ? "the server stops" : stores ? "" : "changes cannot be stored"));
+    });
+    if (!entered) respond(health_response(busy().message));
+  }
+  // `why` it takes no new players; empty: it does.
+  static net::HttpResponse health_response(const std::string& why) {
+    const wire::Json body = wire::Json::object(
+        {{"live", true}, {"ready", why.empty()}, {"why", why.empty() ? wire::Json() : wire::Json(why)}});
+    return {.status = why.empty() ? 200 : 503,
+            .headers = {{"Content-Type", "application/json"}, {"Cache-Control", "no-store"}},
+            .body = body.text() + "\n"};
   }
 
   void hello(const net::HttpRequest& request, net::HttpResponder respond) {
@@ -226,9 +248,11 @@ class Front {
 
   const std::shared_ptr<net::IoLoop> loop_;
   Service& service_;
+  const store::Store& store_;
   const Logger log_;
   crypto::SystemRng rng_;
   std::atomic<std::size_t> under_way_{0};
+  std::atomic<bool> draining_{false};
 };
 
 class WholeServer final : public Server {
@@ -251,7 +275,7 @@ class WholeServer final : public Server {
       if (const auto held = loop.lock()) held->post(std::move(act));
     };
     service_ = std::make_unique<Service>(std::move(service), *store_, rng_, log_);
-    front_ = std::make_unique<Front>(loop_, *service_, log_);
+    front_ = std::make_unique<Front>(loop_, *service_, *store_, log_);
   }
 
   ~WholeServer() override {
@@ -319,7 +343,10 @@ class WholeServer final : public Server {
     loop_->run([&] { done = service_->remove_relay(key); });
     return done;
   }
-  void drain() override { udp_->drain(); }
+  void drain() override {
+    front_->drain();
+    udp_->drain();
+  }
   bool is_drained() const override { return udp_->is_drained(); }
   Stats stats() const override {
     Stats out;

@@ -292,6 +292,9 @@ std::optional<std::uint64_t> event_version(const Event& event);
 
 // --- JSON ----------------------------------------------------------------------------------------------------------
 
+// GET, for load balancers and monitors, without a session: {"live": true, "ready": bool, "why": text or null}, 200 or
+// 503.
+inline constexpr std::string_view kHealthPath = "/health";
 inline constexpr std::string_view kHelloPath = "/v1/session";
 inline constexpr std::string_view kProofPath = "/v1/session/proof";
 inline constexpr std::string_view kEventsPath = "/v1/events";  // ?party=HEX&from=N, a WebSocket

@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "control/test_player.h"
+#include "store/store.h"
 
 namespace lanrage::control {
 namespace {
@@ -104,6 +105,97 @@ TEST(ControlServerKilled, LosesNothingThatItAcknowledged) {
     for (const auto& [id, live] : invites) EXPECT_EQ(held.contains(id), live) << "after kill " << kill;
   }
   EXPECT_GT(invites.size(), static_cast<std::size_t>(kKills));
+}
+
+// A player that joins and leaves all the time, and what it was told.
+class Restless {
+ public:
+  Restless(const party::ServerInfo& server, int number, std::shared_ptr<net::IoLoop> loop)
+      : player_(server, "player-" + std::to_string(number), std::move(loop)) {}
+
+  void run(const party::Invite& invite, const std::atomic<bool>& stop) {
+    for (Bytes record; !stop;) {
+      begin(party::MemberState::kJoined);
+      const bool entered = player_.enter(invite, record).has_value();
+      if (player_.has_roster()) record = player_.roster().own_record();
+      if (!entered) continue;
+      finish();
+      begin(party::MemberState::kLeft);
+      record = player_.roster().make_farewell();
+      if (player_.ask(wire::PutRecord{player_.party(), record})) finish();
+    }
+  }
+  // Whether what a store holds of it is what it was told last, or what it asked for since.
+  bool is_right(const party::PartyData& data) const {
+    const std::lock_guard lock(mutex_);
+    const auto row = data.members.find(player_.identity().public_key());
+    return possible_.contains(row == data.members.end() ? std::nullopt : std::optional(row->second.state));
+  }
+  int answers() const { return answers_; }
+
+ private:
+  using State = std::optional<party::MemberState>;  // none: never heard of
+  // From here on it may be so; whatever was not answered before may be so, too.
+  void begin(party::MemberState wanted) {
+    const std::lock_guard lock(mutex_);
+    wanted_ = wanted;
+    possible_.insert(wanted);
+    // A join is two requests; its first makes a place for it.
+    if (wanted == party::MemberState::kJoined) possible_.insert(party::MemberState::kPending);
+  }
+  void finish() {
+    const std::lock_guard lock(mutex_);
+    possible_ = {wanted_};
+    ++answers_;
+  }
+
+  Player player_;
+  mutable std::mutex mutex_;
+  State wanted_;
+  std::set<State> possible_{std::nullopt};
+  std::atomic<int> answers_{0};
+};
+
+TEST(ControlServerKilled, MembershipIsWhatTheLastAnswerSaid) {
+  const char* rounds = ::getenv("LANRAGE_TEST_KILLS");
+  const int kills = rounds == nullptr ? 6 : std::atoi(rounds);
+  constexpr int kPlayers = 32;
+  Folder folder;
+  auto server = std::make_unique<ServerProcess>(folder, std::uint16_t{0});
+  const party::ServerInfo info = server->info();
+  ASSERT_FALSE(info.addresses.empty());
+  Player owner(info, "owner");
+  ASSERT_TRUE(owner.host());
+  const auto invite = owner.invite(party::kInviteUsesMax);
+  ASSERT_TRUE(invite);
+  const auto loop = net::IoLoop::start("players");
+  std::vector<std::unique_ptr<Restless>> players;
+  std::atomic<bool> stop{false};
+  std::vector<std::thread> threads;
+  for (int i = 0; i < kPlayers; ++i) players.push_back(std::make_unique<Restless>(info, i, loop));
+  for (const auto& player : players) threads.emplace_back([&] { player->run(*invite, stop); });
+  SeededRng rng(11);
+  std::uint64_t version = 0;
+  for (int kill = 0; kill < kills; ++kill) {
+    // Any moment, whatever the server is doing: so by the clock, not by a condition of it.
+    std::this_thread::sleep_for(std::chrono::milliseconds(300 + rng.below(500)));
+    server.reset();
+    const auto data =
+        store::SqliteStore::open(folder.path + "/server.db", silent_logger()).value()->load(invite->party);
+    ASSERT_TRUE(data && *data);
+    EXPECT_GE((*data)->version, version) << "after kill " << kill;
+    version = (*data)->version;
+    std::set<IpAddress> addresses;
+    for (const auto& [key, row] : (*data)->members) EXPECT_TRUE(addresses.insert(row.ipv4).second) << row.ipv4.text();
+    EXPECT_TRUE(party::ServerParty::restore(**data)) << "half a party, after kill " << kill;
+    for (const auto& player : players) EXPECT_TRUE(player->is_right(**data)) << "after kill " << kill;
+    server = std::make_unique<ServerProcess>(folder, info.addresses.front().port);
+  }
+  stop = true;
+  for (std::thread& thread : threads) thread.join();
+  int answers = 0;
+  for (const auto& player : players) answers += player->answers();
+  EXPECT_GT(answers, kPlayers * 2);
 }
 
 }  // namespace

@@ -62,6 +62,7 @@ class Player {
   void disconnect() { client_.reset(); }
   const party::Identity& identity() const { return identity_; }
   const std::string& name() const { return name_; }
+  bool has_roster() const { return roster_.has_value(); }
   party::Roster& roster() { return *roster_; }
   wire::PartyId party() const { return wire_id(roster_->party()); }
 
@@ -105,13 +106,14 @@ class Player {
     return ask(request);
   }
 
-  // Joins, and gives the record to the server.
-  Result<wire::Response> enter(const party::Invite& invite) {
+  // Joins, and gives the record to the server. `before`: its newest, where it was in the party once.
+  Result<wire::Response> enter(const party::Invite& invite, ByteView before = {}) {
     LR_ASSIGN(const auto answer, join(invite));
     const auto& admission = std::get<wire::Admission>(answer);
     const party::SelfSettings self{.name = name_, .hostname = "", .routes = {}, .capabilities = 0};
     LR_ASSIGN(auto roster, party::Roster::join(identity_, invite, {admission.address, admission.envelope}, self));
     roster_ = std::move(roster);
+    if (!before.empty()) roster_->apply_record(before);
     return ask(wire::PutRecord{party(), roster_->own_record()});
   }
 

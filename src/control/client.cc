@@ -15,6 +15,7 @@ namespace {
 constexpr double kJitter = 0.2;
 constexpr Duration kConnectTimeout = std::chrono::seconds(10);
 constexpr Duration kSessionMargin = std::chrono::minutes(5);  // a session this near its end is made anew
+constexpr Duration kRestMax = std::chrono::minutes(1);        // more is not believed
 
 net::TlsTarget target_of(const party::ServerInfo& server, std::shared_ptr<std::optional<Endpoint>> found) {
   net::TlsTarget target;
@@ -47,6 +48,16 @@ bool is_stream(const wire::Request& request) {
 std::string stream_target(const wire::Request& request) {
   if (const auto* offer = std::get_if<wire::OfferRelay>(&request)) return wire::offer_target(*offer);
   return wire::follow_target(std::get<wire::Follow>(request));
+}
+
+// For how long a server that has too much to do wants to be left alone; none: it does not say.
+std::optional<Duration> rest_of(const net::HttpResponse& response) {
+  if (response.status != 503) return std::nullopt;
+  const std::string_view text = response.header("Retry-After");
+  int seconds = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
+  if (text.empty() || error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+  return std::clamp<Duration>(std::chrono::seconds(seconds), Duration{}, kRestMax);
 }
 
 // Everything that happens, on the loop.
@@ -230,7 +241,7 @@ class Link : public std::enable_shared_from_this<Link> {
     if (stopped_) return;
     note_answer();
     if (!response) return failed(std::move(response).error());
-    if (response->status != 200) return failed(wire::decode_error(response->status, response->body));
+    if (response->status != 200) return failed(*response);
     const auto challenge = wire::decode_challenge(response->body);
     if (!challenge) return failed(challenge.error());
     const auto mac = session_proof(options_.key, public_key_, *challenge, response->exporter);
@@ -247,7 +258,7 @@ class Link : public std::enable_shared_from_this<Link> {
     if (stopped_) return;
     note_answer();
     if (!response) return failed(std::move(response).error());
-    if (response->status != 200) return failed(wire::decode_error(response->status, response->body));
+    if (response->status != 200) return failed(*response);
     const auto session = wire::decode_session(response->body);
     if (!session) return failed(session.error());
     // By this machine's clock, from the server's two: the clocks need not agree.
@@ -290,6 +301,10 @@ class Link : public std::enable_shared_from_this<Link> {
       job->sent = 0;
       session_.reset();
       return work();
+    }
+    if (rest_of(*response)) {
+      job->sent = 0;  // every request may be repeated
+      return failed(*response);
     }
     log_.timed(op::kControlRequest, net::now().time - job->started);
     if (!follow_) online();
@@ -444,6 +459,7 @@ class Link : public std::enable_shared_from_this<Link> {
       return renew_session(wire::decode_error(401, refused->body));
     }
     if (!refused) return failed(why);
+    if (rest_of(*refused)) return failed(*refused);
     Error error = wire::decode_error(refused->status, refused->body);
     for (auto job = waiting_.begin(); job != waiting_.end(); ++job) {
       if (&*job != follow_job_) continue;
@@ -472,7 +488,11 @@ class Link : public std::enable_shared_from_this<Link> {
     stable_ = loop_->after(options_.stable_after, [this] { failures_ = 0; });
   }
 
-  void failed(Error why) {
+  void failed(const net::HttpResponse& response) {
+    failed(wire::decode_error(response.status, response.body), rest_of(response).value_or(Duration{}));
+  }
+  // `rest`: not to be asked again before that, nor by all at once then.
+  void failed(Error why, Duration rest = {}) {
     authenticating_ = false;
     stable_.reset();
     if (retry_) return;  // several things failed together
@@ -480,6 +500,7 @@ class Link : public std::enable_shared_from_this<Link> {
     Duration delay = options_.backoff_max;
     if (failures_ < 16) delay = std::min(options_.backoff_max, options_.backoff_min * (1 << failures_));
     delay = std::chrono::duration_cast<Duration>(delay * factor);
+    delay = std::max(delay, std::chrono::duration_cast<Duration>(rest * (1 + rng_->unit())));
     ++failures_;
     log_.debug("the control server cannot be reached",
                {{"error", why.message}, {"attempt", failures_}, {"retry_ms", milliseconds(delay)}});

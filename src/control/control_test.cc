@@ -106,6 +106,38 @@ TEST(ControlServer, TellsWhoeverAsksWhetherItTakesPlayers) {
   EXPECT_THAT(stopping->body, HasSubstr("\"ready\":false,\"why\":\"the server stops\""));
 }
 
+// In place of a server: its answer to everything.
+TEST(ControlClient, LeavesABusyServerAloneForAsLongAsItAsksAndNotAllAtOnce) {
+  const net::TlsIdentity tls = *net::TlsIdentity::generate();
+  net::HttpServer::Handlers handlers;
+  handlers.on_request = [](const net::HttpRequest&, const net::HttpResponder& respond) {
+    respond({.status = 503,
+             .headers = {{"Retry-After", "2"}},
+             .body = wire::encode(Error{Code::kUnavailable, "the server is busy"})});
+  };
+  auto busy = net::HttpServer::create({.limits = {}, .tls = tls, .loop = nullptr}, handlers, silent_logger());
+  const auto at = busy->listen(net::TcpListener{{IpAddress::v4(127, 0, 0, 1), 0}, true});
+  ASSERT_TRUE(at);
+  party::ServerInfo info;
+  info.key = tls.spki_hash();
+  info.addresses = {party::ServerAddress::of(*at)};
+  std::set<Duration> waits;
+  for (int i = 0; i < 5; ++i) {
+    Player player(info);
+    player.client().request(wire::ListInvites{}, [](const Result<wire::Response>&) {});
+    std::optional<LinkStatus> link;
+    do {
+      link = player.links.take();
+      ASSERT_TRUE(link);
+    } while (link->state != LinkState::kWaiting);
+    EXPECT_THAT(link->why->message, HasSubstr("busy"));
+    EXPECT_GE(link->retry_in, 2s);
+    EXPECT_LE(link->retry_in, 4s);
+    waits.insert(link->retry_in);
+  }
+  EXPECT_GT(waits.size(), 1u);
+}
+
 TEST(ControlServer, TwoPlayersMeetAndSeeEachOther) {
   Running running;
   Player alice(running.server->info(), "alice"), bob(running.server->info(), "bob");
@@ -524,7 +556,7 @@ TEST(ControlClient, MayBeDestroyedAtAnyMoment) {
   Running running;
   for (int i = 0; i < 30; ++i) {
     Player player(running.server->info());
-    player.client().request(wire::Follow{}, [](const auto&) {});
+    player.client().request(wire::ListInvites{}, [](const auto&) {});
     player.client().request(wire::ListInvites{}, [](const auto&) {});
     if (i % 3 == 0) (void)player.ask(wire::ListInvites{});
     if (i % 3 == 1) (void)player.links.take();

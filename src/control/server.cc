@@ -22,8 +22,12 @@ constexpr int kFreePortAttempts = 16;
 constexpr std::size_t kCorrelationBytesMax = 64;
 constexpr Duration kTick = std::chrono::seconds(1);
 
+constexpr int kRetryAfterSeconds = 1;  // and clients take up to twice as long, so that they come back spread
+
 net::HttpResponse error_response(int status, const Error& error) {
-  return {.status = status, .headers = {}, .body = wire::encode(error)};
+  net::HttpResponse response{.status = status, .headers = {}, .body = wire::encode(error)};
+  if (status == 503) response.headers.emplace_back("Retry-After", std::to_string(kRetryAfterSeconds));
+  return response;
 }
 net::HttpResponse error_response(const Error& error) { return error_response(http_status(error.code), error); }
 

@@ -113,6 +113,7 @@ class Link : public std::enable_shared_from_this<Link> {
     alive_->store(false);
     stopped_ = true;
     retry_.reset();
+    rest_.reset();
     stable_.reset();
     check_.reset();
     measure_.reset();
@@ -211,6 +212,7 @@ class Link : public std::enable_shared_from_this<Link> {
   void work() {
     if (stopped_ || retry_ || authenticating_) return;
     if (!is_wanted()) return set_state(LinkState::kIdle);
+    if (rest_) return;
     if (!session_ || net::now().time > session_ends_) return authenticate();
     for (auto job = waiting_.begin(); job != waiting_.end();) {
       const auto next = std::next(job);
@@ -241,7 +243,7 @@ class Link : public std::enable_shared_from_this<Link> {
     if (stopped_) return;
     note_answer();
     if (!response) return failed(std::move(response).error());
-    if (response->status != 200) return failed(*response);
+    if (response->status != 200) return refused(*response);
     const auto challenge = wire::decode_challenge(response->body);
     if (!challenge) return failed(challenge.error());
     const auto mac = session_proof(options_.key, public_key_, *challenge, response->exporter);
@@ -258,7 +260,7 @@ class Link : public std::enable_shared_from_this<Link> {
     if (stopped_) return;
     note_answer();
     if (!response) return failed(std::move(response).error());
-    if (response->status != 200) return failed(*response);
+    if (response->status != 200) return refused(*response);
     const auto session = wire::decode_session(response->body);
     if (!session) return failed(session.error());
     // By this machine's clock, from the server's two: the clocks need not agree.
@@ -304,7 +306,7 @@ class Link : public std::enable_shared_from_this<Link> {
     }
     if (rest_of(*response)) {
       job->sent = 0;  // every request may be repeated
-      return failed(*response);
+      return refused(*response);
     }
     log_.timed(op::kControlRequest, net::now().time - job->started);
     if (!follow_) online();
@@ -322,9 +324,10 @@ class Link : public std::enable_shared_from_this<Link> {
 
   void expire(JobIt job) {
     const bool down = status_.state != LinkState::kOnline && status_.why;
-    Error error = down ? Error{Code::kUnavailable, "the server cannot be reached: " + status_.why->message,
+    Error error = down    ? Error{Code::kUnavailable, "the server cannot be reached: " + status_.why->message,
                                "it is tried again and again; known members reach each other without it"}
-                       : Error{Code::kTimedOut, "the server did not answer in time"};
+                  : rest_ ? Error{Code::kUnavailable, "the server has too much to do", "try again in a minute"}
+                          : Error{Code::kTimedOut, "the server did not answer in time"};
     finish(job, std::move(error));
     work();
   }
@@ -459,7 +462,10 @@ class Link : public std::enable_shared_from_this<Link> {
       return renew_session(wire::decode_error(401, refused->body));
     }
     if (!refused) return failed(why);
-    if (rest_of(*refused)) return failed(*refused);
+    if (const auto wanted = rest_of(*refused)) {
+      set_state(LinkState::kConnecting);
+      return rest(*wanted);
+    }
     Error error = wire::decode_error(refused->status, refused->body);
     for (auto job = waiting_.begin(); job != waiting_.end(); ++job) {
       if (&*job != follow_job_) continue;
@@ -488,11 +494,23 @@ class Link : public std::enable_shared_from_this<Link> {
     stable_ = loop_->after(options_.stable_after, [this] { failures_ = 0; });
   }
 
-  void failed(const net::HttpResponse& response) {
-    failed(wire::decode_error(response.status, response.body), rest_of(response).value_or(Duration{}));
+  void refused(const net::HttpResponse& response) {
+    if (const auto wanted = rest_of(response)) return rest(*wanted);
+    failed(wire::decode_error(response.status, response.body));
   }
-  // `rest`: not to be asked again before that, nor by all at once then.
-  void failed(Error why, Duration rest = {}) {
+  // The link stands, but the server is not to be asked before that, nor by all at once then.
+  void rest(Duration wanted) {
+    authenticating_ = false;
+    if (rest_) return;
+    const auto wait = std::chrono::duration_cast<Duration>(wanted * (1 + rng_->unit()));
+    log_.debug("the control server is busy", {{"retry_ms", milliseconds(wait)}});
+    rest_ = loop_->after(wait, [this] {
+      const auto keep = std::move(rest_);
+      if (!stopped_) work();
+    });
+  }
+
+  void failed(Error why) {
     authenticating_ = false;
     stable_.reset();
     if (retry_) return;  // several things failed together
@@ -500,7 +518,6 @@ class Link : public std::enable_shared_from_this<Link> {
     Duration delay = options_.backoff_max;
     if (failures_ < 16) delay = std::min(options_.backoff_max, options_.backoff_min * (1 << failures_));
     delay = std::chrono::duration_cast<Duration>(delay * factor);
-    delay = std::max(delay, std::chrono::duration_cast<Duration>(rest * (1 + rng_->unit())));
     ++failures_;
     log_.debug("the control server cannot be reached",
                {{"error", why.message}, {"attempt", failures_}, {"retry_ms", milliseconds(delay)}});
@@ -545,6 +562,7 @@ class Link : public std::enable_shared_from_this<Link> {
   LinkStatus status_;
   int failures_ = 0;
   std::unique_ptr<net::LoopTimer> retry_;
+  std::unique_ptr<net::LoopTimer> rest_;  // the server has too much to do
   std::unique_ptr<net::LoopTimer> stable_;
   std::unique_ptr<net::LoopTimer> measure_;
   std::optional<Time> pinged_;             // a ping waits for its pong

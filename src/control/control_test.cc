@@ -108,11 +108,14 @@ TEST(ControlServer, TellsWhoeverAsksWhetherItTakesPlayers) {
 
 // In place of a server: its answer to everything.
 TEST(ControlClient, LeavesABusyServerAloneForAsLongAsItAsksAndNotAllAtOnce) {
+  constexpr int kPlayers = 8;
   const net::TlsIdentity tls = *net::TlsIdentity::generate();
+  net::TestMailbox<Time> asked;
   net::HttpServer::Handlers handlers;
-  handlers.on_request = [](const net::HttpRequest&, const net::HttpResponder& respond) {
+  handlers.on_request = [&](const net::HttpRequest&, const net::HttpResponder& respond) {
+    asked.put(net::now().time);
     respond({.status = 503,
-             .headers = {{"Retry-After", "2"}},
+             .headers = {{"Retry-After", "1"}},
              .body = wire::encode(Error{Code::kUnavailable, "the server is busy"})});
   };
   auto busy = net::HttpServer::create({.limits = {}, .tls = tls, .loop = nullptr}, handlers, silent_logger());
@@ -121,21 +124,21 @@ TEST(ControlClient, LeavesABusyServerAloneForAsLongAsItAsksAndNotAllAtOnce) {
   party::ServerInfo info;
   info.key = tls.spki_hash();
   info.addresses = {party::ServerAddress::of(*at)};
-  std::set<Duration> waits;
-  for (int i = 0; i < 5; ++i) {
-    Player player(info);
-    player.client().request(wire::ListInvites{}, [](const Result<wire::Response>&) {});
-    std::optional<LinkStatus> link;
-    do {
-      link = player.links.take();
-      ASSERT_TRUE(link);
-    } while (link->state != LinkState::kWaiting);
-    EXPECT_THAT(link->why->message, HasSubstr("busy"));
-    EXPECT_GE(link->retry_in, 2s);
-    EXPECT_LE(link->retry_in, 4s);
-    waits.insert(link->retry_in);
+  std::vector<std::unique_ptr<Player>> players;
+  for (int i = 0; i < kPlayers; ++i) {
+    players.push_back(std::make_unique<Player>(info));
+    players.back()->client().request(wire::ListInvites{}, [](const Result<wire::Response>&) {});
   }
-  EXPECT_GT(waits.size(), 1u);
+  Time last_first{};
+  for (int i = 0; i < kPlayers; ++i) last_first = *asked.take();
+  const Time first_again = *asked.take();
+  Time last_again = first_again;
+  for (int i = 1; i < kPlayers; ++i) last_again = *asked.take();
+  EXPECT_GE(first_again - last_first, 500ms) << "the first came some moments before the last";
+  EXPECT_GE(last_again - first_again, 100ms) << "all at once";
+  for (const auto& player : players) {
+    while (const auto link = player->links.take(Duration{})) EXPECT_NE(link->state, LinkState::kWaiting);
+  }
 }
 
 TEST(ControlServer, TwoPlayersMeetAndSeeEachOther) {

@@ -13,11 +13,11 @@ void StateFiles::request(Time now, const std::string& file, Class kind) {
   ++stats_.requests;
   if (!unsaved_.insert(file).second) {
     ++stats_.merged;
-    stats_.bytes_saved += on_disk_[file].size();
+    if (const auto& known = on_disk_[file]) stats_.bytes_saved += known->size();
   }
   if (kind != Class::kSoft) unsaved_answers_.insert(file);
   const Time due = kind == Class::kAtOnce ? now : kind == Class::kAnswered ? pace_.due(now) : now + window_;
-  if (problem_.empty()) due_ = std::min(due_, due);
+  if (!refused_.contains(file)) due_ = std::min(due_, due);
 }
 
 void StateFiles::save(Time now) {
@@ -26,8 +26,13 @@ void StateFiles::save(Time now) {
   std::string problem;
   std::erase_if(unsaved_, [&](const std::string& file) {
     const auto saved = save(file);
-    if (saved) unsaved_answers_.erase(file);
-    if (!saved) problem = saved.error().message;
+    if (saved) {
+      unsaved_answers_.erase(file);
+      refused_.erase(file);
+    } else {
+      refused_.insert(file);
+      problem = saved.error().message;
+    }
     return saved.has_value();
   });
   problem_ = std::move(problem);
@@ -37,12 +42,13 @@ void StateFiles::save(Time now) {
 
 Result<void> StateFiles::save(const std::string& file) {
   std::string content = disk_.content(file);
-  std::string& known = on_disk_[file];
+  auto& known = on_disk_.try_emplace(file, "").first->second;
   if (content == known) {
     ++stats_.unchanged;
     stats_.bytes_saved += content.size();
     return {};
   }
+  known.reset();  // it may fail when the file is replaced already
   LR_TRY(disk_.write(file, content));
   ++stats_.writes;
   stats_.bytes += content.size();

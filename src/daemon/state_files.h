@@ -8,8 +8,10 @@
 // Time, content and the disk come in as arguments. One thread.
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 
@@ -37,13 +39,16 @@ class StateFiles {
   StateFiles(Duration window, Disk disk) : window_(window), pace_(window), disk_(std::move(disk)) {}
 
   // So it is on disk, when the program starts.
-  void found(const std::string& file, std::string content) { on_disk_[file] = std::move(content); }
+  void found(const std::string& file, std::string content) { on_disk_[file] = std::move(content); }  // "": it is not
   void request(Time now, const std::string& file, Class kind);
   Time due() const { return due_; }  // of save(); kNever: all is on disk
   // Writes all that waits.
   void save(Time now);
   // Something that somebody is to be answered is not on disk yet. What the disk refuses is not waited for.
-  bool holds_answers() const { return problem_.empty() && !unsaved_answers_.empty(); }
+  bool holds_answers() const {
+    return std::any_of(unsaved_answers_.begin(), unsaved_answers_.end(),
+                       [this](const std::string& file) { return !refused_.contains(file); });
+  }
   const std::string& problem() const { return problem_; }  // why the disk takes nothing; empty: it does
   const Stats& stats() const { return stats_; }
 
@@ -53,8 +58,9 @@ class StateFiles {
   const Duration window_;
   store::CommitWindow pace_;
   const Disk disk_;
-  std::map<std::string, std::string> on_disk_;
+  std::map<std::string, std::optional<std::string>> on_disk_;  // none: nobody knows
   std::set<std::string> unsaved_;
+  std::set<std::string> refused_;          // of those, by the disk when they were last tried
   std::set<std::string> unsaved_answers_;  // of those
   std::string problem_;
   Time due_ = kNever;

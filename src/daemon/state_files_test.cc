@@ -13,13 +13,16 @@ class StateFilesTest : public testing::Test {
   Time now{1h};
   std::map<std::string, std::string> wanted, disk;
   bool is_full = false;
+  std::string stuck;              // a file that the disk refuses
+  bool fails_afterwards = false;  // it says so when the file is replaced already
   int writes = 0;
   StateFiles files{100ms,
                    {.content = [this](const std::string& file) { return wanted[file]; },
                     .write = [this](const std::string& file, std::string_view content) -> Result<void> {
-                      if (is_full) return Error{Code::kIo, "the disk is full", ""};
+                      if (is_full || file == stuck) return Error{Code::kIo, "the disk is full", ""};
                       ++writes;
                       disk[file] = content;
+                      if (fails_afterwards) return Error{Code::kIo, "the folder cannot be synced", ""};
                       return {};
                     }}};
 
@@ -102,6 +105,29 @@ TEST_F(StateFilesTest, KeepsWhatTheDiskRefusesAndHoldsNoAnswersForIt) {
   run_until(now + 100ms);
   EXPECT_EQ(files.problem(), "");
   EXPECT_EQ(disk["party"], "two");
+}
+
+TEST_F(StateFilesTest, AFileThatTheDiskRefusesHoldsUpNoOther) {
+  stuck = "quality";
+  change("quality", "a", Class::kSoft);
+  run_until(now + 1s);
+  EXPECT_EQ(files.problem(), "the disk is full");
+  change("party", "one", Class::kAnswered);
+  EXPECT_TRUE(files.holds_answers());
+  EXPECT_EQ(files.due(), now);
+  files.save(now);
+  EXPECT_FALSE(files.holds_answers());
+  EXPECT_EQ(disk["party"], "one");
+}
+
+TEST_F(StateFilesTest, TrustsNoFileWhoseWritingFailed) {
+  fails_afterwards = true;
+  change("party", "one", Class::kAnswered);
+  files.save(now);
+  fails_afterwards = false;
+  change("party", "", Class::kAnswered);
+  run_until(now + 1s);
+  EXPECT_EQ(disk["party"], "");
 }
 
 }  // namespace

@@ -22,7 +22,8 @@ class CommitWindow {
 
   // When a write that is asked for at `now` may begin: then, or up to a window later.
   Time due(Time now) const { return std::max(now, full_ - (kAtOnce - 1) * window_); }
-  void begun(Time now) { full_ = std::max(full_, now) + window_; }
+  // Also before it was due.
+  void begun(Time now) { full_ = std::clamp(full_, now, now + (kAtOnce - 1) * window_) + window_; }
   // It had to wait, and is for so many requests now.
   void begun_after_waiting(Time now, std::size_t requests) {
     const bool alone = requests == 1;

@@ -139,6 +139,7 @@ Result<void> open_database(Database& database, const std::string& path, const Fi
   LR_TRY(database.run("PRAGMA synchronous=FULL"));
   // Of 4 KiB: a page that changes often goes into the database once for many times in the log.
   LR_TRY(database.run("PRAGMA wal_autocheckpoint=4000"));
+  LR_TRY(database.run("PRAGMA cache_spill=OFF"));  // the log gets whole transactions alone, see file_layer.h
   return database.run("PRAGMA foreign_keys=ON");
 }
 
@@ -439,6 +440,7 @@ class Sqlite final : public Store {
     stats.writes = counts_.writes;
     stats.bytes = counts_.bytes;
     stats.syncs = counts_.syncs;
+    if (now() - failed_at_ > kProblemFresh) stats.problem.clear();  // perhaps nobody has asked for anything since
     return stats;
   }
 
@@ -486,7 +488,6 @@ class Sqlite final : public Store {
         const bool waits = due > now();
         wake_.wait_until(lock, Clock::time_point(due.time_since_epoch()),
                          [&] { return stopping_ || is_hurried_ || retirement_ || queue_.size() >= kGroupMax; });
-        is_hurried_ = false;
         if (waits) {
           window_.begun_after_waiting(now(), queue_.size());
         } else {
@@ -496,6 +497,7 @@ class Sqlite final : public Store {
         retiring_ = asked.has_value();
         for (; !queue_.empty() && group.size() < kGroupMax; queue_.pop_front())
           group.push_back(std::move(queue_.front()));
+        is_hurried_ = is_hurried_ && !queue_.empty();
       }
       if (!group.empty()) write(writer, group);
       if (asked) asked->done(retire(*asked));
@@ -523,18 +525,23 @@ class Sqlite final : public Store {
         std::vector<Entry> one;
         one.push_back({entry.id, std::move(entry.changes), {}});
         result = transact(writer, one);
+        if (!result) note_problem(result.error());
       }
       if (!result) {
         log_.error("a change could not be stored", {{"problem", result.error().message}});
         const std::lock_guard lock(mutex_);
         failed_.insert(entry.id);
         ++stats_.refused;
-        stats_.problem = result.error().message;
       }
       entry.done(std::move(result));
     }
   }
 
+  void note_problem(const Error& error) {
+    const std::lock_guard lock(mutex_);
+    stats_.problem = error.message;
+    failed_at_ = now();
+  }
   bool is_failed(const party::PartyId& id) {
     const std::lock_guard lock(mutex_);
     return failed_.contains(id);
@@ -568,7 +575,7 @@ class Sqlite final : public Store {
     stats_.superseded += asked.size() - written.size();
     stats_.superseded_bytes += sum(asked) - sum(written);
     ++stats_.transactions;
-    stats_.problem.clear();
+    if (!written.empty()) stats_.problem.clear();
   }
   Error roll_back(Error error) {
     sqlite3_exec(write_database_.handle, "ROLLBACK", nullptr, nullptr, nullptr);  // fails when SQLite did so already
@@ -591,6 +598,7 @@ class Sqlite final : public Store {
   std::set<party::PartyId> failed_;
   std::optional<Asked> retirement_;  // waits for its turn after the queue's
   StoreStats stats_;
+  Time failed_at_{};         // stats_.problem is of then
   bool is_hurried_ = false;  // somebody waits for a commit that waits for others
   bool retiring_ = false;
   bool stopping_ = false;

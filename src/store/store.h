@@ -39,8 +39,10 @@ struct StoreStats {
   std::uint64_t writes = 0;            // system calls, and what they carried; of everything the store does
   std::uint64_t bytes = 0;
   std::uint64_t syncs = 0;
-  std::string problem{};  // why the newest commit could not be stored; empty: it could
+  std::string problem{};  // why one could not be stored, less than kProblemFresh ago and none since; empty: all could
 };
+
+inline constexpr Duration kProblemFresh = std::chrono::seconds(30);
 
 using Committed = std::function<void(Result<void>)>;
 using Retired = std::function<void(Result<std::size_t>)>;  // how many parties were forgotten

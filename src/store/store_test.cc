@@ -194,6 +194,14 @@ TEST(CommitWindow, AStormSharesTenWritesASecondAndAnIdleStoreWaitsForNothing) {
   }
 }
 
+TEST(CommitWindow, WritesThatDidNotWaitForItMakeNobodyWaitLonger) {
+  using namespace std::chrono_literals;
+  CommitWindow window(kCommitWindow);
+  const Time now{1h};
+  for (int i = 0; i < 1000; ++i) window.begun(now);
+  EXPECT_LE(window.due(now), now + kCommitWindow);
+}
+
 TEST(CommitWindow, WhoAsksForOneThingAfterTheOtherRarelyWaits) {
   using namespace std::chrono_literals;
   CommitWindow window(kCommitWindow);

@@ -188,7 +188,7 @@ void add_server(CLI::App& app, Cli& cli) {
                       "where its relay is: eu-west; each pair has one elsewhere in reserve");
   command->add_flag("--no-relay", options->no_relay, "introduce only");
   command->add_flag("--check", options->check, "start everything, say whether it could serve, and end");
-  add_settings(*command, cli, {"port_mapping", "log_level", "log_format", "log_file"});
+  add_settings(*command, cli, {"port_mapping", "write_window", "log_level", "log_format", "log_file"});
   CLI::App* status = command->add_subcommand("status", "Load, parties, relay and version of the server that runs here");
   CLI::App* others =
       command->add_subcommand("relays", "The relays on other hosts that this server names to its players");

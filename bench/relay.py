@@ -34,6 +34,12 @@ def run(*words: str) -> str:
     return subprocess.run(words, check=True, text=True, capture_output=True).stdout
 
 
+def busy_s() -> float:
+    """Of both CPUs and all that they did, interrupts included."""
+    fields = [int(field) for field in pathlib.Path("/proc/stat").read_text().splitlines()[0].split()[1:]]
+    return (sum(fields[:8]) - fields[3] - fields[4]) / TICKS
+
+
 class Relay:
     """One relay under test, with what it has used of the CPU."""
 
@@ -92,40 +98,47 @@ class Bench:
         time.sleep(0.5)
         return relay
 
-    def load(self, relay: Relay, *words: str, pps: float | None = None, seconds: float | None = None) -> dict[str, Any]:
-        kind, key = ("turn", "-") if relay.name == "coturn" else ("lanrage", self.key)
+    def load(self, relay: Relay | None, *words: str, pps: float | None = None, seconds: float | None = None) -> dict[str, Any]:
+        kind, key = ("straight", "-") if relay is None else ("turn", "-") if relay.name == "coturn" else ("lanrage", self.key)
         o = self.options
         return json.loads(run("ip", "netns", "exec", SPACE, str(o.load), kind, f"{SERVER}:3478", key, "--pairs", str(o.pairs),
                               "--pps", str(pps or o.pps), "--size", str(o.size), "--seconds", str(seconds or o.seconds), *words))
 
     def measured(self, start: Any, pps: float | None, run_: int) -> dict[str, float]:
-        """What a fresh relay used and passed on; setting up is not counted."""
-        relay = start()
+        """What a fresh relay passed on and cost the machine, the kernel's work included: its busy time beyond that of the
+        same load without a relay. Setting up is not counted."""
+        relay = start() if start else None
         try:
             self.load(relay, seconds=0.5, pps=1000)
-            before = relay.cpu_s()
+            before, machine = relay.cpu_s() if relay else 0, busy_s()
             counts = self.load(relay, "--run", str(run_), pps=pps)
-            used = relay.cpu_s() - before
-            return {"cpu_s_per_million": 1e6 * used / max(1, counts["received"]), "cpu_share": used / self.options.seconds,
+            millions = max(1, counts["received"]) / 1e6
+            return {"machine_s_per_million": (busy_s() - machine) / millions,
+                    "process_s_per_million": ((relay.cpu_s() if relay else 0) - before) / millions,
                     "pps": counts["received"] / self.options.seconds, "loss": 1 - counts["received"] / counts["sent"],
                     "p50_us": counts["p50_us"], "p99_us": counts["p99_us"]}
         finally:
-            relay.close()
+            if relay:
+                relay.close()
 
     def compare(self, pps: float | None, title: str, run_: int = 1) -> dict[str, Any]:
-        rounds: dict[str, list[dict[str, float]]] = {"lanrage": [], "coturn": []}
+        kinds = {"straight": None, "lanrage": self.ours, "coturn": self.coturn}
+        rounds: dict[str, list[dict[str, float]]] = {name: [] for name in kinds}
         for _ in range(self.options.rounds):
-            for name, start in (("lanrage", self.ours), ("coturn", self.coturn)):
+            for name, start in kinds.items():
                 rounds[name].append(self.measured(start, pps, run_))
         out: dict[str, Any] = {name: {field: statistics.median(one[field] for one in all_) for field in all_[0]}
                                for name, all_ in rounds.items()}
         print(f"{title}: {self.options.pairs} pairs, {self.options.size} bytes, median of {self.options.rounds}")
         for name, figures in out.items():
-            print(f"  {name:8} {figures['cpu_s_per_million']:6.2f} CPU s per million, {figures['pps']:8.0f} a second, "
-                  f"{100 * figures['loss']:5.2f} % lost, {100 * figures['cpu_share']:4.0f} % CPU, "
-                  f"delay {figures['p50_us']:.0f} us median, {figures['p99_us']:.0f} us p99")
-        out["ratio"] = out["lanrage"]["cpu_s_per_million"] / out["coturn"]["cpu_s_per_million"]
-        print(f"  ratio of CPU: {out['ratio']:.3f}")
+            figures["cpu_s_per_million"] = figures["machine_s_per_million"] - out["straight"]["machine_s_per_million"]
+            print(f"  {name:8} {figures['cpu_s_per_million']:6.2f} CPU s per million beyond straight, "
+                  f"{figures['process_s_per_million']:6.2f} of the process, {figures['pps']:8.0f} a second, "
+                  f"{100 * figures['loss']:5.2f} % lost, delay {figures['p50_us']:.0f} us median, {figures['p99_us']:.0f} us p99")
+        for name in ("cpu_s_per_million", "process_s_per_million"):
+            out[f"ratio_{name}"] = out["lanrage"][name] / out["coturn"][name]
+        print(f"  ratio of CPU: {out['ratio_cpu_s_per_million']:.3f}; of the processes alone: "
+              f"{out['ratio_process_s_per_million']:.3f}")
         return out
 
     def fair(self) -> dict[str, Any]:

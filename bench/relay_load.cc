@@ -4,6 +4,7 @@
 //   relay_load sessions IP:PORT KEY COUNT            registers them and holds them until standard input ends
 //   relay_load lanrage IP:PORT KEY OPTIONS...        pairs, each a party of two
 //   relay_load turn IP:PORT - OPTIONS...             pairs of an allocation with a channel, and a peer
+//   relay_load straight IP:PORT - OPTIONS...         pairs without a relay: what the load itself costs
 //     --pairs N --pps N --size BYTES --seconds S     one datagram in turn from every pair, at that rate in all
 //     --run N                                        N of them at once, as one send (UDP_SEGMENT), as nodes do with
 //     bulk
@@ -237,7 +238,10 @@ void send_load(Port& port, std::vector<net::SendItem>& items, std::vector<Bytes>
   }
 }
 
-int load(bool turn, const Endpoint& relay, const crypto::PublicKey& key, const Options& options) {
+enum class Kind { kLanrage, kTurn, kStraight };
+
+int load(Kind kind, const Endpoint& relay, const crypto::PublicKey& key, const Options& options) {
+  const bool turn = kind == Kind::kTurn;
   crypto::SystemRng rng;
   Port senders(kSenders), receivers(kReceivers), flooders(kSenders + 2);
   const std::size_t parties = options.pairs + (options.flood > 0 ? 1 : 0);
@@ -248,21 +252,21 @@ int load(bool turn, const Endpoint& relay, const crypto::PublicKey& key, const O
   for (std::size_t i = 0; i < parties; ++i) {
     const std::size_t group = i == options.pairs ? 1 : 0;
     const std::size_t receiver = 2 * i;
-    if (!turn) receiving.push_back(member(receiver, static_cast<std::uint32_t>(i), key, rng));
+    if (kind == Kind::kLanrage) receiving.push_back(member(receiver, static_cast<std::uint32_t>(i), key, rng));
     for (std::size_t k = 0; k < (group == 1 ? options.flooders : 1); ++k) {
       const std::size_t sender = receiver + 1 + k;
       from[group].push_back(address_of(sender));
       if (turn) {
         Port& port = group == 1 ? flooders : senders;
         LR_CHECK(open_channel(port, relay, from[group].back(), {address_of(receiver), kReceivers}));
-      } else {
+      } else if (kind == Kind::kLanrage) {
         (group == 1 ? flooding : sending).push_back(member(sender, static_cast<std::uint32_t>(i), key, rng));
       }
       datagrams[group].push_back(datagram_for(index_of(receiver), static_cast<std::uint32_t>(group),
                                               group == 1 ? options.flood_size : options.size, turn, options.run));
     }
   }
-  if (!turn) {
+  if (kind == Kind::kLanrage) {
     LR_CHECK(enter(senders, relay, sending) == sending.size());
     LR_CHECK(enter(receivers, relay, receiving) == receiving.size());
     LR_CHECK(enter(flooders, relay, flooding) == flooding.size());
@@ -271,7 +275,8 @@ int load(bool turn, const Endpoint& relay, const crypto::PublicKey& key, const O
     for (std::size_t i = 0; i < datagrams[group].size(); ++i) {
       const Bytes& bytes = datagrams[group][i];
       items[group].push_back(
-          {.destination = relay,
+          {.destination =
+               kind == Kind::kStraight ? Endpoint{address_of(2 * (group * options.pairs + i)), kReceivers} : relay,
            .bytes = bytes,
            .segment_size = static_cast<std::uint16_t>(options.run > 1 ? bytes.size() / options.run : 0),
            .source = from[group][i]});
@@ -328,7 +333,8 @@ int main(int argc, char** argv) {
   LR_CHECK(words.size() >= 3);
   const auto relay = Endpoint::parse(words[1]);
   const auto key = crypto::PublicKey::from_base64(words[2]);
-  LR_CHECK(relay && (key || words[0] == "turn"));
+  const Kind kind = words[0] == "turn" ? Kind::kTurn : words[0] == "straight" ? Kind::kStraight : Kind::kLanrage;
+  LR_CHECK(relay && (key || kind != Kind::kLanrage));
   if (words[0] == "sessions") return sessions(*relay, *key, std::stoul(words.at(3)));
   Options options;
   for (std::size_t i = 3; i + 1 < words.size(); i += 2) {
@@ -342,5 +348,5 @@ int main(int argc, char** argv) {
     if (words[i] == "--seconds") options.seconds = value;
     if (words[i] == "--flood") options.flood = value;
   }
-  return load(words[0] == "turn", *relay, key.value_or(crypto::PublicKey()), options);
+  return load(kind, *relay, key.value_or(crypto::PublicKey()), options);
 }

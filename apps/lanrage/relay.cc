@@ -34,6 +34,7 @@ Result<void> relay(Cli& cli, const Arguments& arguments) {
   LR_TRY(where.create());
   options.folder = where.state;
   LR_ASSIGN(const LoadedConfig loaded, load_config(cli, where));
+  options.offload = loaded.config.settings().offload;
   options.port_mapping = loaded.config.settings().port_mapping;
   LR_ASSIGN(const LogOptions log, loaded.config.settings().log_options());
   return daemon::run_relay(options, log, [&cli, &options](const daemon::RelayReady& ready) {
@@ -65,7 +66,7 @@ void add_relay(CLI::App& app, Cli& cli) {
   command->add_option("--public", arguments->announced,
                       "ADDRESS:PORT that players reach it at, if it cannot see that itself");
   command->add_option("--region", arguments->region, "where it is: eu-west; each pair has one elsewhere in reserve");
-  add_settings(*command, cli, {"port_mapping", "log_level", "log_format", "log_file"});
+  add_settings(*command, cli, {"port_mapping", "offload", "log_level", "log_format", "log_file"});
   command->callback([&cli, arguments] { cli.run = [&cli, arguments] { return relay(cli, *arguments); }; });
 }
 

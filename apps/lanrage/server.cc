@@ -39,6 +39,7 @@ Result<void> serve(Cli& cli, const std::vector<std::string>& listen, const std::
   LR_ASSIGN(const LoadedConfig loaded, load_config(cli, where));
   LR_ASSIGN(const LogOptions log, loaded.config.settings().log_options());
   options.write_window = std::chrono::milliseconds(loaded.config.settings().write_window);
+  options.offload = loaded.config.settings().offload;
   const auto on_ready = [&cli, check](const daemon::ServerReady& ready) {
     if (cli.json) {
       print_json(
@@ -79,9 +80,11 @@ void print_report(const Json& report) {
   const auto number = [&](std::string_view key) { return number_of(report, key).value_or(0); };
   std::printf("  health %.0f of 100, load %.0f %%: %.0f sessions of %.0f parties\n", number("health"), number("load"),
               number("sessions"), number("parties"));
-  std::printf("  relayed %.0f packets, %s; machine at %.0f %% of its CPU, %.0f %% of its memory, %s for the relay\n",
-              number("packets_out"), bytes_text(number("bytes_out")).c_str(), number("cpu_percent"),
-              number("memory_percent"), bytes_text(number("memory_bytes")).c_str());
+  std::printf(
+      "  relayed %.0f packets (%.0f in the kernel), %s; machine at %.0f %% of its CPU, %.0f %% of its memory, %s for "
+      "the relay\n",
+      number("packets_out"), number("packets_kernel"), bytes_text(number("bytes_out")).c_str(), number("cpu_percent"),
+      number("memory_percent"), bytes_text(number("memory_bytes")).c_str());
   std::string dropped;
   if (const Json::Object* reasons = member_of(report, "dropped").if_object()) {
     for (const auto& [reason, count] : *reasons)
@@ -188,7 +191,7 @@ void add_server(CLI::App& app, Cli& cli) {
                       "where its relay is: eu-west; each pair has one elsewhere in reserve");
   command->add_flag("--no-relay", options->no_relay, "introduce only");
   command->add_flag("--check", options->check, "start everything, say whether it could serve, and end");
-  add_settings(*command, cli, {"port_mapping", "write_window", "log_level", "log_format", "log_file"});
+  add_settings(*command, cli, {"port_mapping", "write_window", "offload", "log_level", "log_format", "log_file"});
   CLI::App* status = command->add_subcommand("status", "Load, parties, relay and version of the server that runs here");
   CLI::App* others =
       command->add_subcommand("relays", "The relays on other hosts that this server names to its players");

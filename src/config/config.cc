@@ -41,7 +41,9 @@ const Setting kSettings[] = {
      "it has "
      "no battery and the network is not metered), on or off"},
     {"strict", &Settings::strict, "let other members reach only what `lanrage allow` opened"},
-    {"offload", &Settings::offload, "segmentation offloads; switch off to rule them out when something is odd"},
+    {"offload", &Settings::offload,
+     "segmentation offloads, and a relay's forwarding inside the kernel; switch off to rule them out when something is "
+     "odd"},
     {"write_window", &Settings::write_window,
      "milliseconds that changes wait at most, while there are many, to share one write to disk; 0: none waits"},
     {"log_level", &Settings::log_level, "trace, debug, info, warn, error or off; also per logger: info,paths=debug"},

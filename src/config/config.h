@@ -28,7 +28,7 @@ struct Settings {
   std::string redundancy = "auto";  // game packets on two paths at once: auto, off or always
   std::string relay_for_party = "auto";  // relay for other members: auto, on or off
   bool strict = false;                   // members reach only what `allow` opens
-  bool offload = true;                   // segmentation offloads of adapter and sockets
+  bool offload = true;                   // segmentation offloads of adapter and sockets; a relay forwards in the kernel
   std::uint16_t write_window = 100;      // ms that changes of state wait at most to share one write to disk
   std::string log_level = "info";
   std::string log_format = "text";

@@ -45,6 +45,7 @@ wire::ReportRelay RelayMeter::look(Time now) {
   report.bytes_in = stats.relay.bytes_in;
   report.packets_out = stats.relay.packets_forwarded + stats.relay.frames_forwarded;
   report.bytes_out = stats.relay.bytes_forwarded;
+  report.packets_kernel = stats.packets_kernel;
   for (const relay::Drops& drops : relay::drops_of(stats.relay)) {
     if (drops.packets > 0) report.dropped.push_back({std::string(drops.reason), drops.packets});
   }

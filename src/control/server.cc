@@ -381,6 +381,7 @@ class WholeServer final : public Server {
     const bool everywhere = options_.listen.empty();
     udp.port = everywhere ? party::kServerPort : options_.listen.front().port;
     for (const Endpoint& endpoint : options_.listen) udp.addresses.push_back(endpoint.address);
+    udp.offload = options_.offload;
     if (options_.relay) {
       udp.relay.emplace();
       udp.relay->key = identity_.private_key();

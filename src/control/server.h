@@ -28,6 +28,7 @@ struct ServerOptions {
   std::vector<party::ServerAddress> public_addresses;
   bool relay = true;  // STUN is answered in any case
   Duration write_window = store::kCommitWindow;
+  bool offload = true;  // of the relay, into the kernel
   std::string region;
   net::HttpLimits limits = default_limits();
 

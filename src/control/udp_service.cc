@@ -14,6 +14,7 @@
 #include "crypto/random.h"
 #include "net/clock.h"
 #include "net/poller.h"
+#include "net/relay_offload.h"
 #include "net/udp_socket.h"
 #include "relay/fair_queue.h"
 #include "wire/demux.h"
@@ -32,6 +33,7 @@ constexpr Duration kBacklogMax = std::chrono::milliseconds(50);  // longer is no
 constexpr std::uint32_t kNoParty = 0;                            // whoever is not registered
 constexpr std::uint64_t kTagFirst = 1000;                        // and the socket's place among those of the port
 constexpr std::uint64_t kTagSecond = 2000;                       // likewise
+constexpr std::uint64_t kTagOffload = 1;
 constexpr int kFreePortAttempts = 16;
 
 // One port at some addresses of this machine.
@@ -166,14 +168,15 @@ class Outbox {
 class Service final : public UdpService {
  public:
   Service(Sockets sockets, std::optional<Sockets> second, net::Poller poller, relay::StunServer::Options stun,
-          std::optional<relay::ServerOptions> relay, bool answers_stun)
+          std::optional<relay::ServerOptions> relay, std::unique_ptr<net::RelayOffload> offload, bool answers_stun)
       : sockets_(std::move(sockets)),
         second_(std::move(second)),
         answers_stun_(answers_stun),
         stun_(std::move(stun)),
         poller_(std::move(poller)),
-        memory_(std::make_unique_for_overwrite<std::uint8_t[]>(kSlots * kSlotBytes)) {
-    if (relay) relay_.emplace(std::move(*relay), rng_);
+        memory_(std::make_unique_for_overwrite<std::uint8_t[]>(kSlots * kSlotBytes)),
+        offload_(std::move(offload)) {
+    if (relay) relay_.emplace(std::move(*relay), rng_, offload_.get());
     for (std::size_t i = 0; i < kSlots; ++i) free_.push_back(static_cast<relay::FairQueue::Item>(i));
     thread_ = std::thread([this] { run(); });
   }
@@ -185,8 +188,15 @@ class Service final : public UdpService {
   std::uint16_t port() const override { return sockets_.port(); }
   std::uint16_t second_port() const override { return second_ ? second_->port() : 0; }
   Stats stats() const override {
+    const net::RelayOffload::Totals kernel = offload_ ? offload_->totals() : net::RelayOffload::Totals();
     const std::lock_guard lock(mutex_);
-    return stats_;
+    Stats out = stats_;
+    out.packets_kernel = kernel.packets;
+    out.relay.packets_in += kernel.packets;
+    out.relay.bytes_in += kernel.bytes;
+    out.relay.packets_forwarded += kernel.packets;
+    out.relay.bytes_forwarded += kernel.bytes;
+    return out;
   }
   Duration thread_time() const override {
     clockid_t clock{};
@@ -213,9 +223,12 @@ class Service final : public UdpService {
     Outbox outbox(sockets_);
     while (!stop_.load()) {
       const auto due = relay_ ? relay_->next_timeout() : std::nullopt;
-      const Time until = queue_.empty() ? due.value_or(kNever) : Time{};
+      const bool is_busy = !queue_.empty() || (offload_ && offload_->step());
+      const Time until = is_busy ? Time{} : due.value_or(kNever);
       for (const net::Ready& ready : poller_.wait(net::now().time, until)) {
-        if (ready.tag >= kTagSecond) {
+        if (ready.tag == kTagOffload) {
+          offload_->handle_change();
+        } else if (ready.tag >= kTagSecond) {
           if (net::UdpSocket* socket = second_->at(ready.tag - kTagSecond)) read_second(*socket);
         } else if (ready.tag >= kTagFirst) {
           if (net::UdpSocket* socket = sockets_.at(ready.tag - kTagFirst)) read(*socket);
@@ -306,6 +319,10 @@ class Service final : public UdpService {
   void drain(Time now) {
     if (relay_) {
       relay_->begin_drain(now);
+      if (const auto packets = offload_ ? offload_->totals().packets : 0; packets != packets_kernel_) {
+        packets_kernel_ = packets;
+        relay_->note_forwarded(now);
+      }
       while (const auto notice = relay_->poll_drain(now))
         sockets_.send({.destination = notice->to, .bytes = notice->datagram, .source = notice->from});
     }
@@ -360,6 +377,8 @@ class Service final : public UdpService {
   Time served_all_{};                // nothing waited in it then
   std::uint64_t dropped_queue_ = 0;  // datagrams of parties that sent too much for all to be served
   crypto::SystemRng rng_;
+  const std::unique_ptr<net::RelayOffload> offload_;  // none: everything goes by the sockets
+  std::uint64_t packets_kernel_ = 0;                  // that it had forwarded when last looked at
   std::optional<relay::Server> relay_;
   std::atomic<bool> stop_{false};
   std::atomic<bool> drain_{false}, drained_{false};
@@ -395,10 +414,20 @@ Result<std::unique_ptr<UdpService>> UdpService::start(Options options, const Log
       log.info("no second UDP port: players learn less about their routers", {{"problem", second.error().message}});
     }
   }
+  std::unique_ptr<net::RelayOffload> offload;
+  if (options.offload && options.relay) {
+    auto loaded =
+        net::RelayOffload::load({sockets->port(), options.relay->sessions_max, options.relay->bytes_per_second});
+    if (loaded) LR_TRY(poller.add((*loaded)->fd(), kTagOffload));
+    if (loaded) offload = std::move(*loaded);
+    if (!loaded)
+      log.info("the relay forwards every packet itself",
+               {{"problem", loaded.error().message}, {"hint", loaded.error().hint}});
+  }
   log.debug("serving UDP", {{"port", sockets->port()}, {"relay", options.relay.has_value()}});
   return std::unique_ptr<UdpService>(std::make_unique<Service>(*std::move(sockets), std::move(pair), std::move(poller),
                                                                std::move(stun), std::move(options.relay),
-                                                               options.stun));
+                                                               std::move(offload), options.stun));
 }
 
 }  // namespace lanrage::control

@@ -21,13 +21,15 @@ class UdpService {
     std::vector<IpAddress> addresses{};           // of this machine, to be reached at; empty: all of both families
     std::optional<relay::ServerOptions> relay{};  // none: STUN alone
     bool stun = true;                             // false: the relay alone, without a second port
+    bool offload = false;  // forward in the kernel what it can (net/relay_offload.h), if that is allowed
   };
   struct Stats {
     relay::Server::Stats relay;
     std::size_t sessions = 0, sessions_max = 0, parties = 0;
-    std::uint64_t overflows = 0;      // datagrams that came too fast to be read
-    std::uint64_t unsent = 0;         // that the kernel did not take
-    std::uint64_t dropped_queue = 0;  // of the parties that sent most when all together sent too much
+    std::uint64_t packets_kernel = 0;  // of the relay's that the kernel forwarded
+    std::uint64_t overflows = 0;       // datagrams that came too fast to be read
+    std::uint64_t unsent = 0;          // that the kernel did not take
+    std::uint64_t dropped_queue = 0;   // of the parties that sent most when all together sent too much
     relay::StunServer::Stats stun;
   };
 

@@ -506,6 +506,7 @@ Result<void> NodeDaemon::start_server() {
   control::ServerOptions options;
   options.folder = folders_.state + "/server";
   options.write_window = std::chrono::milliseconds(settings_.write_window);
+  options.offload = settings_.offload;
   LR_TRY((config::Folders{options.folder, options.folder}.create()));
   // The port it had before, so that its links stay good; else the usual one; else the next that is free.
   std::uint16_t port = party::kServerPort;

@@ -34,7 +34,7 @@ struct Capabilities {
 
 constexpr rlim_t kDescriptorsMin = 128;    // a node that hosts needs half of them
 constexpr rlim_t kDescriptorsMax = 65536;  // enough for every limit of ours (control/server.cc)
-constexpr unsigned kKept[] = {CAP_NET_ADMIN, CAP_NET_RAW, CAP_NET_BIND_SERVICE};
+constexpr unsigned kKept[] = {CAP_NET_ADMIN, CAP_NET_RAW, CAP_NET_BIND_SERVICE, CAP_BPF};
 
 // One line each way over the pipe: "ready", or code, message and hint separated by what no message holds.
 constexpr int kLockTries = 20;

@@ -289,6 +289,7 @@ Result<void> run_relay(const RelayOptions& options, const LogOptions& log_option
   control::UdpService::Options udp;
   udp.port = options.listen.empty() ? party::kServerPort : options.listen.front().port;
   for (const Endpoint& endpoint : options.listen) udp.addresses.push_back(endpoint.address);
+  udp.offload = options.offload;
   udp.relay.emplace();
   udp.relay->key = identity.private_key();
   const std::vector<crypto::VerifyKey> keys = load_keys(options, logger);

@@ -20,6 +20,7 @@ struct RelayOptions {
   std::vector<Endpoint> listen;  // UDP and TCP, all on the first one's port; empty: every address, party::kServerPort
   std::vector<Endpoint> public_addresses;  // what members are told; empty: of `listen`, or found on this machine
   std::string region;                      // wire::is_region
+  bool offload = true;                     // forward in the kernel what it can
   bool port_mapping = true;                // behind a router, and without addresses given: ask it for ports
 };
 

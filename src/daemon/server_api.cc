@@ -24,6 +24,7 @@ Json report_json(const wire::ReportRelay& report) {
                        {"bytes_in", report.bytes_in},
                        {"packets_out", report.packets_out},
                        {"bytes_out", report.bytes_out},
+                       {"packets_kernel", report.packets_kernel},
                        {"dropped", std::move(dropped)}});
 }
 
@@ -115,6 +116,8 @@ void relay_metrics(observe::MetricsText& out, const Reports& reports) {
   each(true, "lanrage_relay_packets_in_total", "Datagrams that came.", [](R r) { return r.packets_in; });
   each(true, "lanrage_relay_bytes_in_total", "Their bytes.", [](R r) { return r.bytes_in; });
   each(true, "lanrage_relay_packets_out_total", "Datagrams passed on.", [](R r) { return r.packets_out; });
+  each(true, "lanrage_relay_packets_kernel_total", "Of those passed on, by the kernel.",
+       [](R r) { return r.packets_kernel; });
   each(true, "lanrage_relay_bytes_out_total", "Their bytes.", [](R r) { return r.bytes_out; });
   for (const auto& [id, report] : reports) {
     for (const auto& drops : report.dropped)

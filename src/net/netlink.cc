@@ -32,6 +32,7 @@ using LinkHandle = std::unique_ptr<rtnl_link, Freer<rtnl_link_put>>;
 using AddrHandle = std::unique_ptr<rtnl_addr, Freer<rtnl_addr_put>>;
 using RouteHandle = std::unique_ptr<rtnl_route, Freer<rtnl_route_put>>;
 using RuleHandle = std::unique_ptr<rtnl_rule, Freer<rtnl_rule_put>>;
+using CallbackHandle = std::unique_ptr<nl_cb, Freer<nl_cb_put>>;
 using NeighHandle = std::unique_ptr<rtnl_neigh, Freer<rtnl_neigh_put>>;
 
 Error netlink_error(std::string_view what, int code) {
@@ -155,6 +156,20 @@ int change_link(nl_sock* socket, unsigned interface, int attribute, int value) {
   return change_link(socket, interface, 0, 0, attribute, &wire, sizeof wire);
 }
 
+int put_address(nl_msg* message, int attribute, const IpAddress& address) {
+  return nla_put(message, attribute, static_cast<int>(address.bytes().size()), address.bytes().data());
+}
+
+// The answer to a question about a route: its interface.
+int read_interface_of_route(nl_msg* message, void* out) {
+  rtnl_route* raw = nullptr;
+  if (rtnl_route_parse(nlmsg_hdr(message), &raw) < 0) return NL_OK;
+  const RouteHandle route(raw);
+  rtnl_nexthop* hop = rtnl_route_nexthop_n(route.get(), 0);
+  if (hop != nullptr) *static_cast<unsigned*>(out) = static_cast<unsigned>(rtnl_route_nh_get_ifindex(hop));
+  return NL_OK;
+}
+
 AddrHandle to_nl_address(unsigned interface, const IpPrefix& address) {
   AddrHandle out(rtnl_addr_alloc());
   rtnl_addr_set_ifindex(out.get(), static_cast<int>(interface));
@@ -268,6 +283,31 @@ Result<std::vector<Route>> Netlink::default_routes() {
   }
   std::ranges::stable_sort(out, {}, &Route::metric);
   return out;
+}
+
+Result<unsigned> Netlink::interface_to(const IpAddress& destination, const IpAddress& source) {
+  const std::string what = format("find the way to {}", destination.text());
+  nl_msg* message = nlmsg_alloc_simple(RTM_GETROUTE, 0);
+  if (message == nullptr) return netlink_error(what, -NLE_NOMEM);
+  rtmsg header{};
+  header.rtm_family = destination.is_v6() ? AF_INET6 : AF_INET;
+  header.rtm_dst_len = header.rtm_src_len = static_cast<unsigned char>(destination.bits());
+  int code = nlmsg_append(message, &header, sizeof header, NLMSG_ALIGNTO);
+  if (code >= 0) code = put_address(message, RTA_DST, destination);
+  if (code >= 0) code = put_address(message, RTA_SRC, source);
+  if (code >= 0) code = nl_send_auto(socket_->handle.get(), message);
+  nlmsg_free(message);
+  if (code < 0) return netlink_error(what, code);
+  unsigned interface = 0;
+  const CallbackHandle callbacks(nl_cb_clone(CallbackHandle(nl_socket_get_cb(socket_->handle.get())).get()));
+  if (!callbacks) return netlink_error(what, -NLE_NOMEM);
+  nl_cb_set(callbacks.get(), NL_CB_VALID, NL_CB_CUSTOM, read_interface_of_route, &interface);
+  // The route, then the acknowledgement; or an error alone.
+  code = nl_recvmsgs(socket_->handle.get(), callbacks.get());
+  if (code >= 0) code = nl_wait_for_ack(socket_->handle.get());
+  if (code < 0) return netlink_error(what, code);
+  if (interface == 0) return netlink_error(what, -NLE_OBJ_NOTFOUND);
+  return interface;
 }
 
 Result<void> Netlink::add_address(unsigned interface, const IpPrefix& address) {

@@ -62,6 +62,8 @@ class Netlink {
   Result<std::vector<Interface>> interfaces();
   Result<Interface> find(std::string_view name);  // kNotFound
   Result<std::vector<Route>> default_routes();    // of the main table, both families, best first
+  // The index of the one that packets of ours from `source` to `destination` leave by. kNotFound: there is no way.
+  Result<unsigned> interface_to(const IpAddress& destination, const IpAddress& source);
 
   // What is already so is no error; the same holds for removing what is not there.
   Result<void> add_address(unsigned interface, const IpPrefix& address);  // IPv4 with its broadcast address

@@ -42,8 +42,8 @@ bool erase_one(std::vector<std::uint32_t>& from, std::uint32_t value) {
 
 }  // namespace
 
-Server::Server(ServerOptions options, Rng& rng)
-    : options_(std::move(options)), rng_(rng), public_key_(crypto::public_key(options_.key)) {
+Server::Server(ServerOptions options, Rng& rng, Mirror* mirror)
+    : options_(std::move(options)), rng_(rng), mirror_(mirror), public_key_(crypto::public_key(options_.key)) {
   set_grant_keys(std::move(options_.grant_keys));
   rng_.fill(cookie_secret_);
   rng_.fill(cookie_secret_before_);
@@ -146,6 +146,7 @@ std::optional<Server::Transmit> Server::handle_register(const Now& now, const En
     ++stats_.registrations;
   }
   session.local = local_;
+  if (mirror_) mirror_->set_session(*slot, {session.endpoint, session.local, session.party});
   session.expires = now.time + kSessionLifetime;
   session.grant_expires_unix = grant->expires_unix;
   return answer_registered(source, message->transaction, *slot, add_indices(*slot, message->indices));
@@ -173,9 +174,7 @@ std::optional<Server::Transmit> Server::handle_refresh(const Now& now, const End
   forget_last();
   for (std::size_t i = 0; i < message->removed.size(); ++i) {
     const std::uint32_t index = message->removed[i];
-    if (erase_one(session.indices, index) || erase_one(session.learned, index)) {
-      by_index_.erase(index_key(session.party, index));
-    }
+    if (erase_one(session.indices, index) || erase_one(session.learned, index)) drop_index(session, index);
   }
   return answer_registered(source, message->transaction, *slot, add_indices(*slot, message->added));
 }
@@ -388,6 +387,7 @@ void Server::close_session(std::uint32_t slot) {
   forget_last();
   Session& session = slots_[slot];
   drop_indices(session);
+  if (mirror_) mirror_->drop_session(slot);
   by_endpoint_.erase(session.endpoint);
   by_peer_.erase({session.party, wire::relay_peer(session.peer)});
   const auto party = parties_.find(session.party_id);
@@ -409,10 +409,20 @@ std::optional<std::uint32_t> Server::party_of(const Endpoint& source) const {
   return from == by_endpoint_.end() ? std::nullopt : std::optional(slots_[from->second].party);
 }
 
+void Server::set_index(const Session& session, std::uint32_t index, std::uint32_t slot) {
+  by_index_[index_key(session.party, index)] = slot;
+  if (mirror_) mirror_->set_index(session.party, index, slot);
+}
+
+void Server::drop_index(const Session& session, std::uint32_t index) {
+  by_index_.erase(index_key(session.party, index));
+  if (mirror_) mirror_->drop_index(session.party, index);
+}
+
 void Server::drop_indices(Session& session) {
   forget_last();
   for (const auto* list : {&session.indices, &session.learned}) {
-    for (const std::uint32_t index : *list) by_index_.erase(index_key(session.party, index));
+    for (const std::uint32_t index : *list) drop_index(session, index);
   }
   session.indices.clear();
   session.learned.clear();
@@ -433,21 +443,22 @@ std::vector<std::uint32_t> Server::add_indices(std::uint32_t slot, const wire::I
     }
     if (owner != by_index_.end() && !erase_one(session.learned, index)) continue;  // registered before
     if (session.indices.size() == kIndicesPerSession) {
-      by_index_.erase(index_key(session.party, session.indices.front()));
+      drop_index(session, session.indices.front());
       session.indices.erase(session.indices.begin());
     }
     session.indices.push_back(index);
-    by_index_[index_key(session.party, index)] = slot;
+    set_index(session, index, slot);
   }
   return taken;
 }
 
 void Server::learn_index(std::uint32_t slot, std::uint32_t index) {
   Session& session = slots_[slot];
-  if (!by_index_.try_emplace(index_key(session.party, index), slot).second) return;
+  if (by_index_.contains(index_key(session.party, index))) return;
   forget_last();
+  set_index(session, index, slot);
   if (session.learned.size() == kLearnedPerSession) {
-    by_index_.erase(index_key(session.party, session.learned.front()));
+    drop_index(session, session.learned.front());
     session.learned.erase(session.learned.begin());
   }
   session.learned.push_back(index);

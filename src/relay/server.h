@@ -22,6 +22,7 @@
 #include "base/time.h"
 #include "crypto/keys.h"
 #include "crypto/signature.h"
+#include "relay/mirror.h"
 #include "wire/relay.h"
 
 namespace lanrage::relay {
@@ -67,7 +68,8 @@ class Server {
     std::uint64_t dropped_unknown_source = 0, dropped_unknown_index = 0, dropped_rate = 0;
   };
 
-  Server(ServerOptions options, Rng& rng);
+  // `mirror`, which outlives it, hears of every change of the tables; none: nobody needs to.
+  Server(ServerOptions options, Rng& rng, Mirror* mirror = nullptr);
 
   // Any datagram that came to the relay's port, and to which address of this machine where it has several. It may be
   // changed in place.
@@ -77,6 +79,9 @@ class Server {
   // The fast road for WireGuard types 2 to 4 alone: where these bytes go as they are, counted and charged to the
   // sender. Nothing when they are dropped; handle_packet on such a datagram does the same and may answer a stranger.
   std::optional<Endpoint> route(Time now, const Endpoint& source, ByteView datagram);
+
+  // Who holds the mirror forwarded something.
+  void note_forwarded(Time now) { forwarded_ = now; }
 
   void handle_timeout(const Now& now);
   std::optional<Time> next_timeout() const;
@@ -160,6 +165,8 @@ class Server {
   std::optional<std::uint32_t> slot_at(const Endpoint& source);
   std::optional<std::uint32_t> owner_of(std::uint64_t index);
   void forget_last();
+  void set_index(const Session& session, std::uint32_t index, std::uint32_t slot);
+  void drop_index(const Session& session, std::uint32_t index);
   void drop_indices(Session& session);
   bool charge(Time now, Session& session, std::size_t bytes);
   std::vector<std::uint32_t> add_indices(std::uint32_t slot, const wire::IndexList& indices);
@@ -167,6 +174,7 @@ class Server {
 
   ServerOptions options_;
   Rng& rng_;
+  Mirror* mirror_;
   crypto::PublicKey public_key_;
   std::vector<std::uint64_t> grant_key_ids_;
   std::array<std::uint8_t, 32> cookie_secret_{}, cookie_secret_before_{};

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
+
 #include "relay/stun_server.h"
 #include "wire/stun.h"
 
@@ -120,6 +122,28 @@ Client::Client(Fixture& fixture, const Endpoint& endpoint, const wire::PartyIdBy
   grant = wire::sign_grant({.party = party, .peer = public_key, .expires_unix = unix_seconds(f.now.wall) + 3600},
                            f.grant_key);
 }
+
+// Forwards by nothing but what it was told.
+struct Copy final : Mirror {
+  std::map<std::uint32_t, Session> sessions;
+  std::map<std::pair<std::uint32_t, std::uint32_t>, std::uint32_t> slots;  // by party and index
+  void set_session(std::uint32_t slot, const Session& session) override { sessions[slot] = session; }
+  void drop_session(std::uint32_t slot) override { EXPECT_EQ(sessions.erase(slot), 1u); }
+  void set_index(std::uint32_t party, std::uint32_t index, std::uint32_t slot) override {
+    EXPECT_TRUE(sessions.contains(slot));
+    slots[{party, index}] = slot;
+  }
+  void drop_index(std::uint32_t party, std::uint32_t index) override { EXPECT_EQ(slots.erase({party, index}), 1u); }
+
+  std::optional<Endpoint> route(const Endpoint& source, std::uint32_t index) const {
+    for (const auto& [slot, session] : sessions) {
+      if (session.member != source) continue;
+      const auto to = slots.find({session.party, index});
+      return to == slots.end() || to->second == slot ? std::nullopt : std::optional(sessions.at(to->second).member);
+    }
+    return std::nullopt;
+  }
+};
 
 // ---- Registration
 
@@ -400,6 +424,55 @@ TEST_F(RelayServer, ARepeatedRegisterChangesNothing) {
   EXPECT_EQ(alice.session, session);
   EXPECT_EQ(server->route(now.time, bob.at, data(7)), alice.at);
   EXPECT_TRUE(refresh(alice));
+}
+
+TEST_F(RelayServer, ItsMirrorForwardsAsItDoesWhateverHappened) {
+  constexpr std::uint32_t kIndices = 12;
+  const char* const places[] = {"203.0.113.1:5", "203.0.113.2:5", "203.0.113.3:5", "203.0.113.4:5", "203.0.113.5:5"};
+  std::uint64_t forwarded = 0;
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+    SeededRng random(seed);
+    Copy copy;
+    server.emplace(options, rng, &copy);
+    std::vector<Client> clients;
+    for (int i = 0; i < 4; ++i) clients.push_back(client(places[i], i == 3 ? kOtherParty : kParty));
+    for (int step = 0; step < 150; ++step) {
+      Client& one = clients[random.below(clients.size())];
+      const std::vector<std::uint32_t> indices = {static_cast<std::uint32_t>(random.below(kIndices))};
+      switch (random.below(7)) {
+        case 0:
+          one.at = *Endpoint::parse(places[random.below(std::size(places))]);
+          [[fallthrough]];
+        case 1:
+          enter(one, indices);
+          break;
+        case 2:
+          refresh(one, indices);
+          break;
+        case 3:
+          refresh(one, {}, indices);
+          break;
+        case 4:
+          handle(one.at, frame(clients[0], initiation(indices[0])));
+          break;
+        case 5:
+          handle(one.at, response(indices[0], static_cast<std::uint32_t>(random.below(kIndices))));
+          break;
+        default:
+          if (random.below(4) == 0) handle(one.at, wire::write_relay_leave({1, one.session}, one.mac_key));
+          pass(std::chrono::seconds(random.below(20)));
+      }
+      for (const char* place : places) {
+        for (std::uint32_t index = 0; index < kIndices; ++index) {
+          const Endpoint source = *Endpoint::parse(place);
+          ASSERT_EQ(copy.route(source, index), server->route(now.time, source, data(index)))
+              << "seed " << seed << ", step " << step << ", from " << place << " to " << index;
+        }
+      }
+    }
+    forwarded += server->stats().packets_forwarded;
+  }
+  EXPECT_GT(forwarded, 2000u);
 }
 
 TEST_F(RelayServer, LimitsWhatASessionSends) {

@@ -144,6 +144,7 @@ Json to_json(const ReportRelay& r) {
                        {"bytes_in", r.bytes_in},
                        {"packets_out", r.packets_out},
                        {"bytes_out", r.bytes_out},
+                       {"packets_kernel", r.packets_kernel},
                        {"dropped", Json::list(r.dropped, [](const ReportRelay::Drops& drops) {
                           return Json::object({{"reason", drops.reason}, {"packets", drops.packets}});
                         })}});
@@ -211,6 +212,7 @@ ReportRelay read_report_relay(JsonReader& reader) {
   r.bytes_in = reader.counter("bytes_in");
   r.packets_out = reader.counter("packets_out");
   r.bytes_out = reader.counter("bytes_out");
+  r.packets_kernel = reader.counter("packets_kernel");
   r.dropped = read_objects<ReportRelay::Drops>(reader, "dropped", kDropReasonsMax, [](JsonReader& item) {
     ReportRelay::Drops drops{item.string("reason", kReasonBytesMax, 1), item.counter("packets")};
     if (!std::all_of(drops.reason.begin(), drops.reason.end(),

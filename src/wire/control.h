@@ -172,7 +172,8 @@ struct ReportRelay {
   std::uint64_t memory_bytes = 0;     // its own
   std::uint64_t sessions = 0, parties = 0;
   std::uint64_t packets_in = 0, bytes_in = 0, packets_out = 0, bytes_out = 0;
-  std::vector<Drops> dropped;  // at most kDropReasonsMax, none with 0
+  std::uint64_t packets_kernel = 0;  // of packets_out, that its kernel passed on
+  std::vector<Drops> dropped;        // at most kDropReasonsMax, none with 0
   friend bool operator==(const ReportRelay&, const ReportRelay&) = default;
 };
 

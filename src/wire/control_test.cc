@@ -50,6 +50,7 @@ class Maker {
                         version(),
                         version(),
                         version(),
+                        version(),
                         {{"unknown_source", version()}, {"rate", 1}}}};
   }
   std::vector<Event> events() {

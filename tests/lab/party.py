@@ -54,7 +54,7 @@ class Server:
     def __init__(self, lab: Lab, host: Host, *options: str) -> None:
         self.host = host
         self._lab = lab
-        self._options = options
+        self.options = options
         self.folder = lab.state / f"{host.name}-server"
         self.folder.mkdir(mode=0o700)
         self.start()
@@ -62,7 +62,7 @@ class Server:
     def start(self) -> None:
         """Starts it, and waits until it serves."""
         self._link_file.unlink(missing_ok=True)
-        self.process: Process = self.host.start("lanrage", self._lab.binary, "server", *self._options,
+        self.process: Process = self.host.start("lanrage", self._lab.binary, "server", *self.options,
                                                 env=environment(str(self.folder)))
 
         def ready() -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import select
 import signal
 import struct
@@ -34,6 +35,47 @@ def relay_of(node: Node, peer: str) -> str | None:
     """The id of the relay that the path to a connected peer leads by."""
     found = node.peer(peer)
     return found["path"]["relay"] if found and found["state"] == "connected" else None
+
+
+def kernel_packets(server: Server) -> int:
+    """What the server's own relay let its kernel forward, as of its last report."""
+    text = unix_get(server.folder / "server.sock", "/metrics").decode()
+    found = re.search(r'lanrage_relay_packets_kernel_total\{relay="own"\} (\d+)', text)
+    return int(found[1]) if found else 0
+
+
+@scenario("relays", limit_s=120)
+def relay_in_kernel(lab: Lab) -> None:
+    """The kernel forwards what two play, over IPv4, over IPv6 and between both by the relay itself; nobody notices that
+    the relay's network changes, or that it may not."""
+    network = lab.network()
+    server = server_on(lab, network)
+    players = [node_behind(lab, network, kind, name)
+               for kind, name in (("sym", "alice"), ("sym", "bob"), ("fw", "carol"))]
+    invite = players[0].host_party(server.link_by("server.lab"))
+    for node in players[1:]:
+        node.join(invite)
+    alice, bob, carol = players
+    for node in (bob, carol):
+        wait_until(lambda: relay_of(alice, node.name) is not None, 15, f"alice reaches {node.name} by the relay")
+    with flowing(alice.host, alice.address(), bob.host, bob.address()) as flow, \
+            flowing(alice.host, alice.address(), carol.host, carol.address()) as mixed:
+        since = time.monotonic()
+        time.sleep(6)
+        server.host.run("ip", "address", "add", "198.51.100.77/32", "dev", "lo")
+        time.sleep(6)
+        until = time.monotonic() - 0.5
+        sent = flow.sent(0, since, until) + flow.sent(1, since, until)
+        missing = [one.missing(side, since, until) for one in (flow, mixed) for side in (0, 1)]
+        wait_until(lambda: kernel_packets(server) > 0.8 * sent, 6, f"the kernel forwarded most of {sent} packets")
+        expect(kernel_packets(server) < 1.5 * sent, f"{kernel_packets(server)} of {sent} packets and some probes")
+        expect_equal(missing, [0, 0, 0, 0], "datagrams lost")
+    server.kill()
+    server.options = ("--offload", "false")
+    server.start()
+    wait_until(lambda: alice.host.ping(bob.address(), wait_s=0.2) == 1, 20, "alice reaches bob by the restarted relay")
+    time.sleep(6)
+    expect_equal(kernel_packets(server), 0, "packets forwarded by the kernel with --offload false")
 
 
 @scenario("relays", limit_s=90)

@@ -144,12 +144,14 @@ void Punch::begin_sample(Time now) {
 void Punch::begin_many(Time now) {
   phase_ = Phase::kTrying;
   ends_ = now + kManyTime;
-  Time at = now;
+  const bool late = attempts_ % 2 == 0;
+  Time at = late ? now + kManyLate : now;
   for (const std::uint16_t socket : own_) {
     plan_.push_back({at, {targets_.front(), false, socket}});
     at += kManySocketGap;
   }
-  make_offer({wire::SignalPunch::Method::kMany, round_, {}, 0, static_cast<std::uint16_t>(own_.size())});
+  make_offer(
+      {wire::SignalPunch::Method::kMany, round_, {}, std::int16_t{late}, static_cast<std::uint16_t>(own_.size())});
 }
 
 // ---- How a fresh socket looks from outside
@@ -185,6 +187,10 @@ void Punch::finish_sample(Time now) {
     if (!samples_[i].mapped) continue;
     seen = samples_[i].mapped;
     ports.push_back(seen->port);
+  }
+  if (doing_ == Method::kMany) {  // theirs; ours is to be known before they send anything
+    if (seen) make_offer({wire::SignalPunch::Method::kPorts, round_, *seen, 0, 1});
+    return ping_many(now, targets_.front().address, seen ? own_.front() : 0);
   }
   const PortPattern pattern = port_pattern(ports);
   const bool foresees = doing_ == Method::kForesee;
@@ -231,6 +237,11 @@ void Punch::handle_signal(Time now, const wire::PeerSignal& signal) {
     if (plan_.empty()) ping_ports(now, *signal.punch, own_.front());  // their answer to ours
     return;
   }
+  if (phase_ == Phase::kTrying && doing_ == Method::kMany && signal.punch->round == round_ &&
+      signal.punch->method == wire::SignalPunch::Method::kPorts && is_public_v4(signal.punch->endpoint)) {
+    for (Guess& guess : plan_) guess.path.endpoint = signal.punch->endpoint;  // their fresh socket's
+    return;
+  }
   if (followed_ != signal.punch->round) follow(now, *signal.punch);
 }
 
@@ -245,7 +256,10 @@ void Punch::follow(Time now, const wire::SignalPunch& offer) {
   ++stats_.followed;
   if (many) {
     doing_ = Method::kMany;
-    ping_many(now, targets_.front().address);
+    if (offer.step != 0 && !stun_.empty()) own_ = sockets_.take(1);
+    if (own_.empty()) return ping_many(now, targets_.front().address, 0);
+    round_ = offer.round;
+    begin_sample(now);
   } else if (depends && here_.ports == PortChoice::kSequential && offer.step != 0 && !stun_.empty()) {
     own_ = sockets_.take(1);
     if (own_.empty()) return;
@@ -279,14 +293,14 @@ void Punch::ping_ports(Time at, const wire::SignalPunch& offer, std::uint16_t so
   }
 }
 
-void Punch::ping_many(Time at, const IpAddress& address) {
+void Punch::ping_many(Time at, const IpAddress& address, std::uint16_t socket) {
   phase_ = Phase::kTrying;
   ends_ = at + kManyTime;
   std::vector<std::uint16_t> ports(65536 - kPortMin);
   std::iota(ports.begin(), ports.end(), kPortMin);
   for (std::size_t i = 0; i < kManyPorts; ++i, at += kManyPortGap) {
     std::swap(ports[i], ports[i + rng_.below(ports.size() - i)]);
-    plan_.push_back({at, {{address, ports[i]}, false, 0}});
+    plan_.push_back({at, {{address, ports[i]}, false, socket}});
   }
 }
 

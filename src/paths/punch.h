@@ -11,6 +11,8 @@
 //   Many       where the NAT draws ports at random and the peer has one port for all: many sockets ping that port, the
 //              peer pings many ports. One hit in thousands is enough. Tried, too, when a fresh socket did not help and
 //              no second address has shown that our mapping does not depend on it (RFC 4787's address-dependent one).
+//              Every second time late: the peer pings from a fresh socket, and the many only once it is done. A router
+//              that takes what comes first for its own would give its end's pings another port else, as of Fresh.
 // One end leads an attempt: it offers (a SignalPunch in its next signal) and the other follows. What is pinged is a
 // guess: only its pong makes a path of it, which the selector then proves and chooses as any other. An attempt ends
 // when there is a direct path, or after its time; its sockets are closed then, all but those of proven paths.
@@ -68,6 +70,7 @@ inline constexpr std::size_t kManySockets = 256;
 inline constexpr Duration kManySocketGap = std::chrono::milliseconds(8);
 inline constexpr std::size_t kManyPorts = 1024;
 inline constexpr Duration kManyPortGap = std::chrono::milliseconds(10);
+inline constexpr Duration kManyLate = std::chrono::milliseconds(10700);  // its sample, offer and pings take less
 inline constexpr Duration kManyTime = std::chrono::seconds(14);
 // Of all peers together: one attempt with many sockets at a time, and some with one.
 inline constexpr std::size_t kExtraSocketsMax = kManySockets + 64;
@@ -163,7 +166,7 @@ class Punch {
   void follow(Time now, const wire::SignalPunch& offer);
   void ping_targets(Time now);
   void ping_ports(Time now, const wire::SignalPunch& offer, std::uint16_t socket);
-  void ping_many(Time now, const IpAddress& address);
+  void ping_many(Time now, const IpAddress& address, std::uint16_t socket);
   void make_offer(const wire::SignalPunch& offer);
   void stop();
 

@@ -271,6 +271,51 @@ TEST_F(PunchTest, ManySocketsAreOpenedAtTheStatedPace) {
   EXPECT_EQ(punch.why(), "");
 }
 
+TEST_F(PunchTest, ManySocketsPingLateEverySecondTimeAndWhereTheFollowerSays) {
+  begin(kRandom, kFixed);
+  run(kManyAfter + kManyAgain[0] - 1ms);
+  EXPECT_EQ(punch.stats().led, 1u);
+  pinged.clear();
+  run(1ms);
+  ASSERT_TRUE(punch.offer());
+  EXPECT_EQ(*punch.offer(), (Offer{Offer::Method::kMany, punch.offer()->round, {}, 1, kManySockets}));
+  const Time began = now;
+  const Endpoint fresh{kPeer.address, 42000};
+  punch.handle_signal(now, signal(kFixed, Offer{Offer::Method::kPorts, punch.offer()->round, fresh, 0, 1}));
+  run(kManyTime);
+  ASSERT_EQ(pinged.size(), kManySockets);
+  EXPECT_EQ(pinged.front().first - began, kManyLate);
+  for (const auto& [at, path] : pinged) EXPECT_EQ(path.endpoint, fresh);
+}
+
+TEST_F(PunchTest, WhoFollowsALateOfferPingsFromAFreshSocketThatItTells) {
+  begin(kFixed, kRandom);
+  const Offer late{Offer::Method::kMany, 7, {}, 1, 256};
+  punch.handle_signal(now, signal(kRandom, late));
+  ASSERT_EQ(punch.sockets().size(), 1u);
+  EXPECT_FALSE(punch.offer());
+  answer({42000, 42000});
+  EXPECT_EQ(*punch.offer(), (Offer{Offer::Method::kPorts, 7, {kHome, 42000}, 0, 1}));
+  punch.handle_signal(now, signal(kRandom, late));  // the same again
+  const Time began = now;
+  run(kManyLate);
+  ASSERT_EQ(pinged.size(), kManyPorts);
+  for (const auto& [at, path] : pinged) EXPECT_EQ(path.socket, punch.sockets().front());
+  EXPECT_EQ(pinged.back().first - began, kManyPortGap * (kManyPorts - 1));
+  EXPECT_LT(kSampleGap + kManyPortGap * kManyPorts, kManyLate);
+  run(kManyTime);
+  EXPECT_TRUE(punch.sockets().empty());
+}
+
+TEST_F(PunchTest, WhoFollowsALateOfferWithoutAnswersUsesItsOwnSocket) {
+  begin(kFixed, kRandom);
+  punch.handle_signal(now, signal(kRandom, Offer{Offer::Method::kMany, 7, {}, 1, 256}));
+  run(kManyTime);
+  EXPECT_FALSE(punch.offer());
+  ASSERT_EQ(pinged.size(), kManyPorts);
+  for (const auto& [at, path] : pinged) EXPECT_EQ(path.socket, 0);
+}
+
 TEST_F(PunchTest, ManyPortsArePingedEachOnceAtTheStatedPace) {
   begin(kFixed, kRandom);
   punch.handle_signal(now, signal(kRandom, Offer{Offer::Method::kMany, 7, {}, 0, 256}));

@@ -101,7 +101,8 @@ struct SignalLeg {
 struct SignalPunch {
   enum class Method : std::uint8_t {
     kPorts = 1,  // at `endpoint`, and `count` ports in all, each `step` further than the one before
-    kMany = 2,   // at `count` ports that nobody knows, at the address where servers see the sender; no `endpoint`
+    kMany = 2,   // at `count` ports that nobody knows, at the address where servers see the sender; no `endpoint`.
+                 // `step` 1: later, from each to the fresh socket that the recipient answers with and pings them from
   };
   Method method = Method::kPorts;
   std::uint32_t round = 0;  // random; both ends' offers of one attempt have the same

@@ -98,7 +98,9 @@ for first, second in SEQUENTIAL:
     add(f"punching_{first}_{second}".replace("-", ""), "punching",
         f"{first} and {second}: ports are foreseen, direct within {FORESEEN_S} s.",
         functools.partial(check_foreseen, first, second))
-for first, second in (("sym", "easy"), ("easy", "sym"), ("cgn-sym", "easy"), ("cgn-easy", "sym")):
+MANY = [("sym", "easy"), ("easy", "sym"), ("cgn-sym", "easy"), ("cgn-easy", "sym")]
+MANY += [("sym", "accepting"), ("accepting", "sym")]  # whose router takes the first pings for its own
+for first, second in MANY:
     add(f"punching_{first}_{second}".replace("-", ""), "punching",
         f"{first} and {second}: one of many ports is hit, direct within {MANY_S} s.",
         functools.partial(check_many, first, second), limit_s=MANY_S + 40)

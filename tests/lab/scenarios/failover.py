@@ -119,7 +119,7 @@ def failover_lossy_line(lab: Lab) -> None:
     changes += log.read_text().count("path chosen")
     print(f"lost {lost[0]:.1f} % inside, {lost[1]:.1f} % beside; median {1000 * added:+.2f} ms; {changes} changes of path")
     expect(lost[0] <= lost[1] + 1.0, "the tunnel lost more than the line")
-    expect(added <= 0.001, f"the tunnel added {1000 * added:.2f} ms")  # 0.3 is the aim on an idle machine
+    expect(added <= 0.0003, f"the tunnel added {1000 * added:.2f} ms")
     expect(changes <= minutes, f"{changes} changes of path in {minutes} minutes")
 
 

@@ -50,7 +50,7 @@ inline constexpr Duration kRelayRefusedFor = std::chrono::seconds(30);       // 
 inline constexpr Duration kRelayLinger = std::chrono::seconds(2);  // others may still send by a relay that we left
 // So long a relay may owe an answer over UDP, or twice its round trip: to the first question, with no repetition, and
 // to one of an hour's many, of which one packet may be lost.
-inline constexpr Duration kRelayFirstPatience = std::chrono::milliseconds(300);
+inline constexpr Duration kRelayFirstPatience = std::chrono::milliseconds(200);
 inline constexpr Duration kRelayPatience = std::chrono::milliseconds(550);
 inline constexpr Duration kRelayUdpAgain = std::chrono::seconds(3);
 inline constexpr std::size_t kRelayStreamsMax = 3;  // to the first that take one: whoever is without UDP meets there

@@ -44,10 +44,10 @@ class Lab:
             raise Failure("no lanrage binary: build it, or pass --binary PATH")
         return str(self._binary)
 
-    def measured(self, what: str, seconds: float) -> None:
-        """One figure of many of its kind, for the summary at the end of the run."""
+    def measured(self, what: str, seconds: float, p95_max: float | None = None) -> None:
+        """One figure of many of its kind, for the summary at the end of the run, which fails where their p95 is more."""
         with (self.state.parent / MEASURED).open("a") as file:
-            file.write(json.dumps([what, seconds, self.state.name]) + "\n")
+            file.write(json.dumps([what, seconds, self.state.name, p95_max]) + "\n")
 
     def namespaces(self) -> list[tuple[str, str]]:
         """Each namespace with the command that enters it."""

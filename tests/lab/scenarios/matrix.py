@@ -25,6 +25,8 @@ from scenario import Lab, add, expect, expect_equal
 
 ACCESS = Shape(delay_ms=50 / 4)
 FIRST_PING_MAX_S = 3.0
+FIRST_PING_P95_S = 1.0
+SESSION_P95_S = 0.5  # from the moment that both know each other
 # Until both ends have the path, from the first answer on. Many ports may need a second attempt, a minute later.
 PATH_WITHIN_S = {"direct": 3, "relay": 3, "fresh": 10, "foreseen": 10, "many": 100}
 _CONNECTED = re.compile(r"^(\S+) .*completed connect_to_peer took ([\d.e+]+) ms", re.M)
@@ -50,7 +52,7 @@ def check_pair(kind_a: str, kind_b: str, lab: Lab) -> None:
 
     best = best_path(kind_a, kind_b)
     way = "over TLS" if any(KINDS[kind].ports == "none" for kind in (kind_a, kind_b)) else best
-    lab.measured(f"join to first answer, {way}", seconds)
+    lab.measured(f"join to first answer, {way}", seconds, FIRST_PING_P95_S)
     wanted = "relay" if best == "relay" else "direct"
     waited = sum(wait_until(lambda: node.path_kind(other.name) == wanted, PATH_WITHIN_S[best],
                             f"{node.name} is connected to {other.name}, {wanted}", 0.2)
@@ -59,7 +61,7 @@ def check_pair(kind_a: str, kind_b: str, lab: Lab) -> None:
         lab.measured(f"first answer to direct at both ends, {best}", waited)
     ends = [connected(node) for node in (alice, bob)]
     known, done = (max(times) for times in zip(*ends))
-    lab.measured(f"both know each other to session, {way}", done - known)
+    lab.measured(f"both know each other to session, {way}", done - known, SESSION_P95_S)
     for node, other in ((alice, bob), (bob, alice)):
         for size in (56, 1200):
             share = node.host.ping(other.address(), count=10, interval_s=0.02, size=size)

@@ -1,15 +1,10 @@
 #include <sqlite3.h>
 
-#include <condition_variable>
-#include <deque>
 #include <filesystem>
-#include <mutex>
-#include <thread>
 
 #include "base/format.h"
-#include "store/coalesce.h"
 #include "store/file_layer.h"
-#include "store/store.h"
+#include "store/group_store.h"
 
 namespace lanrage::store {
 namespace {
@@ -34,8 +29,6 @@ constexpr const char* kMigrations[] = {
     )",
 };
 constexpr int kSchemaVersion = static_cast<int>(std::size(kMigrations));
-constexpr std::size_t kGroupMax = 512;    // commits in one transaction
-constexpr std::size_t kQueueMax = 20000;  // commits that wait
 
 struct Database {
   sqlite3* handle = nullptr;
@@ -157,7 +150,6 @@ Result<void> migrate(Database& database) {
   return {};
 }
 
-// Writes changes; the store's thread alone.
 class Writer {
  public:
   explicit Writer(Database& database) : database_(database) {}
@@ -225,7 +217,7 @@ class Writer {
   Query remove_invite_{database_, "DELETE FROM invite WHERE party=? AND id=?"};
 };
 
-// Forgets parties, see Store::retire; the store's thread alone, inside a transaction.
+// Forgets parties, see Store::retire; inside a transaction.
 class Retirement {
  public:
   explicit Retirement(Database& database) : database_(database) {}
@@ -373,57 +365,20 @@ class Reader {
   Query size_{database_, "SELECT (SELECT count(*) FROM party), (SELECT count(*) FROM member WHERE state=?)"};
 };
 
-class Sqlite final : public Store {
+class SqliteBackend final : public Backend {
  public:
-  static Result<std::unique_ptr<Store>> open(const std::string& path, const Logger& log, Duration window) {
-    auto store = std::unique_ptr<Sqlite>(new Sqlite(path, log, window));
-    const Timed timed(store->log_, op::kStoreOpen);
-    LR_TRY(open_database(store->write_database_, path, store->files_));
-    LR_TRY(migrate(store->write_database_));
-    LR_TRY(open_database(store->read_database_, path, store->files_));
-    store->reader_ = std::make_unique<Reader>(store->read_database_);
-    store->thread_ = std::thread([raw = store.get()] { raw->run(); });
-    return std::unique_ptr<Store>(std::move(store));
+  static Result<std::unique_ptr<Backend>> open(const std::string& path) {
+    std::unique_ptr<SqliteBackend> out(new SqliteBackend(path));
+    LR_TRY(open_database(out->write_database_, path, out->files_));
+    LR_TRY(migrate(out->write_database_));
+    LR_TRY(open_database(out->read_database_, path, out->files_));
+    out->writer_.emplace(out->write_database_);
+    out->reader_.emplace(out->read_database_);
+    return std::unique_ptr<Backend>(std::move(out));
   }
 
-  ~Sqlite() override {
-    {
-      const std::lock_guard lock(mutex_);
-      stopping_ = true;
-    }
-    wake_.notify_all();
-    if (thread_.joinable()) thread_.join();  // after everything that was queued
-  }
-
-  Result<std::optional<party::PartyData>> load(const party::PartyId& id) override {
-    {
-      std::unique_lock lock(mutex_);
-      if (under_way_.contains(id)) {
-        is_hurried_ = true;
-        wake_.notify_one();
-      }
-      settled_.wait(lock, [&] { return !under_way_.contains(id) && !retirement_ && !retiring_; });
-      failed_.erase(id);
-    }
-    return reader_->load(id);
-  }
-
-  void commit(const party::PartyId& id, std::vector<party::Change> changes, Committed done) override {
-    {
-      const std::lock_guard lock(mutex_);
-      ++stats_.requests;
-      if (queue_.size() < kQueueMax) {
-        queue_.push_back({id, std::move(changes), std::move(done)});
-        ++under_way_[id];
-        wake_.notify_one();
-        return;
-      }
-      failed_.insert(id);
-      ++stats_.refused;
-    }
-    done(Error{Code::kExhausted, "the server cannot keep up", "try again in a moment"});
-  }
-
+  const char* kind() const override { return "sqlite"; }
+  Result<std::optional<party::PartyData>> load(const party::PartyId& id) override { return reader_->load(id); }
   Result<StoreSize> size() override {
     LR_ASSIGN(StoreSize size, reader_->size());
     for (const char* file : {"", "-wal"}) {
@@ -433,182 +388,56 @@ class Sqlite final : public Store {
     }
     return size;
   }
-  const char* kind() const override { return "sqlite"; }
-  StoreStats stats() const override {
-    const std::lock_guard lock(mutex_);
-    StoreStats stats = stats_;
+  void count(StoreStats& stats) const override {
     stats.writes = counts_.writes;
     stats.bytes = counts_.bytes;
     stats.syncs = counts_.syncs;
-    if (now() - failed_at_ > kProblemFresh) stats.problem.clear();  // perhaps nobody has asked for anything since
-    return stats;
   }
 
-  void retire(WallTime now, std::vector<party::PartyId> in_use, Retired done) override {
-    const std::lock_guard lock(mutex_);
-    retirement_ = {now, std::move(in_use), std::move(done)};
-    wake_.notify_one();
+  Result<void> write(const std::vector<Step>& steps) override {
+    return transact([&]() -> Result<void> {
+      for (const Step& step : steps) LR_TRY(writer_->apply(*step.party, *step.change));
+      return {};
+    });
+  }
+  Result<std::size_t> retire(WallTime now, const std::vector<party::PartyId>& in_use) override {
+    std::size_t gone = 0;
+    LR_TRY(transact([&]() -> Result<void> {
+      LR_ASSIGN(gone, Retirement(write_database_).run(now, in_use));
+      return {};
+    }));
+    return gone;
   }
 
  private:
-  struct Entry {
-    party::PartyId id;
-    std::vector<party::Change> changes;
-    Committed done;
-  };
-  struct Asked {
-    WallTime now;
-    std::vector<party::PartyId> in_use;
-    Retired done;
-  };
+  explicit SqliteBackend(const std::string& path) : path_(path) {}
 
-  Sqlite(std::string path, const Logger& log, Duration window)
-      : path_(std::move(path)), log_(log.named("store")), window_(window) {}
-
-  // The condition variable's clock, as the window counts.
-  using Clock = std::chrono::steady_clock;
-  static Time now() { return Time{Clock::now().time_since_epoch()}; }
-
-  void run() {
-    Writer writer(write_database_);
-    std::vector<Entry> group;
-    std::optional<Asked> asked;
-    for (;;) {
-      {
-        std::unique_lock lock(mutex_);
-        for (const Entry& entry : group) {
-          if (const auto left = under_way_.find(entry.id); --left->second == 0) under_way_.erase(left);
-        }
-        group.clear();
-        retiring_ = false;
-        settled_.notify_all();
-        wake_.wait(lock, [&] { return stopping_ || !queue_.empty() || retirement_; });
-        if (queue_.empty() && !retirement_) return;
-        const Time due = window_.due(now());
-        const bool waits = due > now();
-        wake_.wait_until(lock, Clock::time_point(due.time_since_epoch()),
-                         [&] { return stopping_ || is_hurried_ || retirement_ || queue_.size() >= kGroupMax; });
-        if (waits) {
-          window_.begun_after_waiting(now(), queue_.size());
-        } else {
-          window_.begun(now());
-        }
-        asked = std::exchange(retirement_, std::nullopt);
-        retiring_ = asked.has_value();
-        for (; !queue_.empty() && group.size() < kGroupMax; queue_.pop_front())
-          group.push_back(std::move(queue_.front()));
-        is_hurried_ = is_hurried_ && !queue_.empty();
-      }
-      if (!group.empty()) write(writer, group);
-      if (asked) asked->done(retire(*asked));
-    }
-  }
-
-  Result<std::size_t> retire(const Asked& asked) {
+  template <class F>
+  Result<void> transact(F&& body) {
     LR_TRY(write_database_.run("BEGIN IMMEDIATE"));
-    auto count = Retirement(write_database_).run(asked.now, asked.in_use);
-    if (!count) return roll_back(std::move(count).error());
-    if (auto committed = write_database_.run("COMMIT"); !committed) return roll_back(std::move(committed).error());
-    return count;
-  }
-
-  // One transaction for the group; one that fails is repeated party by party, so that only the guilty one fails.
-  void write(Writer& writer, std::vector<Entry>& group) {
-    const Timed timed(log_, op::kStoreCommit);
-    if (transact(writer, group)) {
-      for (Entry& entry : group) entry.done({});
-      return;
-    }
-    for (Entry& entry : group) {
-      Result<void> result = Error{Code::kIo, "an earlier change of this party could not be stored", "try again"};
-      if (!is_failed(entry.id)) {
-        std::vector<Entry> one;
-        one.push_back({entry.id, std::move(entry.changes), {}});
-        result = transact(writer, one);
-        if (!result) note_problem(result.error());
-      }
-      if (!result) {
-        log_.error("a change could not be stored", {{"problem", result.error().message}});
-        const std::lock_guard lock(mutex_);
-        failed_.insert(entry.id);
-        ++stats_.refused;
-      }
-      entry.done(std::move(result));
-    }
-  }
-
-  void note_problem(const Error& error) {
-    const std::lock_guard lock(mutex_);
-    stats_.problem = error.message;
-    failed_at_ = now();
-  }
-  bool is_failed(const party::PartyId& id) {
-    const std::lock_guard lock(mutex_);
-    return failed_.contains(id);
-  }
-
-  Result<void> transact(Writer& writer, std::vector<Entry>& group) {
-    std::vector<Step> asked;
-    for (const Entry& entry : group) {
-      if (is_failed(entry.id))
-        return Error{Code::kIo, "an earlier change of this party could not be stored", "try again"};
-      for (const party::Change& change : entry.changes) asked.push_back({&entry.id, &change});
-    }
-    const std::vector<Step> steps = coalesce(asked);
-    LR_TRY(write_database_.run("BEGIN IMMEDIATE"));
-    for (const Step& step : steps) {
-      if (auto written = writer.apply(*step.party, *step.change); !written)
-        return roll_back(std::move(written).error());
-    }
-    if (auto committed = write_database_.run("COMMIT"); !committed) return roll_back(std::move(committed).error());
-    count(asked, steps);
-    return {};
-  }
-  void count(const std::vector<Step>& asked, const std::vector<Step>& written) {
-    const auto sum = [](const std::vector<Step>& steps) {
-      std::uint64_t bytes = 0;
-      for (const Step& step : steps) bytes += bytes_of(*step.change);
-      return bytes;
-    };
-    const std::lock_guard lock(mutex_);
-    stats_.changes += asked.size();
-    stats_.superseded += asked.size() - written.size();
-    stats_.superseded_bytes += sum(asked) - sum(written);
-    ++stats_.transactions;
-    if (!written.empty()) stats_.problem.clear();
-  }
-  Error roll_back(Error error) {
-    sqlite3_exec(write_database_.handle, "ROLLBACK", nullptr, nullptr, nullptr);  // fails when SQLite did so already
-    return error;
+    Result<void> done = body();
+    if (done) done = write_database_.run("COMMIT");
+    // Fails when SQLite did so already.
+    if (!done) sqlite3_exec(write_database_.handle, "ROLLBACK", nullptr, nullptr, nullptr);
+    return done;
   }
 
   const std::string path_;
-  const Logger log_;
   FileCounts counts_;
   const FileLayer files_{counts_};
-  Database write_database_;  // the thread's alone once it runs
+  Database write_database_;
   Database read_database_;
-  std::unique_ptr<Reader> reader_;
-  CommitWindow window_;  // the thread's alone
-  mutable std::mutex mutex_;
-  std::condition_variable wake_;
-  std::condition_variable settled_;
-  std::deque<Entry> queue_;
-  std::map<party::PartyId, std::size_t> under_way_;  // commits that wait or are being written
-  std::set<party::PartyId> failed_;
-  std::optional<Asked> retirement_;  // waits for its turn after the queue's
-  StoreStats stats_;
-  Time failed_at_{};         // stats_.problem is of then
-  bool is_hurried_ = false;  // somebody waits for a commit that waits for others
-  bool retiring_ = false;
-  bool stopping_ = false;
-  std::thread thread_;
+  std::optional<Writer> writer_;
+  std::optional<Reader> reader_;
 };
 
 }  // namespace
 
 Result<std::unique_ptr<Store>> SqliteStore::open(const std::string& path, const Logger& log, Duration window) {
-  return Sqlite::open(path, log, window);
+  const Logger named = log.named("store");
+  const Timed timed(named, op::kStoreOpen);
+  LR_ASSIGN(auto backend, SqliteBackend::open(path));
+  return group_store(std::move(backend), named, window);
 }
 
 }  // namespace lanrage::store

@@ -39,6 +39,7 @@ Result<void> serve(Cli& cli, const std::vector<std::string>& listen, const std::
   LR_ASSIGN(const LoadedConfig loaded, load_config(cli, where));
   LR_ASSIGN(const LogOptions log, loaded.config.settings().log_options());
   options.write_window = std::chrono::milliseconds(loaded.config.settings().write_window);
+  options.store = loaded.config.settings().store;
   options.offload = loaded.config.settings().offload;
   const auto on_ready = [&cli, check](const daemon::ServerReady& ready) {
     if (cli.json) {
@@ -162,9 +163,10 @@ Result<void> show_status(Cli& cli) {
   print_relays(status);
   const Json& store = member_of(status, "store");
   std::printf("store: %s, %s\n", text_of(store, "kind").c_str(), bytes_text(number(store, "bytes")).c_str());
-  std::printf("  %.0f changes in %.0f transactions, %.0f syncs, %s written\n", number(store, "requests"),
-              number(store, "transactions"), number(store, "syncs"),
-              bytes_text(number(store, "written_bytes")).c_str());
+  std::printf("  %.0f changes in %.0f transactions", number(store, "requests"), number(store, "transactions"));
+  if (!member_of(store, "syncs").is_null())
+    std::printf(", %.0f syncs, %s written", number(store, "syncs"), bytes_text(number(store, "written_bytes")).c_str());
+  std::printf("\n");
   if (const std::string problem = text_of(store, "problem"); !problem.empty())
     print_wrapped("  ", "changes are refused: " + problem);
   return {};
@@ -191,7 +193,8 @@ void add_server(CLI::App& app, Cli& cli) {
                       "where its relay is: eu-west; each pair has one elsewhere in reserve");
   command->add_flag("--no-relay", options->no_relay, "introduce only");
   command->add_flag("--check", options->check, "start everything, say whether it could serve, and end");
-  add_settings(*command, cli, {"port_mapping", "write_window", "offload", "log_level", "log_format", "log_file"});
+  add_settings(*command, cli,
+               {"port_mapping", "store", "write_window", "offload", "log_level", "log_format", "log_file"});
   CLI::App* status = command->add_subcommand("status", "Load, parties, relay and version of the server that runs here");
   CLI::App* others =
       command->add_subcommand("relays", "The relays on other hosts that this server names to its players");

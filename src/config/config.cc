@@ -46,6 +46,8 @@ const Setting kSettings[] = {
      "odd"},
     {"write_window", &Settings::write_window,
      "milliseconds that changes wait at most, while there are many, to share one write to disk; 0: none waits"},
+    {"store", &Settings::store,
+     "where a server keeps its parties: postgres://USER@HOST/DATABASE; empty: SQLite in its folder"},
     {"log_level", &Settings::log_level, "trace, debug, info, warn, error or off; also per logger: info,paths=debug"},
     {"log_format", &Settings::log_format, "text or json"},
     {"log_file", &Settings::log_file,

@@ -9,7 +9,7 @@
 #include <thread>
 
 #include "control/test_player.h"
-#include "store/store.h"
+#include "store/test_postgres.h"
 
 namespace lanrage::control {
 namespace {
@@ -19,16 +19,18 @@ constexpr const char* kFolderVariable = "LANRAGE_TEST_SERVER_FOLDER";
 // The child's part: this program again, running the one test that serves until it is killed.
 class ServerProcess {
  public:
-  ServerProcess(const Folder& folder, std::uint16_t port) {
+  ServerProcess(const Folder& folder, std::uint16_t port, const std::string& store = "") {
     int ends[2];
     EXPECT_EQ(::pipe(ends), 0);
     const std::string variable = std::string(kFolderVariable) + "=" + folder.path;
     const std::string port_variable = "LANRAGE_TEST_SERVER_PORT=" + std::to_string(port);
     const std::string pipe_variable = "LANRAGE_TEST_SERVER_PIPE=" + std::to_string(ends[1]);
+    const std::string store_variable = "LANRAGE_TEST_SERVER_STORE=" + store;
     const char* arguments[] = {"control_test", "--gtest_also_run_disabled_tests",
                                "--gtest_filter=ControlServerKilled.DISABLED_ServesUntilThen", "--gtest_brief=1",
                                nullptr};
-    const char* variables[] = {variable.c_str(), port_variable.c_str(), pipe_variable.c_str(), nullptr};
+    const char* variables[] = {variable.c_str(), port_variable.c_str(), pipe_variable.c_str(), store_variable.c_str(),
+                               nullptr};
     pid_ = ::fork();
     if (pid_ == 0) {
       ::prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -59,6 +61,7 @@ class ServerProcess {
 TEST(ControlServerKilled, DISABLED_ServesUntilThen) {
   ServerOptions options;
   options.folder = ::getenv(kFolderVariable);
+  options.store = ::getenv("LANRAGE_TEST_SERVER_STORE");
   options.listen = {
       {IpAddress::v4(127, 0, 0, 1), static_cast<std::uint16_t>(atoi(::getenv("LANRAGE_TEST_SERVER_PORT")))}};
   const auto server = Server::start(options, silent_logger());
@@ -156,12 +159,24 @@ class Restless {
   std::atomic<int> answers_{0};
 };
 
-TEST(ControlServerKilled, MembershipIsWhatTheLastAnswerSaid) {
+// With PostgreSQL, it and the server are killed in turn.
+class ControlServerKilledWith : public testing::TestWithParam<bool> {
+ protected:
+  store::TestPostgres* postgres() const { return GetParam() ? &store::TestPostgres::shared() : nullptr; }
+  std::unique_ptr<store::Store> open_store() const {
+    return (GetParam() ? store::PostgresStore::open(url_, silent_logger())
+                       : store::SqliteStore::open(folder_.path + "/server.db", silent_logger()))
+        .value();
+  }
+  Folder folder_;
+  const std::string url_ = GetParam() ? postgres()->database(folder_.path) : "";
+};
+
+TEST_P(ControlServerKilledWith, MembershipIsWhatTheLastAnswerSaid) {
   const char* rounds = ::getenv("LANRAGE_TEST_KILLS");
   const int kills = rounds == nullptr ? 6 : std::atoi(rounds);
   constexpr int kPlayers = 32;
-  Folder folder;
-  auto server = std::make_unique<ServerProcess>(folder, std::uint16_t{0});
+  auto server = std::make_unique<ServerProcess>(folder_, std::uint16_t{0}, url_);
   const party::ServerInfo info = server->info();
   ASSERT_FALSE(info.addresses.empty());
   Player owner(info, "owner");
@@ -179,9 +194,13 @@ TEST(ControlServerKilled, MembershipIsWhatTheLastAnswerSaid) {
   for (int kill = 0; kill < kills; ++kill) {
     // Any moment, whatever the server is doing: so by the clock, not by a condition of it.
     std::this_thread::sleep_for(std::chrono::milliseconds(300 + rng.below(500)));
+    if (postgres() != nullptr) {
+      postgres()->stop(SIGKILL);
+      postgres()->run();  // the server finds it again by itself
+      std::this_thread::sleep_for(std::chrono::milliseconds(1300 + rng.below(500)));
+    }
     server.reset();
-    const auto data =
-        store::SqliteStore::open(folder.path + "/server.db", silent_logger()).value()->load(invite->party);
+    const auto data = open_store()->load(invite->party);
     ASSERT_TRUE(data && *data);
     EXPECT_GE((*data)->version, version) << "after kill " << kill;
     version = (*data)->version;
@@ -189,7 +208,7 @@ TEST(ControlServerKilled, MembershipIsWhatTheLastAnswerSaid) {
     for (const auto& [key, row] : (*data)->members) EXPECT_TRUE(addresses.insert(row.ipv4).second) << row.ipv4.text();
     EXPECT_TRUE(party::ServerParty::restore(**data)) << "half a party, after kill " << kill;
     for (const auto& player : players) EXPECT_TRUE(player->is_right(**data)) << "after kill " << kill;
-    server = std::make_unique<ServerProcess>(folder, info.addresses.front().port);
+    server = std::make_unique<ServerProcess>(folder_, info.addresses.front().port, url_);
   }
   stop = true;
   for (std::thread& thread : threads) thread.join();
@@ -197,6 +216,9 @@ TEST(ControlServerKilled, MembershipIsWhatTheLastAnswerSaid) {
   for (const auto& player : players) answers += player->answers();
   EXPECT_GT(answers, kPlayers * 2);
 }
+
+INSTANTIATE_TEST_SUITE_P(Stores, ControlServerKilledWith, testing::Values(false, true),
+                         [](const auto& postgres) { return postgres.param ? "PostgreSQL" : "SQLite"; });
 
 }  // namespace
 }  // namespace lanrage::control

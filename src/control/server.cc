@@ -488,12 +488,20 @@ net::HttpLimits ServerOptions::default_limits() {
   return limits;
 }
 
+static Result<std::unique_ptr<store::Store>> open_store(const ServerOptions& options, const Logger& log) {
+  if (options.store.empty()) return store::SqliteStore::open(options.folder + "/server.db", log, options.write_window);
+  if (!options.store.starts_with("postgres://") && !options.store.starts_with("postgresql://"))
+    return Error{Code::kInvalid, "the store is no PostgreSQL URL",
+                 "write it like postgres://USER@HOST/DATABASE, or leave it empty for SQLite"};
+  return store::PostgresStore::open(options.store, log, options.write_window);
+}
+
 Result<std::unique_ptr<Server>> Server::start(ServerOptions options, const Logger& log) {
   ::unlink((options.folder + "/server.link").c_str());
   crypto::SystemRng rng;
   LR_ASSIGN(auto tls, net::TlsIdentity::load_or_create(options.folder + "/server.key"));
   LR_ASSIGN(auto identity, load_seed(options.folder + "/server.seed", rng));
-  LR_ASSIGN(auto store, store::SqliteStore::open(options.folder + "/server.db", log, options.write_window));
+  LR_ASSIGN(auto store, open_store(options, log));
   LR_ASSIGN(auto others, load_relays(options.folder));
   auto server = std::make_unique<WholeServer>(std::move(options), std::move(tls), std::move(identity), std::move(store),
                                               std::move(others), log);

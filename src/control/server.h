@@ -27,6 +27,7 @@ struct ServerOptions {
   // What links, invites and the relay directory name. Empty: the addresses that this machine reaches others from.
   std::vector<party::ServerAddress> public_addresses;
   bool relay = true;  // STUN is answered in any case
+  std::string store;  // postgres://...; empty: SQLite in the folder
   Duration write_window = store::kCommitWindow;
   bool offload = true;  // of the relay, into the kernel
   std::string region;

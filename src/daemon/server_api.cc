@@ -88,8 +88,8 @@ Json status_of(const control::Server& server, const Json& port_mapping, Time sta
                                {"bytes", stats.store.bytes},
                                {"requests", stats.writing.requests},
                                {"transactions", stats.writing.transactions},
-                               {"syncs", stats.writing.syncs},
-                               {"written_bytes", stats.writing.bytes},
+                               {"syncs", stats.writing.counts_files ? Json(stats.writing.syncs) : Json()},
+                               {"written_bytes", stats.writing.counts_files ? Json(stats.writing.bytes) : Json()},
                                {"problem", stats.writing.problem.empty() ? Json() : Json(stats.writing.problem)}})}});
 }
 
@@ -141,9 +141,11 @@ std::string metrics_of(const control::Server& server, const Logger& log) {
               writing.superseded);
   out.counter("lanrage_store_saved_bytes_total", "Which those held.", writing.superseded_bytes);
   out.counter("lanrage_store_transactions_total", "Transactions that hold the changes.", writing.transactions);
-  out.counter("lanrage_store_writes_total", "Writes to the database's files.", writing.writes);
-  out.counter("lanrage_store_written_bytes_total", "Their bytes.", writing.bytes);
-  out.counter("lanrage_store_syncs_total", "Syncs of the database's files.", writing.syncs);
+  if (writing.counts_files) {
+    out.counter("lanrage_store_writes_total", "Writes to the database's files.", writing.writes);
+    out.counter("lanrage_store_written_bytes_total", "Their bytes.", writing.bytes);
+    out.counter("lanrage_store_syncs_total", "Syncs of the database's files.", writing.syncs);
+  }
   out.gauge("lanrage_store_failing", "1 while changes cannot be stored.", writing.problem.empty() ? 0 : 1);
   Reports reports;
   if (stats.report) reports.emplace_back("own", *stats.report);

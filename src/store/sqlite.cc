@@ -389,6 +389,7 @@ class SqliteBackend final : public Backend {
     return size;
   }
   void count(StoreStats& stats) const override {
+    stats.counts_files = true;
     stats.writes = counts_.writes;
     stats.bytes = counts_.bytes;
     stats.syncs = counts_.syncs;

@@ -36,6 +36,7 @@ struct StoreStats {
   std::uint64_t superseded = 0;        // of them
   std::uint64_t superseded_bytes = 0;  // which they carried
   std::uint64_t transactions = 0;      // that hold them
+  bool counts_files = false;           // it writes files itself, so that these are known:
   std::uint64_t writes = 0;            // system calls, and what they carried; of everything the store does
   std::uint64_t bytes = 0;
   std::uint64_t syncs = 0;
@@ -60,7 +61,7 @@ class Store {
   // For `server status`. Looks at every member.
   virtual Result<StoreSize> size() = 0;
   virtual StoreStats stats() const = 0;  // any thread
-  virtual const char* kind() const = 0;  // "memory", "sqlite"
+  virtual const char* kind() const = 0;  // "memory", "sqlite", "postgresql"
   // Forgets parties that nobody needs: those with nobody in them and no invite by which somebody could join, and those
   // that were not in use for kIdleDaysMax days. A day counts once, by the first call a day or more after the last that
   // counted; so a calendar that jumps by years is one day. Call it every hour or so with the parties in use since the
@@ -94,6 +95,16 @@ class MemoryStore final : public Store {
 class SqliteStore {
  public:
   static Result<std::unique_ptr<Store>> open(const std::string& path, const Logger& log,
+                                             Duration window = kCommitWindow);
+};
+
+// A PostgreSQL database, by a URL as libpq takes it (postgres://USER@HOST/DATABASE). Tables are made, and brought up to
+// date by numbered steps. One server at a time uses it: kConflict while another does. A connection that breaks fails
+// what was under way, and is made again by what is asked next; if another server was there meanwhile, nothing is
+// written any more. Otherwise as SqliteStore.
+class PostgresStore {
+ public:
+  static Result<std::unique_ptr<Store>> open(const std::string& url, const Logger& log,
                                              Duration window = kCommitWindow);
 };
 

@@ -11,59 +11,12 @@
 #include <fstream>
 #include <future>
 
-#include "party/roster.h"
 #include "store/coalesce.h"
+#include "store/test_postgres.h"
+#include "store/test_store.h"
 
 namespace lanrage::store {
 namespace {
-
-// A party's data as its owner's first requests make it, without going through a server.
-struct Sample {
-  SeededRng rng{1};
-  party::PartyId id = party::PartyId(rng.array<16>());
-  std::vector<party::Change> created{party::PartyCreated{Bytes{1, 2, 3}}, party::VersionRaised{1},
-                                     party::MemberPut{member(1)}};
-
-  party::MemberRow member(std::uint8_t number) {
-    party::MemberRow row;
-    std::array<std::uint8_t, 32> key{};
-    key[0] = number;
-    row.public_key = crypto::PublicKey(key);
-    if (number % 2 == 0) row.verify_key = crypto::VerifyKey::from_bytes(Bytes(32, number));
-    row.state = party::MemberState::kJoined;
-    row.ipv4 = IpAddress::v4(10, 66, 1, number);
-    row.name = "böb " + std::to_string(number);
-    row.joined = from_unix_seconds(1700000000 + number);
-    row.record_version = number;
-    row.since = number;
-    row.record = Bytes(number, number);
-    return row;
-  }
-  party::InviteRow invite(std::uint8_t number) {
-    party::InviteRow row;
-    row.id = party::InviteId(std::array<std::uint8_t, 6>{number});
-    row.token_hash[0] = number;
-    row.uses = 5;
-    row.uses_left = 3;
-    row.expires = from_unix_seconds(1800000000);
-    row.envelope = {9, 9};
-    return row;
-  }
-};
-
-std::string fresh_folder() {
-  static int number = 0;
-  const auto folder = std::filesystem::temp_directory_path() /
-                      ("lanrage_store_test_" + std::to_string(getpid()) + "_" + std::to_string(++number));
-  std::filesystem::create_directory(folder);
-  return folder.string();
-}
-
-Result<void> commit(Store& store, const party::PartyId& id, std::vector<party::Change> changes) {
-  std::promise<Result<void>> promise;
-  store.commit(id, std::move(changes), [&](Result<void> result) { promise.set_value(std::move(result)); });
-  return promise.get_future().get();
-}
 
 // The contract, for every implementation.
 struct Memory {
@@ -74,6 +27,11 @@ struct Sqlite {
     return SqliteStore::open(folder + "/test.db", silent_logger(), Duration{}).value();
   }
 };
+struct Postgres {
+  static std::unique_ptr<Store> open(const std::string& folder) {
+    return PostgresStore::open(TestPostgres::shared().database(folder), silent_logger(), Duration{}).value();
+  }
+};
 template <class T>
 class StoreContract : public testing::Test {
  protected:
@@ -82,7 +40,7 @@ class StoreContract : public testing::Test {
   std::unique_ptr<Store> store_ = T::open(folder_);
   Sample sample_;
 };
-using Stores = testing::Types<Memory, Sqlite>;
+using Stores = testing::Types<Memory, Sqlite, Postgres>;
 TYPED_TEST_SUITE(StoreContract, Stores);
 
 TYPED_TEST(StoreContract, KnowsNoPartyThatWasNotMade) {
@@ -120,12 +78,6 @@ TYPED_TEST(StoreContract, AppliesCommitsOfAPartyInOrder) {
   }
   last.get_future().wait();
   EXPECT_EQ(this->store_->load(s.id).value()->version, 300u);
-}
-
-std::size_t retire(Store& store, WallTime now, std::vector<party::PartyId> in_use = {}) {
-  std::promise<Result<std::size_t>> promise;
-  store.retire(now, std::move(in_use), [&](Result<std::size_t> count) { promise.set_value(std::move(count)); });
-  return *promise.get_future().get();
 }
 
 TYPED_TEST(StoreContract, ForgetsAPartyThatNobodyIsInOrCanJoin) {

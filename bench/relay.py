@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""`lanrage relay` beside coturn's channel data, in one run, with the same load in one network namespace.
+"""`lanrage relay` beside coturn's channel data, in one run, with the same load, by a cable between two network namespaces.
 
     bench/relay.py [--binary PATH] [--load PATH] [--rounds 3] [--seconds 4] [--pps 20000] [--pairs 50] [--size 112]
                    [--run 16] [--parts cpu,runs,limit,fair,sessions] [--json FILE]
@@ -26,7 +26,8 @@ from typing import Any
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SPACE = f"br{os.getpid()}"
-SERVER = "10.77.255.1"
+RELAY_SPACE = f"{SPACE}r"
+SERVER = "10.78.0.1"
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -35,9 +36,9 @@ def run(*words: str) -> str:
 
 
 def busy_s() -> float:
-    """Of both CPUs and all that they did, interrupts included."""
-    fields = [int(field) for field in pathlib.Path("/proc/stat").read_text().splitlines()[0].split()[1:]]
-    return (sum(fields[:8]) - fields[3] - fields[4]) / TICKS
+    """Of both CPUs and all that they did, interrupts included; not what the machine's own host took away."""
+    user, nice, system, _, _, irq, softirq = map(int, pathlib.Path("/proc/stat").read_text().splitlines()[0].split()[1:8])
+    return (user + nice + system + irq + softirq) / TICKS
 
 
 class Relay:
@@ -46,7 +47,7 @@ class Relay:
     def __init__(self, name: str, command: list[str], environment: dict[str, str], ready: str, log: pathlib.Path) -> None:
         self.name = name
         with log.open("wb") as out:
-            self.process = subprocess.Popen(["ip", "netns", "exec", SPACE, *command], stdout=out, stderr=out,
+            self.process = subprocess.Popen(["ip", "netns", "exec", RELAY_SPACE, *command], stdout=out, stderr=out,
                                             env=os.environ | environment)
         until = time.monotonic() + 20
         while ready not in log.read_text(errors="replace"):
@@ -72,10 +73,15 @@ class Bench:
     def __init__(self, options: argparse.Namespace, folder: pathlib.Path) -> None:
         self.options = options
         self.folder = folder
-        run("ip", "netns", "add", SPACE)
-        run("ip", "-n", SPACE, "addr", "add", "10.77.0.1/16", "dev", "lo")
-        run("ip", "-n", SPACE, "addr", "add", f"{SERVER}/32", "dev", "lo")
-        run("ip", "-n", SPACE, "link", "set", "lo", "up")
+        for space in (SPACE, RELAY_SPACE):
+            run("ip", "netns", "add", space)
+            run("ip", "-n", space, "link", "set", "lo", "up")
+        run("ip", "-n", SPACE, "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", RELAY_SPACE)
+        for space, address in ((SPACE, "10.78.0.2/24"), (RELAY_SPACE, f"{SERVER}/24")):
+            run("ip", "-n", space, "addr", "add", address, "dev", "eth0")
+            run("ip", "-n", space, "link", "set", "eth0", "up")
+        run("ip", "-n", SPACE, "addr", "add", "10.77.0.1/16", "dev", "lo")  # all of it is the load's
+        run("ip", "-n", RELAY_SPACE, "route", "add", "10.77.0.0/16", "via", "10.78.0.2")
 
     def ours(self) -> Relay:
         state = self.folder / "relay"
@@ -175,6 +181,7 @@ class Bench:
 
     def close(self) -> None:
         run("ip", "netns", "del", SPACE)
+        run("ip", "netns", "del", RELAY_SPACE)
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ class RelayMeter {
   const UdpService& udp_;
   Time looked_;
   Duration thread_{};
+  std::uint64_t packets_kernel_ = 0;
   std::optional<host::CpuTimes> cpu_;
 };
 

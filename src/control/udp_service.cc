@@ -223,11 +223,11 @@ class Service final : public UdpService {
     Outbox outbox(sockets_);
     while (!stop_.load()) {
       const auto due = relay_ ? relay_->next_timeout() : std::nullopt;
-      const bool is_busy = !queue_.empty() || (offload_ && offload_->step());
-      const Time until = is_busy ? Time{} : due.value_or(kNever);
+      const auto look = offload_ ? offload_->next_timeout() : std::nullopt;
+      const Time until = queue_.empty() ? std::min(due.value_or(kNever), look.value_or(kNever)) : Time{};
       for (const net::Ready& ready : poller_.wait(net::now().time, until)) {
         if (ready.tag == kTagOffload) {
-          offload_->handle_change();
+          offload_->handle_change(net::now().time);
         } else if (ready.tag >= kTagSecond) {
           if (net::UdpSocket* socket = second_->at(ready.tag - kTagSecond)) read_second(*socket);
         } else if (ready.tag >= kTagFirst) {
@@ -236,6 +236,7 @@ class Service final : public UdpService {
       }
       serve(outbox);
       if (relay_) relay_->handle_timeout(net::now());
+      if (offload_) offload_->handle_timeout(net::now().time);
       if (drain_.load()) drain(net::now().time);
       const std::lock_guard lock(mutex_);
       if (relay_ && grant_keys_) relay_->set_grant_keys(*std::exchange(grant_keys_, std::nullopt));

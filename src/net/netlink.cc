@@ -3,6 +3,7 @@
 #include <linux/fib_rules.h>
 #include <linux/if.h>
 #include <linux/rtnetlink.h>
+#include <netinet/in.h>
 #include <netlink/cache.h>
 #include <netlink/errno.h>
 #include <netlink/msg.h>
@@ -285,16 +286,20 @@ Result<std::vector<Route>> Netlink::default_routes() {
   return out;
 }
 
-Result<unsigned> Netlink::interface_to(const IpAddress& destination, const IpAddress& source) {
+Result<unsigned> Netlink::interface_to(const Endpoint& destination, const Endpoint& source) {
   const std::string what = format("find the way to {}", destination.text());
   nl_msg* message = nlmsg_alloc_simple(RTM_GETROUTE, 0);
   if (message == nullptr) return netlink_error(what, -NLE_NOMEM);
   rtmsg header{};
-  header.rtm_family = destination.is_v6() ? AF_INET6 : AF_INET;
-  header.rtm_dst_len = header.rtm_src_len = static_cast<unsigned char>(destination.bits());
+  header.rtm_family = destination.address.is_v6() ? AF_INET6 : AF_INET;
+  header.rtm_dst_len = header.rtm_src_len = static_cast<unsigned char>(destination.address.bits());
   int code = nlmsg_append(message, &header, sizeof header, NLMSG_ALIGNTO);
-  if (code >= 0) code = put_address(message, RTA_DST, destination);
-  if (code >= 0) code = put_address(message, RTA_SRC, source);
+  if (code >= 0) code = put_address(message, RTA_DST, destination.address);
+  if (code >= 0) code = put_address(message, RTA_SRC, source.address);
+  // Rules may tell by them.
+  if (code >= 0) code = nla_put_u8(message, RTA_IP_PROTO, IPPROTO_UDP);
+  if (code >= 0) code = nla_put_u16(message, RTA_SPORT, htons(source.port));
+  if (code >= 0) code = nla_put_u16(message, RTA_DPORT, htons(destination.port));
   if (code >= 0) code = nl_send_auto(socket_->handle.get(), message);
   nlmsg_free(message);
   if (code < 0) return netlink_error(what, code);
@@ -400,6 +405,12 @@ Result<NetlinkWatch> NetlinkWatch::open() {
     return netlink_error("watch the network's changes", code);
   nl_socket_set_nonblocking(handle);
   return NetlinkWatch(std::move(socket));
+}
+
+Result<void> NetlinkWatch::add_rules() {
+  return done("watch the network's changes",
+              nl_socket_add_memberships(socket_->handle.get(), RTNLGRP_IPV4_RULE, RTNLGRP_IPV6_RULE, RTNLGRP_NEXTHOP,
+                                        RTNLGRP_NONE));
 }
 
 int NetlinkWatch::fd() const { return nl_socket_get_fd(socket_->handle.get()); }

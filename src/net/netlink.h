@@ -62,8 +62,8 @@ class Netlink {
   Result<std::vector<Interface>> interfaces();
   Result<Interface> find(std::string_view name);  // kNotFound
   Result<std::vector<Route>> default_routes();    // of the main table, both families, best first
-  // The index of the one that packets of ours from `source` to `destination` leave by. kNotFound: there is no way.
-  Result<unsigned> interface_to(const IpAddress& destination, const IpAddress& source);
+  // The index of the one that UDP of ours from `source` to `destination` leaves by. kNotFound: there is no way.
+  Result<unsigned> interface_to(const Endpoint& destination, const Endpoint& source);
 
   // What is already so is no error; the same holds for removing what is not there.
   Result<void> add_address(unsigned interface, const IpPrefix& address);  // IPv4 with its broadcast address
@@ -92,6 +92,7 @@ class Netlink {
 class NetlinkWatch {
  public:
   static Result<NetlinkWatch> open();
+  Result<void> add_rules();  // of routing, and next hops, too
   NetlinkWatch(NetlinkWatch&&) noexcept;
   NetlinkWatch& operator=(NetlinkWatch&&) noexcept;
   ~NetlinkWatch();

@@ -2,9 +2,10 @@
  * waking the relay. Anything else, and anything in doubt, goes on to the relay's socket, which is always right.
  *
  * In doubt: runs (GSO: cheap by the socket, and each of their packets could be for somebody else), fragments, options,
- * VLAN tags, packets that a path could be too narrow for, and those of a member that sends more than a game does: the
- * socket's queue is fair between parties. Such a member stays there for the whole next window, so that its packets keep
- * their order but for the moment of the change. */
+ * VLAN tags, frames longer than their packet, packets that a path could be too narrow for or that come by another
+ * interface than leads to their sender (the kernel's own source checks are behind us), and those of a party that sends
+ * more than a game does: the socket's queue is fair between parties. Such a party stays there for the whole next
+ * window, so that its packets keep their order but for the moment of the change. */
 #include <linux/bpf.h>
 /* after bpf.h */
 #include <bpf/bpf_endian.h>
@@ -36,15 +37,21 @@ struct {
   __uint(map_flags, BPF_F_NO_PREALLOC);
   __uint(max_entries, 1);
   __type(key, struct relay_place);
-  __type(value, __u32); /* slot */
+  __type(value, struct relay_name);
 } members SEC(".maps");
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);
   __uint(map_flags, BPF_F_NO_PREALLOC);
   __uint(max_entries, 1);
   __type(key, struct relay_receiver);
-  __type(value, __u32); /* slot */
+  __type(value, struct relay_name);
 } receivers SEC(".maps");
+struct {
+  __uint(type, BPF_MAP_TYPE_LRU_HASH);
+  __uint(max_entries, 1);
+  __type(key, __u32); /* party */
+  __type(value, struct relay_share);
+} shares SEC(".maps");
 struct {
   __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
   __uint(max_entries, 1);
@@ -74,50 +81,68 @@ static __always_inline int same_address(const __u32* a, const __u32* b) {
   return a[0] == b[0] && a[1] == b[1] && a[2] == b[2] && a[3] == b[3];
 }
 
-static __always_inline int is_v4(const __u32 *address) {
+static __always_inline int is_v4(const __u32* address) {
   return address[0] == 0 && address[1] == 0 && address[2] == bpf_htonl(0xffff);
 }
 
-/* Counts a packet of this member; 0: it sends more than its share. Two CPUs at once may lose a count. */
-static __always_inline int within_share(struct relay_session* sender, __u32 bytes) {
+/* Counts a packet of this party; 0: it sends more than its share. Two CPUs at once may lose a count. */
+static __always_inline int within_share(__u32 party, __u32 bytes) {
   const __u32 zero = 0;
   const struct relay_settings* max = bpf_map_lookup_elem(&settings, &zero);
   if (!max) return 0;
   const __u64 window = bpf_ktime_get_ns() >> RELAY_WINDOW_BITS;
-  if (sender->window != window) {
-    sender->crowded =
-        sender->window + 1 == window && (sender->packets > max->packets_max || sender->bytes > max->bytes_max);
-    sender->window = window;
-    sender->packets = 0;
-    sender->bytes = 0;
+  struct relay_share* share = bpf_map_lookup_elem(&shares, &party);
+  if (!share) {
+    const struct relay_share first = {window, 1, bytes, 0, 0};
+    return bpf_map_update_elem(&shares, &party, &first, BPF_ANY) == 0;
   }
-  sender->packets++;
-  sender->bytes += bytes;
-  return !sender->crowded && sender->packets <= max->packets_max && sender->bytes <= max->bytes_max;
+  if (share->window != window) {
+    share->crowded =
+        share->window + 1 == window && (share->packets > max->packets_max || share->bytes > max->bytes_max);
+    share->window = window;
+    share->packets = 0;
+    share->bytes = 0;
+  }
+  share->packets++;
+  share->bytes += bytes;
+  return !share->crowded && share->packets <= max->packets_max && share->bytes <= max->bytes_max;
+}
+
+/* The session of this name as it is now; 0: it is another's, or was becoming so while it was read. Whoever changes one
+ * makes it nobody's first. */
+static __always_inline int read_session(const struct relay_name* name, struct relay_session* out) {
+  const __u32 slot = name->slot, serial = name->serial;
+  struct relay_session* session = bpf_map_lookup_elem(&sessions, &slot);
+  if (!session) return 0;
+  *out = *session;
+  barrier();
+  return out->serial == serial && *(volatile __u32*)&session->serial == serial;
 }
 
 /* Who gets it; 0: the relay is to decide. */
-static __always_inline struct relay_session* receiver_of(const struct relay_place* from, const struct relay_place* to,
-                                                         __u32 index, __u32 bytes) {
+static __always_inline int receiver_of(const struct __sk_buff* skb, const struct relay_place* from,
+                                       const struct relay_place* to, __u32 index, __u32 bytes,
+                                       struct relay_session* receiver) {
   const __u32 zero = 0;
-  const __u32* from_slot = bpf_map_lookup_elem(&members, from);
-  if (!from_slot) return 0;
-  struct relay_session* sender = bpf_map_lookup_elem(&sessions, from_slot);
-  if (!sender || sender->local.port != to->port || !same_address(sender->local.address, to->address)) return 0;
-  const struct relay_receiver key = {sender->party, index};
-  const __u32* to_slot = bpf_map_lookup_elem(&receivers, &key);
-  if (!to_slot || *to_slot == *from_slot) return 0;
-  struct relay_session* receiver = bpf_map_lookup_elem(&sessions, to_slot);
-  if (!receiver || receiver->party != sender->party || receiver->interface == 0 ||
+  struct relay_session sender;
+  const struct relay_name* from_name = bpf_map_lookup_elem(&members, from);
+  if (!from_name || !read_session(from_name, &sender)) return 0;
+  if (sender.interface != skb->ifindex || sender.local.port != to->port ||
+      !same_address(sender.local.address, to->address))
+    return 0;
+  const struct relay_receiver key = {sender.party, index};
+  const struct relay_name* to_name = bpf_map_lookup_elem(&receivers, &key);
+  if (!to_name || to_name->slot == from_name->slot || !read_session(to_name, receiver)) return 0;
+  if (receiver->party != sender.party || receiver->interface == 0 ||
       is_v4(receiver->member.address) != is_v4(from->address))
     return 0;
-  if (!within_share(sender, bytes)) return 0;
+  if (!within_share(sender.party, bytes)) return 0;
   struct relay_totals* counts = bpf_map_lookup_elem(&totals, &zero);
   if (counts) {
     counts->packets++;
     counts->bytes += bytes;
   }
-  return receiver;
+  return 1;
 }
 
 /* The UDP checksum for other addresses (`size` bytes of both) and ports; not 0: nothing was changed. */
@@ -140,17 +165,17 @@ static __always_inline int forward_v4(struct __sk_buff* skb) {
   if (head.ip.version != 4 || head.ip.ihl != 5 || head.ip.protocol != IPPROTO_UDP || head.ip.ttl == 0 ||
       (head.ip.frag_off & bpf_htons(kMoreFragmentsAndOffset)) || head.start.type != bpf_htonl(kDataType << 24) ||
       udp_bytes < sizeof head.start.udp + kDataBytesMin || ip_bytes != sizeof head.ip + udp_bytes ||
-      ip_bytes > kIpBytesMax)
+      ip_bytes > kIpBytesMax || skb->len != ETH_HLEN + ip_bytes)
     return kToSocket;
   const struct relay_place from = {{0, 0, bpf_htonl(0xffff), head.ip.saddr}, head.start.udp.source, 0};
   const struct relay_place to = {{0, 0, bpf_htonl(0xffff), head.ip.daddr}, head.start.udp.dest, 0};
-  struct relay_session* receiver = receiver_of(&from, &to, head.start.index, udp_bytes - sizeof head.start.udp);
-  if (!receiver) return kToSocket;
+  struct relay_session receiver;
+  if (!receiver_of(skb, &from, &to, head.start.index, udp_bytes - sizeof head.start.udp, &receiver)) return kToSocket;
   /* hops and protocol, addresses, ports */
   __u32 before[] = {bpf_htonl((__u32)head.ip.ttl << 24), head.ip.saddr, head.ip.daddr,
                     head.start.udp.source | (__u32)head.start.udp.dest << 16};
-  __u32 after[] = {bpf_htonl((__u32)kHops << 24), receiver->local.address[3], receiver->member.address[3],
-                   receiver->local.port | (__u32)receiver->member.port << 16};
+  __u32 after[] = {bpf_htonl((__u32)kHops << 24), receiver.local.address[3], receiver.member.address[3],
+                   receiver.local.port | (__u32)receiver.member.port << 16};
   const __u32 udp_at = ETH_HLEN + sizeof head.ip;
   const __u8 hops = kHops;
   const __s64 header = bpf_csum_diff(before, 12, after, 12, 0);
@@ -159,7 +184,7 @@ static __always_inline int forward_v4(struct __sk_buff* skb) {
       bpf_skb_store_bytes(skb, ETH_HLEN + offsetof(struct iphdr, ttl), &hops, 1, 0) ||
       bpf_skb_store_bytes(skb, ETH_HLEN + offsetof(struct iphdr, saddr), after + 1, 12, 0))
     return kDrop;
-  return bpf_redirect_neigh(receiver->interface, 0, 0, 0);
+  return bpf_redirect_neigh(receiver.interface, 0, 0, 0);
 }
 
 static __always_inline int forward_v6(struct __sk_buff* skb) {
@@ -171,33 +196,34 @@ static __always_inline int forward_v6(struct __sk_buff* skb) {
   const __u32 udp_bytes = bpf_ntohs(head.start.udp.len);
   if (head.ip.version != 6 || head.ip.nexthdr != IPPROTO_UDP || head.ip.hop_limit == 0 ||
       head.start.type != bpf_htonl(kDataType << 24) || udp_bytes < sizeof head.start.udp + kDataBytesMin ||
-      udp_bytes != bpf_ntohs(head.ip.payload_len) || sizeof head.ip + udp_bytes > kIpBytesMax)
+      udp_bytes != bpf_ntohs(head.ip.payload_len) || sizeof head.ip + udp_bytes > kIpBytesMax ||
+      skb->len != ETH_HLEN + sizeof head.ip + udp_bytes)
     return kToSocket;
   struct relay_place from = {.port = head.start.udp.source};
   struct relay_place to = {.port = head.start.udp.dest};
   __builtin_memcpy(from.address, &head.ip.saddr, 16);
   __builtin_memcpy(to.address, &head.ip.daddr, 16);
-  struct relay_session* receiver = receiver_of(&from, &to, head.start.index, udp_bytes - sizeof head.start.udp);
-  if (!receiver) return kToSocket;
+  struct relay_session receiver;
+  if (!receiver_of(skb, &from, &to, head.start.index, udp_bytes - sizeof head.start.udp, &receiver)) return kToSocket;
   /* addresses, ports */
   __u32 before[9], after[9];
   __builtin_memcpy(before, &head.ip.saddr, 32);
-  __builtin_memcpy(after, receiver->local.address, 16);
-  __builtin_memcpy(after + 4, receiver->member.address, 16);
+  __builtin_memcpy(after, receiver.local.address, 16);
+  __builtin_memcpy(after + 4, receiver.member.address, 16);
   before[8] = head.start.udp.source | (__u32)head.start.udp.dest << 16;
-  after[8] = receiver->local.port | (__u32)receiver->member.port << 16;
+  after[8] = receiver.local.port | (__u32)receiver.member.port << 16;
   const __u32 udp_at = ETH_HLEN + sizeof head.ip;
   const __u8 hops = kHops;
   if (change_sum(skb, udp_at, before, after, 32, before + 8, after + 8) ||
       bpf_skb_store_bytes(skb, ETH_HLEN + offsetof(struct ipv6hdr, hop_limit), &hops, 1, 0) ||
       bpf_skb_store_bytes(skb, ETH_HLEN + offsetof(struct ipv6hdr, saddr), after, 36, 0))
     return kDrop;
-  return bpf_redirect_neigh(receiver->interface, 0, 0, 0);
+  return bpf_redirect_neigh(receiver.interface, 0, 0, 0);
 }
 
 SEC("tc")
 int lanrage_relay(struct __sk_buff* skb) {
-  if (skb->pkt_type != 0 /* PACKET_HOST */ || skb->vlan_present || skb->gso_segs > 1) return kToSocket;
+  if (skb->pkt_type != 0 /* PACKET_HOST */ || skb->vlan_present || skb->gso_size != 0) return kToSocket;
   if (skb->protocol == bpf_htons(ETH_P_IP)) return forward_v4(skb);
   if (skb->protocol == bpf_htons(ETH_P_IPV6)) return forward_v6(skb);
   return kToSocket;

@@ -16,12 +16,22 @@ struct relay_receiver {
   __u32 index; /* as it stands in the packet */
 };
 
-/* A member. The counts are the program's own, of the window under way. */
+/* A slot and whose it is: another's has another serial, so that who read a slot while it changed hands can tell. */
+struct relay_name {
+  __u32 slot;
+  __u32 serial;
+};
+
 struct relay_session {
+  __u32 serial; /* 0: nobody's */
+  __u32 party;
   struct relay_place member;
   struct relay_place local; /* ours, that it registered at */
-  __u32 party;
-  __u32 interface; /* that leads to it */
+  __u32 interface;          /* that leads to it, and that alone its packets come by */
+};
+
+/* What a party had forwarded in the window under way. */
+struct relay_share {
   __u64 window;
   __u32 packets;
   __u32 bytes;
@@ -30,7 +40,7 @@ struct relay_session {
 };
 
 struct relay_settings {
-  __u32 packets_max; /* of a member in a window */
+  __u32 packets_max; /* of a party in a window */
   __u32 bytes_max;
 };
 

@@ -87,7 +87,7 @@ void Punch::set_local(const End& here, const std::vector<Endpoint>& stun) {
 
 void Punch::restart(Time now) {
   stop();
-  attempts_ = 0;
+  attempts_ = many_ = 0;
   if (missing_since_) missing_since_ = now;
 }
 
@@ -144,7 +144,7 @@ void Punch::begin_sample(Time now) {
 void Punch::begin_many(Time now) {
   phase_ = Phase::kTrying;
   ends_ = now + kManyTime;
-  const bool late = attempts_ % 2 == 0;
+  const bool late = many_++ % 2 != 0;
   Time at = late ? now + kManyLate : now;
   for (const std::uint16_t socket : own_) {
     plan_.push_back({at, {targets_.front(), false, socket}});

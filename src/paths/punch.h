@@ -70,7 +70,7 @@ inline constexpr std::size_t kManySockets = 256;
 inline constexpr Duration kManySocketGap = std::chrono::milliseconds(8);
 inline constexpr std::size_t kManyPorts = 1024;
 inline constexpr Duration kManyPortGap = std::chrono::milliseconds(10);
-inline constexpr Duration kManyLate = std::chrono::milliseconds(10700);  // its sample, offer and pings take less
+inline constexpr Duration kManyLate = std::chrono::milliseconds(11500);  // its sample, offer and pings take less
 inline constexpr Duration kManyTime = std::chrono::seconds(14);
 // Of all peers together: one attempt with many sockets at a time, and some with one.
 inline constexpr std::size_t kExtraSocketsMax = kManySockets + 64;
@@ -181,6 +181,7 @@ class Punch {
   std::optional<Time> missing_since_;  // a direct path
   std::optional<Time> told_from_;      // the peer can be told offers
   int attempts_ = 0;                   // that we led since
+  int many_ = 0;                       // of them with many ports
   Time attempted_{};
   Time not_before_{};
   Time follow_from_{};

@@ -5,6 +5,7 @@
 
 #include "base/format.h"
 #include "store/group_store.h"
+#include "store/rows.h"
 
 namespace lanrage::store {
 namespace {
@@ -96,19 +97,29 @@ struct Statement {
 // Rows in PostgreSQL's binary format.
 class Rows {
  public:
+  class Row {
+   public:
+    Row(const PGresult* result, int at) : result_(result), at_(at) {}
+    Bytes blob_at(int column) const {
+      const auto* data = reinterpret_cast<const std::uint8_t*>(PQgetvalue(result_, at_, column));
+      return {data, data + PQgetlength(result_, at_, column)};
+    }
+    bool null_at(int column) const { return PQgetisnull(result_, at_, column) != 0; }
+    std::string text_at(int column) const { return std::string(as_text(blob_at(column))); }
+    std::int64_t number_at(int column) const {
+      const Bytes raw = blob_at(column);
+      return raw.size() == 8 ? static_cast<std::int64_t>(load_be<std::uint64_t>(raw.data())) : 0;
+    }
+    WallTime time_at(int column) const { return WallTime{Duration{number_at(column)}}; }
+
+   private:
+    const PGresult* result_;
+    int at_;
+  };
+
   explicit Rows(ResultHandle result) : result_(std::move(result)) {}
   int size() const { return PQntuples(result_.get()); }
-  Bytes blob(int row, int column) const {
-    const auto* data = reinterpret_cast<const std::uint8_t*>(PQgetvalue(result_.get(), row, column));
-    return {data, data + PQgetlength(result_.get(), row, column)};
-  }
-  bool null(int row, int column) const { return PQgetisnull(result_.get(), row, column) != 0; }
-  std::string text(int row, int column) const { return std::string(as_text(blob(row, column))); }
-  std::int64_t number(int row, int column) const {
-    const Bytes raw = blob(row, column);
-    return raw.size() == 8 ? static_cast<std::int64_t>(load_be<std::uint64_t>(raw.data())) : 0;
-  }
-  WallTime time(int row, int column) const { return WallTime{Duration{number(row, column)}}; }
+  Row operator[](int at) const { return {result_.get(), at}; }
 
  private:
   ResultHandle result_;
@@ -119,8 +130,6 @@ Error error_of(std::string_view said, std::string_view what) {
   return {Code::kIo, format("PostgreSQL cannot {}: {}", what, said.substr(0, end)),
           "see that it runs, and its own log; what was acknowledged is there"};
 }
-
-Error damaged() { return {Code::kFailed, "a party in the database is damaged", "restore the database from a backup"}; }
 
 class Connection {
  public:
@@ -282,7 +291,7 @@ class PostgresBackend final : public Backend {
     LR_TRY(out->take_lock());
     LR_TRY(out->migrate());
     LR_ASSIGN(const Rows epoch, out->writer_.ask({"UPDATE lanrage SET epoch=epoch+1 RETURNING epoch"}));
-    out->epoch_ = epoch.number(0, 0);
+    out->epoch_ = epoch[0].number_at(0);
     LR_TRY(out->reader_.open());
     return std::unique_ptr<Backend>(std::move(out));
   }
@@ -306,7 +315,7 @@ class PostgresBackend final : public Backend {
         "pg_total_relation_size('member') + pg_total_relation_size('invite')"};
     sizes.parameters.number(static_cast<std::int64_t>(party::MemberState::kJoined));
     LR_ASSIGN(const Rows rows, reader_.ask(sizes));
-    const auto at = [&](int column) { return static_cast<std::uint64_t>(rows.number(0, column)); };
+    const auto at = [&](int column) { return static_cast<std::uint64_t>(rows[0].number_at(column)); };
     return StoreSize{at(0), at(1), at(2)};
   }
 
@@ -322,7 +331,7 @@ class PostgresBackend final : public Backend {
   Result<std::size_t> retire(WallTime now, const std::vector<party::PartyId>& in_use) override {
     LR_TRY(keep_lock());
     LR_ASSIGN(const Rows last, writer_.ask({"SELECT at FROM counted"}));
-    const WallTime at = last.size() > 0 ? last.time(0, 0) : WallTime{};
+    const WallTime at = last.size() > 0 ? last[0].time_at(0) : WallTime{};
     std::vector<Statement> statements;
     if (now >= at + kDay || now <= at - kDay) {
       statements.push_back({"UPDATE counted SET at=$1"});
@@ -342,7 +351,7 @@ class PostgresBackend final : public Backend {
     LR_ASSIGN(const Rows rows, writer_.ask(unneeded));
     std::vector<party::PartyId> gone;
     for (int row = 0; row < rows.size(); ++row) {
-      const auto id = party::PartyId::from_bytes(rows.blob(row, 0));
+      const auto id = party::PartyId::from_bytes(rows[row].blob_at(0));
       if (id) gone.push_back(*id);
     }
     statements.clear();
@@ -377,7 +386,7 @@ class PostgresBackend final : public Backend {
   Result<void> is_ours() {
     LR_TRY(take_lock());
     LR_ASSIGN(const Rows epoch, writer_.ask({"SELECT epoch FROM lanrage"}));
-    if (epoch.number(0, 0) != epoch_)
+    if (epoch[0].number_at(0) != epoch_)
       return Error{Code::kConflict, "another lanrage server has used this database since", "restart this one"};
     return {};
   }
@@ -386,7 +395,7 @@ class PostgresBackend final : public Backend {
     LR_TRY(writer_.script("CREATE TABLE IF NOT EXISTS lanrage(version bigint NOT NULL, epoch bigint NOT NULL)"));
     LR_TRY(writer_.script("INSERT INTO lanrage SELECT 0, 0 WHERE NOT EXISTS(SELECT 1 FROM lanrage)"));
     LR_ASSIGN(const Rows rows, writer_.ask({"SELECT version FROM lanrage"}));
-    const std::int64_t version = rows.number(0, 0);
+    const std::int64_t version = rows[0].number_at(0);
     if (version > kSchemaVersion) {
       return Error{Code::kInvalid, "a newer lanrage made this database",
                    "update this one, or give it another database"};
@@ -414,57 +423,22 @@ class PostgresBackend final : public Backend {
     LR_ASSIGN(const Rows found, ask("SELECT version, genesis, bundle FROM party WHERE party=$1"));
     if (found.size() == 0) return std::optional<party::PartyData>();
     party::PartyData data;
-    data.version = static_cast<std::uint64_t>(found.number(0, 0));
-    data.genesis = found.blob(0, 1);
-    data.bundle = found.blob(0, 2);
+    data.version = static_cast<std::uint64_t>(found[0].number_at(0));
+    data.genesis = found[0].blob_at(1);
+    data.bundle = found[0].blob_at(2);
     LR_ASSIGN(const Rows statements, ask("SELECT statement FROM statement WHERE party=$1 ORDER BY sequence"));
-    for (int row = 0; row < statements.size(); ++row) data.statements.push_back(statements.blob(row, 0));
-    LR_ASSIGN(const Rows members,
-              ask("SELECT public_key, verify_key, state, ipv4, name, invite, joined, record_version, "
-                  "since, record FROM member WHERE party=$1"));
-    for (int row = 0; row < members.size(); ++row) LR_TRY(read_member(members, row, data));
-    LR_ASSIGN(const Rows invites, ask("SELECT id, token_hash, state, uses, uses_left, created, expires, envelope FROM "
-                                      "invite WHERE party=$1"));
-    for (int row = 0; row < invites.size(); ++row) LR_TRY(read_invite(invites, row, data));
-    return std::optional<party::PartyData>(std::move(data));
-  }
-  static Result<void> read_member(const Rows& rows, int at, party::PartyData& data) {
-    party::MemberRow row;
-    const auto key = crypto::PublicKey::from_bytes(rows.blob(at, 0));
-    const auto ipv4 = IpAddress::from_bytes(rows.blob(at, 3));
-    const auto invite = party::InviteId::from_bytes(rows.blob(at, 5));
-    if (!key || !ipv4 || !invite) return damaged();
-    row.public_key = *key;
-    if (!rows.null(at, 1)) {
-      row.verify_key = crypto::VerifyKey::from_bytes(rows.blob(at, 1));
-      if (!row.verify_key) return damaged();
+    for (int row = 0; row < statements.size(); ++row) data.statements.push_back(statements[row].blob_at(0));
+    LR_ASSIGN(const Rows members, ask(format("SELECT {} FROM member WHERE party=$1", kMemberColumns).c_str()));
+    for (int at = 0; at < members.size(); ++at) {
+      LR_ASSIGN(party::MemberRow row, read_member(members[at]));
+      data.members.emplace(row.public_key, std::move(row));
     }
-    row.state = static_cast<party::MemberState>(rows.number(at, 2));
-    row.ipv4 = *ipv4;
-    row.name = rows.text(at, 4);
-    row.invite = *invite;
-    row.joined = rows.time(at, 6);
-    row.record_version = static_cast<std::uint64_t>(rows.number(at, 7));
-    row.since = static_cast<std::uint64_t>(rows.number(at, 8));
-    row.record = rows.blob(at, 9);
-    data.members.emplace(row.public_key, std::move(row));
-    return {};
-  }
-  static Result<void> read_invite(const Rows& rows, int at, party::PartyData& data) {
-    party::InviteRow row;
-    const auto invite = party::InviteId::from_bytes(rows.blob(at, 0));
-    const Bytes hash = rows.blob(at, 1);
-    if (!invite || hash.size() != row.token_hash.size()) return damaged();
-    row.id = *invite;
-    std::copy(hash.begin(), hash.end(), row.token_hash.begin());
-    row.state = static_cast<party::InviteState>(rows.number(at, 2));
-    row.uses = static_cast<std::uint32_t>(rows.number(at, 3));
-    row.uses_left = static_cast<std::uint32_t>(rows.number(at, 4));
-    row.created = rows.time(at, 5);
-    row.expires = rows.time(at, 6);
-    row.envelope = rows.blob(at, 7);
-    data.invites.emplace(row.id, std::move(row));
-    return {};
+    LR_ASSIGN(const Rows invites, ask(format("SELECT {} FROM invite WHERE party=$1", kInviteColumns).c_str()));
+    for (int at = 0; at < invites.size(); ++at) {
+      LR_ASSIGN(party::InviteRow row, read_invite(invites[at]));
+      data.invites.emplace(row.id, std::move(row));
+    }
+    return std::optional<party::PartyData>(std::move(data));
   }
 
   Connection writer_;  // holds the lock

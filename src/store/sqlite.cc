@@ -5,6 +5,7 @@
 #include "base/format.h"
 #include "store/file_layer.h"
 #include "store/group_store.h"
+#include "store/rows.h"
 
 namespace lanrage::store {
 namespace {
@@ -105,14 +106,14 @@ class Query {
     if (code == SQLITE_DONE) return false;
     return database_.error("be read");
   }
-  Bytes blob_at(int column) {
+  Bytes blob_at(int column) const {
     const auto* data = static_cast<const std::uint8_t*>(sqlite3_column_blob(statement_, column));
     return {data, data + sqlite3_column_bytes(statement_, column)};
   }
-  bool null_at(int column) { return sqlite3_column_type(statement_, column) == SQLITE_NULL; }
-  std::string text_at(int column) { return std::string(as_text(blob_at(column))); }
-  std::int64_t number_at(int column) { return sqlite3_column_int64(statement_, column); }
-  WallTime time_at(int column) { return WallTime{Duration{number_at(column)}}; }
+  bool null_at(int column) const { return sqlite3_column_type(statement_, column) == SQLITE_NULL; }
+  std::string text_at(int column) const { return std::string(as_text(blob_at(column))); }
+  std::int64_t number_at(int column) const { return sqlite3_column_int64(statement_, column); }
+  WallTime time_at(int column) const { return WallTime{Duration{number_at(column)}}; }
 
  private:
   Database& database_;
@@ -295,9 +296,6 @@ class Reader {
 
  private:
   std::uint64_t count_at(int column) { return static_cast<std::uint64_t>(size_.number_at(column)); }
-  static Error damaged() {
-    return {Code::kFailed, "a party in the database is damaged", "restore the database from a backup"};
-  }
 
   Result<void> load_statements(const party::PartyId& id, party::PartyData& data) {
     statements_.begin().blob(id.bytes());
@@ -312,24 +310,7 @@ class Reader {
     for (;;) {
       LR_ASSIGN(const bool more, members_.row());
       if (!more) return {};
-      party::MemberRow row;
-      const auto key = crypto::PublicKey::from_bytes(members_.blob_at(0));
-      const auto ipv4 = IpAddress::from_bytes(members_.blob_at(3));
-      const auto invite = party::InviteId::from_bytes(members_.blob_at(5));
-      if (!key || !ipv4 || !invite) return damaged();
-      row.public_key = *key;
-      if (!members_.null_at(1)) {
-        row.verify_key = crypto::VerifyKey::from_bytes(members_.blob_at(1));
-        if (!row.verify_key) return damaged();
-      }
-      row.state = static_cast<party::MemberState>(members_.number_at(2));
-      row.ipv4 = *ipv4;
-      row.name = members_.text_at(4);
-      row.invite = *invite;
-      row.joined = members_.time_at(6);
-      row.record_version = static_cast<std::uint64_t>(members_.number_at(7));
-      row.since = static_cast<std::uint64_t>(members_.number_at(8));
-      row.record = members_.blob_at(9);
+      LR_ASSIGN(party::MemberRow row, read_member(members_));
       data.members.emplace(row.public_key, std::move(row));
     }
   }
@@ -338,18 +319,7 @@ class Reader {
     for (;;) {
       LR_ASSIGN(const bool more, invites_.row());
       if (!more) return {};
-      party::InviteRow row;
-      const auto invite = party::InviteId::from_bytes(invites_.blob_at(0));
-      const Bytes hash = invites_.blob_at(1);
-      if (!invite || hash.size() != row.token_hash.size()) return damaged();
-      row.id = *invite;
-      std::copy(hash.begin(), hash.end(), row.token_hash.begin());
-      row.state = static_cast<party::InviteState>(invites_.number_at(2));
-      row.uses = static_cast<std::uint32_t>(invites_.number_at(3));
-      row.uses_left = static_cast<std::uint32_t>(invites_.number_at(4));
-      row.created = invites_.time_at(5);
-      row.expires = invites_.time_at(6);
-      row.envelope = invites_.blob_at(7);
+      LR_ASSIGN(party::InviteRow row, read_invite(invites_));
       data.invites.emplace(row.id, std::move(row));
     }
   }
@@ -357,11 +327,8 @@ class Reader {
   Database& database_;
   Query party_{database_, "SELECT version, genesis, bundle FROM party WHERE party=?"};
   Query statements_{database_, "SELECT statement FROM statement WHERE party=? ORDER BY sequence"};
-  Query members_{database_,
-                 "SELECT public_key, verify_key, state, ipv4, name, invite, joined, record_version, since, record FROM "
-                 "member WHERE party=?"};
-  Query invites_{database_,
-                 "SELECT id, token_hash, state, uses, uses_left, created, expires, envelope FROM invite WHERE party=?"};
+  Query members_{database_, format("SELECT {} FROM member WHERE party=?", kMemberColumns).c_str()};
+  Query invites_{database_, format("SELECT {} FROM invite WHERE party=?", kInviteColumns).c_str()};
   Query size_{database_, "SELECT (SELECT count(*) FROM party), (SELECT count(*) FROM member WHERE state=?)"};
 };
 

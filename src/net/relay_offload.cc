@@ -73,7 +73,9 @@ Result<std::unique_ptr<RelayOffload>> RelayOffload::load(const Options& options)
   std::unique_ptr<RelayOffload> out(new RelayOffload(std::move(netlink), std::move(watch)));
   out->options_ = options;
   libbpf_set_print(nullptr);
-  LIBBPF_OPTS(bpf_object_open_opts, named, .object_name = "lanrage_relay");
+  bpf_object_open_opts named{};
+  named.sz = sizeof named;
+  named.object_name = "lanrage_relay";
   out->object_.reset(bpf_object__open_mem(
       lanrage_relay_program, static_cast<std::size_t>(lanrage_relay_program_end - lanrage_relay_program), &named));
   bpf_object* object = out->object_.get();

@@ -140,7 +140,17 @@ class Connection {
   Result<void> open() {
     const Time now{std::chrono::steady_clock::now().time_since_epoch()};
     if (failed_ && now - *failed_ < kConnectAgain) return problem_;
-    handle_.reset(PQconnectdb(url_.c_str()));
+    // What the URL says of these comes later, and counts. Nobody is to wait for a machine that is gone.
+    const char* const names[] = {"connect_timeout",
+                                 "keepalives_idle",
+                                 "keepalives_interval",
+                                 "keepalives_count",
+                                 "tcp_user_timeout",
+                                 "fallback_application_name",
+                                 "dbname",
+                                 nullptr};
+    const char* const values[] = {"5", "10", "5", "3", "10000", "lanrage", url_.c_str(), nullptr};
+    handle_.reset(PQconnectdbParams(names, values, 1));
     if (!is_up()) {
       failed_ = now;
       problem_ = error_of(PQerrorMessage(handle_.get()), "be reached");

@@ -83,6 +83,7 @@ void add_party(CLI::App& app, Cli& cli);              // host, join, leave, invi
 void add_status(CLI::App& app, Cli& cli);             // status, peers, ping, netcheck
 void add_rules(CLI::App& app, Cli& cli);              // allow, deny
 void add_lan(CLI::App& app, Cli& cli);                // lan
+void add_tasks(CLI::App& app, Cli& cli);              // tasks, operations
 void add_settings_commands(CLI::App& app, Cli& cli);  // config, log
 void add_completion(CLI::App& app, Cli& cli);         // completion
 void add_demo(CLI::App& app, Cli& cli);               // demo

@@ -98,6 +98,7 @@ int main(int argc, char** argv) {
   cli::add_status(app, state);
   cli::add_quality(app, state);
   cli::add_lan(app, state);
+  cli::add_tasks(app, state);
   cli::add_rules(app, state);
   cli::add_up(app, state);
   cli::add_server(app, state);

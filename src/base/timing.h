@@ -40,7 +40,8 @@ struct Operation {
   X(PromotePath, "promote_path")             X(LanCaptureStart, "lan_capture_start")                                  \
   X(LanInject, "lan_inject")                 X(ReadSockets, "read_sockets")                                           \
   X(NodeStart, "node_start")                 X(NodeStop, "node_stop")                                                 \
-  X(ApiRequest, "api_request")               X(SelectRelay, "select_relay")
+  X(ApiRequest, "api_request")               X(SelectRelay, "select_relay")                                           \
+  X(ExecuteTask, "execute_task")             X(ResolveConflicts, "resolve_conflicts")
 // clang-format on
 
 namespace op {

@@ -132,12 +132,7 @@ NodeDaemon::~NodeDaemon() {
   client_.reset();
   server_api_.reset();
   server_.reset();
-  if (configured_.addresses.empty()) return;
-  configured_.neighbours.clear();
-  for (const IpPrefix& address : configured_.addresses) {
-    if (auto removed = remove_rules(address); !removed)
-      log_.debug("a routing rule stays behind", {{"problem", removed.error().message}});
-  }
+  if (!configured_.addresses.empty()) clear_adapter();
 }
 
 Result<void> NodeDaemon::open_parts() {
@@ -152,6 +147,10 @@ Result<void> NodeDaemon::open_parts() {
   options.adapter_index = static_cast<int>(adapter_->info().index);
   options.redundancy = paths::parse_redundancy(settings_.redundancy).value_or(paths::Redundancy::kAuto);
   node_ = std::make_unique<node::Node>(options, party::Identity(saved.seed), saved.floor, *tables_, rng_, log_);
+  work_ = std::make_unique<TaskRunner>(rng_, log_.named("tasks"), [this](const wire::Json& event) {
+    if (api_) api_->publish(event);
+  });
+  take_back_network();
   LR_TRY(load_rules());
   LR_ASSIGN(plane_, dataplane::DataPlane::start({}, *adapter_, *sockets_, nothing(), log_.named("dataplane")));
   dataplane::ControlQueues& queues = plane_->queues();
@@ -284,13 +283,15 @@ void NodeDaemon::run(int stop_fd) {
       end_relay();
     }
     const std::span<const net::Ready> ready = poller_.wait(
-        now_.time, std::min({node_->next_timeout().value_or(kNever), router_ports_->next_timeout().value_or(kNever),
-                             hosting_until_, netchecks_until_, files_.due(), streams_due(), relay_due_}));
+        now_.time,
+        std::min({node_->next_timeout().value_or(kNever), router_ports_->next_timeout().value_or(kNever),
+                  hosting_until_, netchecks_until_, files_.due(), streams_due(), relay_due_, work_->next_timeout()}));
     now_ = net::now();
     const ContextScope party(node_->context());
     if (hosting_until_ <= now_.time) answer_hosting();
     if (streams_due() <= now_.time) retry_streams();
     if (relay_due_ <= now_.time) update_relay();
+    if (work_->next_timeout() <= now_.time) work_->handle_timeout(now_.time);
     for (const net::Ready& one : ready) handle_ready(one);
     drain_queues();
     if (const auto due = node_->next_timeout(); due && *due <= now_.time) node_->handle_timeout(now_);
@@ -384,7 +385,9 @@ void NodeDaemon::drain_queues() {
 
 void NodeDaemon::settle() {
   take_mappings();
-  while (auto event = node_->poll_event()) handle_event(*event);
+  do {
+    while (auto event = node_->poll_event()) handle_event(*event);
+  } while (work_->make_calls());
   if (files_.due() <= now_.time) save();
   while (auto inner = node_->poll_inner())
     staged_.push_back({inner->peer, inner->slot, std::move(inner->inner), inner->lane});
@@ -434,7 +437,7 @@ void NodeDaemon::handle_event(const node::NodeEvent& event) {
     update_ports();
     update_relay();
   } else if (std::holds_alternative<node::AdapterChanged>(event)) {
-    configure_adapter();
+    configure_network();
   } else if (std::holds_alternative<node::ForwardingChanged>(event)) {
     publish_ = true;
   } else if (std::holds_alternative<node::RelayStreamsChanged>(event)) {

@@ -24,6 +24,7 @@
 #include "daemon/process.h"
 #include "daemon/router_ports.h"
 #include "daemon/state_files.h"
+#include "daemon/task_runner.h"
 #include "dataplane/data_plane.h"
 #include "dataplane/uapi_server.h"
 #include "host/kernel_tables.h"
@@ -66,6 +67,18 @@ class NodeDaemon {
   Result<wire::Json> qualities(const std::string& name) const;
   void check_firewall();  // node_firewall.cc; at most every few seconds, for status
   std::string player_name(const std::string& asked) const;
+  // What was asked for, as tasks; each answers once it is over. (node_operations.cc)
+  void host(const std::string& party, const std::string& name, const std::string& link, const api::Respond& respond,
+            std::function<wire::Json(const node::InviteAnswer&)> answer);
+  void join(const party::Invite& invite, const std::string& name, const api::Respond& respond);
+  void leave(const api::Respond& respond);
+  void kick(const std::string& name, const api::Respond& respond);
+  void rekey(const api::Respond& respond);
+  void handover(const std::string& name, const api::Respond& respond);
+  void push_config(std::function<Result<void>()> apply, const api::Respond& respond,
+                   std::function<wire::Json()> answer);
+  void restart_network(const api::Respond& respond);
+  TaskRunner& work() { return *work_; }
   // The server to host with: the given link, else the configured one, else one of our own, started now; then `done` is
   // called once the router opened a port for it, or refused, at most two seconds later.
   void hosting_server(const std::string& link, std::function<void(Result<party::ServerInfo>)> done);
@@ -144,8 +157,24 @@ class NodeDaemon {
   void save();  // all that waits
   std::string content_of(const std::string& file) const;
   Result<void> write_state(const std::string& file, std::string_view content);
+  // node_operations.cc
+  using Ended = std::function<void(Result<void>)>;
+  Ended ends(tasks::Attempt attempt);
+  tasks::TaskSpec once(const std::string& name, tasks::Priority priority, std::function<void(Ended)> run);
+  void submit(tasks::GraphSpec spec, const api::Respond& respond, std::function<wire::Json()> answer);
+  void operate(tasks::OperationType type, tasks::Priority priority, const std::string& subject,
+               std::function<void(Ended)> run, const api::Respond& respond);
+  void submit_network(const std::string& name, tasks::OperationType type, tasks::Priority priority,
+                      std::function<Result<void>()> apply, const api::Respond& respond);
+  void configure_network();
+  void give_up_entering();
   // node_network.cc
-  void configure_adapter();
+  Result<void> configure_adapter();
+  void clear_adapter();
+  Result<void> open_games();
+  void take_back_network();
+  void note_network(const std::vector<IpPrefix>& addresses);
+  static std::vector<net::Rule> rules_of(std::uint32_t table, const IpPrefix& address);
   Result<void> add_rules(const IpPrefix& address);
   Result<void> remove_rules(const IpPrefix& address);
   void read_interfaces();
@@ -237,7 +266,12 @@ class NodeDaemon {
   std::optional<Time> firewall_checked_;
   std::string firewall_problem_;  // for a person; empty: it lets members in
   std::unique_ptr<api::Api> api_;
+  std::unique_ptr<TaskRunner> work_;
+  std::uint64_t last_push_ = 0;
+  bool gave_up_ = false;          // entering a party, for who leaves
+  bool configure_waits_ = false;  // a task that makes the adapter as it is wanted has not begun
   node::AdapterConfig configured_;
+  bool games_stale_ = false;  // the groups that were joined for games are another network's
   std::vector<dataplane::ClearPacket> staged_;
   StateFiles files_;
   std::vector<std::function<void()>> answers_;  // that wait until what they say is on disk

@@ -1,5 +1,6 @@
 // The machine's network as the node follows and sets it: interfaces, addresses, routes and rules.
 #include <charconv>
+#include <sstream>
 
 #include "base/format.h"
 #include "daemon/node_daemon.h"
@@ -57,50 +58,118 @@ void NodeDaemon::read_interfaces() {
 
 // The party's network by the adapter, wherever else it may lead; and broadcasts and groups of programs that chose no
 // card, which the kernel refuses on a machine without a default route.
+std::vector<net::Rule> NodeDaemon::rules_of(std::uint32_t table, const IpPrefix& address) {
+  std::vector<net::Rule> rules = {{table, kRulePriority, address.network()},
+                                  {table, kSourceRulePriority, address.network(), IpPrefix::host(address.address)}};
+  if (address.address.is_v6()) return rules;
+  for (const IpPrefix& destination : kGroupDestinations) rules.push_back({table, kGroupRulePriority, destination});
+  return rules;
+}
+
 Result<void> NodeDaemon::add_rules(const IpPrefix& address) {
   const unsigned index = adapter_->info().index;
   const std::uint32_t table = table_of(adapter_->info().name);
   LR_TRY(netlink_.add_route({address.network(), index, {}, address.address, 0, table}));
-  LR_TRY(netlink_.add_rule({table, kRulePriority, address.network()}));
-  LR_TRY(netlink_.add_rule({table, kSourceRulePriority, address.network(), IpPrefix::host(address.address)}));
-  if (address.address.is_v6()) return {};
-  for (const IpPrefix& destination : kGroupDestinations) {
-    LR_TRY(netlink_.add_route({destination, index, {}, address.address, 0, table}));
-    LR_TRY(netlink_.add_rule({table, kGroupRulePriority, destination}));
+  if (address.address.is_v4()) {
+    for (const IpPrefix& destination : kGroupDestinations)
+      LR_TRY(netlink_.add_route({destination, index, {}, address.address, 0, table}));
   }
+  for (const net::Rule& rule : rules_of(table, address)) LR_TRY(netlink_.add_rule(rule));
   return {};
 }
 
+// All of them, and the first trouble.
 Result<void> NodeDaemon::remove_rules(const IpPrefix& address) {
-  const std::uint32_t table = table_of(adapter_->info().name);
-  if (address.address.is_v4()) {
-    for (const IpPrefix& destination : kGroupDestinations)
-      LR_TRY(netlink_.remove_rule({table, kGroupRulePriority, destination}));
+  Result<void> out;
+  for (const net::Rule& rule : rules_of(table_of(adapter_->info().name), address)) {
+    auto removed = netlink_.remove_rule(rule);
+    if (out && !removed) out = std::move(removed);
   }
-  LR_TRY(netlink_.remove_rule({table, kSourceRulePriority, address.network(), IpPrefix::host(address.address)}));
-  return netlink_.remove_rule({table, kRulePriority, address.network()});
+  return out;
 }
 
-// Addresses, neighbours, and a rule that lets the party's network win where another card has the same.
-void NodeDaemon::configure_adapter() {
+// Before rules of ours are in the kernel, where they outlive this process, it is on disk which ones. A disk that takes
+// nothing is no reason not to play.
+void NodeDaemon::note_network(const std::vector<IpPrefix>& addresses) {
+  std::string text;
+  for (const IpPrefix& address : addresses) text += format("{} {}\n", adapter_->info().name, address.text());
+  if (auto noted = write_state("network.undo", text); !noted)
+    log_.warn("routing rules would stay behind if the node were killed", {{"problem", noted.error().message}});
+}
+
+// What a node that was killed has left in the kernel.
+void NodeDaemon::take_back_network() {
+  const auto noted = config::read_file(folders_.state + "/network.undo");
+  if (!noted || !*noted) return;
+  std::istringstream lines(**noted);
+  std::string interface, text;
+  while (lines >> interface >> text) {
+    const auto address = IpPrefix::parse(text);
+    if (!address) continue;
+    for (const net::Rule& rule : rules_of(table_of(interface), *address)) {
+      if (netlink_.remove_rule(rule)) log_.info("a routing rule of a node that was killed is taken back");
+    }
+  }
+  note_network({});
+}
+
+// Takes all of the party's network off this machine.
+void NodeDaemon::clear_adapter() {
+  const unsigned index = adapter_->info().index;
+  for (const IpPrefix& address : configured_.addresses) {
+    for (const Result<void>& removed : {remove_rules(address), netlink_.remove_address(index, address)})
+      if (!removed) log_.debug("something of the network was gone", {{"problem", removed.error().message}});
+  }
+  for (const auto& neighbour : configured_.neighbours) (void)netlink_.remove_neighbour(index, neighbour.address);
+  configured_ = {};
+  note_network({});
+}
+
+// Groups that games here wait for are joined on the adapter again where its addresses are others.
+Result<void> NodeDaemon::open_games() {
+  if (!games_stale_) return {};
+  LR_TRY(open_inject());
+  games_stale_ = false;
+  return {};
+}
+
+// Addresses, neighbours, and a rule that lets the party's network win where another card has the same. IPv4 is set up
+// whole or not at all; a machine without IPv6 plays by IPv4.
+Result<void> NodeDaemon::configure_adapter() {
   const node::AdapterConfig wanted = node_->adapter();
   const unsigned index = adapter_->info().index;
   auto complain = [this](const Result<void>& result) {
     if (!result) log_.warn("the adapter cannot be set up", {{"problem", result.error().message}});
   };
+  auto has_address = [](const node::AdapterConfig& config, const IpPrefix& address) {
+    return std::find(config.addresses.begin(), config.addresses.end(), address) != config.addresses.end();
+  };
+  const bool other_addresses = configured_.addresses != wanted.addresses;
+  if (other_addresses) {
+    games_stale_ = true;
+    std::vector<IpPrefix> both = wanted.addresses;
+    both.insert(both.end(), configured_.addresses.begin(), configured_.addresses.end());
+    note_network(both);
+  }
   for (const IpPrefix& old : configured_.addresses) {
-    if (std::find(wanted.addresses.begin(), wanted.addresses.end(), old) != wanted.addresses.end()) continue;
+    if (has_address(wanted, old)) continue;
     complain(remove_rules(old));
     complain(netlink_.remove_address(index, old));
   }
+  std::erase_if(configured_.addresses, [&](const IpPrefix& old) { return !has_address(wanted, old); });
   for (const IpPrefix& address : wanted.addresses) {
-    if (std::find(configured_.addresses.begin(), configured_.addresses.end(), address) != configured_.addresses.end())
-      continue;
-    complain(netlink_.add_address(index, address));
-    complain(add_rules(address));
+    if (has_address(configured_, address)) continue;
+    Result<void> added = netlink_.add_address(index, address);
+    if (added) added = add_rules(address);
+    if (!added && address.address.is_v4()) {
+      (void)remove_rules(address);
+      (void)netlink_.remove_address(index, address);
+      return added;
+    }
+    complain(added);
+    configured_.addresses.push_back(address);
   }
-  // The groups that were joined for another party are none of this one's.
-  if (configured_.addresses != wanted.addresses) complain(open_inject());
+  if (other_addresses) note_network(wanted.addresses);
   tun::Neighbourhood neighbourhood;
   neighbourhood.own = wanted.addresses;
   for (const auto& neighbour : wanted.neighbours) {
@@ -123,6 +192,7 @@ void NodeDaemon::configure_adapter() {
   }
   configured_ = wanted;
   update_names();
+  return {};
 }
 
 }  // namespace lanrage::daemon

@@ -1,4 +1,6 @@
 // The local API of a node: each route decodes, calls the node once, encodes (docs/api.md).
+#include <charconv>
+
 #include "base/format.h"
 #include "daemon/node_daemon.h"
 #include "party/name.h"
@@ -156,13 +158,8 @@ void host(NodeDaemon& daemon, const Request& request, const Respond& respond) {
                          "`lanrage invite` makes an invite; `lanrage leave` leaves"});
   }
   const std::string link = text_of(request.body, "server");
-  daemon.hosting_server(link, [&daemon, party, name, respond](Result<party::ServerInfo> server) {
-    if (!server) return respond(std::move(server).error());
-    daemon.node().host(daemon.now(), {party, name, *server}, [&daemon, respond](Result<node::InviteAnswer> invite) {
-      if (!invite) return respond(std::move(invite).error());
-      respond(hosted(daemon, *invite));
-    });
-  });
+  daemon.host(party, name, link, respond,
+              [&daemon](const node::InviteAnswer& invite) { return hosted(daemon, invite); });
 }
 
 void join(NodeDaemon& daemon, const Request& request, const Respond& respond) {
@@ -174,7 +171,7 @@ void join(NodeDaemon& daemon, const Request& request, const Respond& respond) {
     return respond(Error{Code::kConflict, format("this machine is in a party already, as {}", status.name),
                          "`lanrage leave`, then join under the other name"});
   }
-  daemon.node().join(daemon.now(), *invite, daemon.player_name(as), done(daemon, respond));
+  daemon.join(*invite, daemon.player_name(as), respond);
 }
 
 void invite(NodeDaemon& daemon, const Request& request, const Respond& respond) {
@@ -270,17 +267,28 @@ void change_rules(NodeDaemon& daemon, const Request& request, const Respond& res
       node::FilterRule::parse(action == "allow" ? node::FilterRule::Action::kAllow : node::FilterRule::Action::kDeny,
                               text_of(request.body, "ports"));
   if (!rule) return respond(std::move(rule).error());
-  std::vector<node::FilterRule> rules = daemon.node().filter_rules();
   const Json* remove = request.body.find("remove");
   const bool removing = remove != nullptr && remove->if_bool() != nullptr && *remove->if_bool();
-  const std::size_t before = rules.size();
-  std::erase(rules, *rule);
-  if (removing && rules.size() == before)
-    return respond(Error{Code::kNotFound, "there is no such rule", format("`lanrage {}` lists them", action)});
-  if (!removing) rules.push_back(*rule);
-  daemon.node().set_filter(daemon.now(), daemon.settings().strict, std::move(rules));
-  if (auto saved = daemon.save_rules(); !saved) return respond(std::move(saved).error());
-  respond(rules_json(daemon));
+  auto apply = [&daemon, rule = *rule, removing, action]() -> Result<void> {
+    std::vector<node::FilterRule> rules = daemon.node().filter_rules();
+    const std::size_t before = rules.size();
+    std::erase(rules, rule);
+    if (removing && rules.size() == before)
+      return Error{Code::kNotFound, "there is no such rule", format("`lanrage {}` lists them", action)};
+    if (!removing) rules.push_back(rule);
+    daemon.node().set_filter(daemon.now(), daemon.settings().strict, std::move(rules));
+    return daemon.save_rules();
+  };
+  daemon.push_config(std::move(apply), respond, [&daemon] { return rules_json(daemon); });
+}
+
+Result<tasks::GraphId> graph_in(const Request& request) {
+  const std::string& text = request.parameter("id");
+  tasks::GraphId id = 0;
+  const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), id);
+  if (problem != std::errc() || end != text.data() + text.size())
+    return Error{Code::kInvalid, "a graph has a number", "`lanrage tasks` lists them"};
+  return id;
 }
 
 }  // namespace
@@ -386,25 +394,20 @@ std::vector<api::Route> node_routes(NodeDaemon& daemon) {
        true,
        [d](Request request, Respond respond) { join(*d, request, respond); },
        {{"invite", Field::kText, true, "lanrage://…"}, {"as", Field::kText, false, "one's own name"}}},
-      {"POST", "/api/party/leave", "leave the party", false,
-       [d](Request, Respond respond) { d->node().leave(d->now(), done(*d, respond)); }},
+      {"POST", "/api/party/leave", "leave the party", false, [d](Request, Respond respond) { d->leave(respond); }},
       {"POST",
        "/api/party/kick",
        "remove a player",
        false,
-       [d](Request request, Respond respond) {
-         d->node().kick(d->now(), text_of(request.body, "name"), done(*d, respond));
-       },
+       [d](Request request, Respond respond) { d->kick(text_of(request.body, "name"), respond); },
        {{"name", Field::kText, true, "the player's name"}}},
       {"POST", "/api/party/rekey", "a new secret for the party", false,
-       [d](Request, Respond respond) { d->node().rekey(d->now(), done(*d, respond)); }},
+       [d](Request, Respond respond) { d->rekey(respond); }},
       {"POST",
        "/api/party/handover",
        "another owner",
        false,
-       [d](Request request, Respond respond) {
-         d->node().handover(d->now(), text_of(request.body, "name"), done(*d, respond));
-       },
+       [d](Request request, Respond respond) { d->handover(text_of(request.body, "name"), respond); },
        {{"name", Field::kText, true, "the player's name"}}},
       {"POST",
        "/api/invites",
@@ -435,6 +438,31 @@ std::vector<api::Route> node_routes(NodeDaemon& daemon) {
        {{"action", Field::kText, true, "allow or deny"},
         {"ports", Field::kText, true, "as in docs/filter.md"},
         {"remove", Field::kFlag, false, "the rule goes instead of coming"}}},
+      {"POST", "/api/network/restart", "set up the party's network on this machine anew", false,
+       [d](Request, Respond respond) { d->restart_network(respond); }},
+      {"GET", "/api/tasks", "what the node is doing, and did", false,
+       [d](Request, Respond respond) { respond(d->work().graphs()); }},
+      {"POST", "/api/tasks", "run a trial graph of tasks, which do nothing for a while (docs/tasks.md)", true,
+       [d](Request request, Respond respond) {
+         auto id = d->work().submit_trial(d->now().time, request.body);
+         if (!id) return respond(std::move(id).error());
+         respond(d->work().graph(*id));
+       }},
+      {"GET", "/api/tasks/{id}", "one graph of tasks", false,
+       [d](Request request, Respond respond) {
+         auto id = graph_in(request);
+         if (!id) return respond(std::move(id).error());
+         respond(d->work().graph(*id));
+       }},
+      {"DELETE", "/api/tasks/{id}", "cancel a graph of tasks", true,
+       [d](Request request, Respond respond) {
+         auto id = graph_in(request);
+         if (!id) return respond(std::move(id).error());
+         if (auto gone = d->work().cancel(d->now().time, *id); !gone) return respond(std::move(gone).error());
+         respond(d->work().graph(*id));
+       }},
+      {"GET", "/api/operations", "which operations conflict, and what becomes of them", false,
+       [](Request, Respond respond) { respond(operations_json()); }},
       {"POST", "/api/page", "a link that opens the dashboard once", true,
        [d](Request, Respond respond) {
          respond(Json::object({{"dashboard", d->page_link()}}));

@@ -129,8 +129,10 @@ struct AdapterConfig {
   struct Neighbour {
     IpAddress address;
     crypto::PublicKey key;  // its MAC address is made from it
+    friend bool operator==(const Neighbour&, const Neighbour&) = default;
   };
   std::vector<Neighbour> neighbours;
+  friend bool operator==(const AdapterConfig&, const AdapterConfig&) = default;
 };
 
 struct PingAnswer {
@@ -178,6 +180,14 @@ class Node {
   };
   void host(Now now, const HostRequest& request, Done<InviteAnswer> done);
   void join(Now now, const party::Invite& invite, const std::string& name, Done<void> done);
+  // The steps of joining, one after the other, for who does something in between; what fails has given up all of it.
+  // The server proves that its key is the invite's, and we ours.
+  using Stepped = std::function<void(Now, Result<void>)>;
+  void meet_server(Now now, const party::Invite& invite, const std::string& name, Stepped done);
+  void ask_admission(Now now, Stepped done);  // an address, and the party's secret
+  Result<void> enter_admitted(Now now);       // AdapterChanged
+  void announce_self(Now now, Stepped done);  // learns who else is there, and they of us
+  void give_up_entry(Now now);                // at any of these steps; nothing outside of one
   void leave(Now now, Done<void> done);
   void invite(Now now, Duration lifetime, std::uint32_t uses, Done<InviteAnswer> done);
   void list_invites(Now now, Done<std::vector<InviteAnswer>> done);
@@ -295,6 +305,14 @@ class Node {
     Time at;
     Context context = Context::current();
   };
+  // A join under way, until it is announced.
+  struct Entry {
+    party::Invite invite;
+    Time started;
+    std::optional<Result<party::Roster>> admitted;  // the server's answer; moved from once we entered
+    Stepped waits;                                  // for the server, or for that
+    bool met = false;                               // for that
+  };
   struct Waiting {
     Time until;
     Bytes packet;
@@ -366,6 +384,7 @@ class Node {
   void follow();
   void apply(Now now, const party::RosterEvents& events);
   void publish_record(Now now);
+  void step_entry(Now now, const Stepped& done);
   void rejoin(Now now, std::optional<Error> refusal);
   void finish_statements(Now now, party::StatementsRequest request, Operation operation, Done<void> done);
   void announce_summary(Now now, Link& link);
@@ -448,7 +467,8 @@ class Node {
   std::optional<party::ServerInfo> server_;
   LinkState link_state_ = LinkState::kDown;
   std::string link_problem_;
-  bool entering_ = false;                          // host or join is under way
+  bool entering_ = false;  // host or join is under way
+  std::optional<Entry> entry_;
   std::function<void(Now, Result<void>)> joined_;  // join waits for its first record to be published
   bool publishing_ = false;                        // a PutRecord is in flight
   bool rejoining_ = false;                         // a second Join is

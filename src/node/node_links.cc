@@ -155,6 +155,7 @@ paths::NatReport Node::nat_report() const {
 void Node::handle_server_reached(Now now) {
   if (udp_asked_) udp_due_ = std::max(now.time, *udp_asked_ + kUdpPatience);
   if (udp_due_ <= now.time) doubt_udp(now.time);
+  if (entry_ && !entry_->met && entry_->waits) std::exchange(entry_->waits, nullptr)(now, {});
   pump(now);
 }
 

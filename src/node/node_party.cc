@@ -140,35 +140,87 @@ void Node::host(Now now, const HostRequest& request, Done<InviteAnswer> done) {
 
 void Node::join(Now now, const party::Invite& invite, const std::string& name, Done<void> done) {
   if (roster_ && roster_->party() == invite.party) return done({});
-  if (roster_ || entering_) return done(in_party_already(entering_));
-  if (auto valid = party::check_name(name); !valid) return done(std::move(valid).error());
+  meet_server(now, invite, name, [this, done](Now then, Result<void> met) {
+    if (!met) return done(std::move(met));
+    ask_admission(then, [this, done](Now later, Result<void> admitted) {
+      if (!admitted) return done(std::move(admitted));
+      if (auto entered = enter_admitted(later); !entered) return done(std::move(entered));
+      announce_self(later, [done](Now, Result<void> announced) { done(std::move(announced)); });
+    });
+  });
+}
+
+void Node::meet_server(Now now, const party::Invite& invite, const std::string& name, Stepped done) {
+  if (roster_ || entering_) return done(now, in_party_already(entering_));
+  if (auto valid = party::check_name(name); !valid) return done(now, std::move(valid));
   const ContextScope scope("party_id", invite.party.text());
   entering_ = true;
+  entry_.emplace(Entry{invite, now.time, {}, std::move(done)});
   set_server(now, invite.server);
-  ask(join_request(invite, name),
-      [this, invite, name, started = now.time, done](Now then, Result<wire::Response> response) {
-        auto fail = [&](Error error) {
-          entering_ = false;
-          set_server(then, std::nullopt);
-          done(std::move(error));
-        };
-        auto admission = expect<wire::Admission>(std::move(response));
-        if (!admission) return fail(std::move(admission).error());
-        party_log_.timed(op::kAllocateAddress, then.time - started);
-        auto roster = party::Roster::join(identity_, invite, join_answer(*admission), self_settings(name));
-        if (!roster) return fail(std::move(roster).error());
-        enter(then, std::move(*roster));
-        joined_ = [this, started, done](Now later, Result<void> published) {
-          if (!published) {
-            if (roster_) forget_party(later);
-            return done(std::move(published));
-          }
-          party_log_.info("joined a party");
-          party_log_.timed(op::kJoinParty, later.time - started);
-          done({});
-        };
-        follow();  // the snapshot that it begins with decides what our record must say
-      });
+  // It is sent once the server has shown its key: asking later would cost a round trip.
+  ask(join_request(invite, name), [this, name](Now then, Result<wire::Response> response) {
+    if (!entry_) return;
+    auto admission = expect<wire::Admission>(std::move(response));
+    if (!admission) {
+      entry_->admitted = std::move(admission).error();
+    } else {
+      party_log_.timed(op::kAllocateAddress, then.time - entry_->started);
+      entry_->admitted.emplace(
+          party::Roster::join(identity_, entry_->invite, join_answer(*admission), self_settings(name)));
+    }
+    if (auto waits = std::exchange(entry_->waits, nullptr)) step_entry(then, waits);
+  });
+  pump(now);
+}
+
+// Goes on, unless the answer is there and says no.
+void Node::step_entry(Now now, const Stepped& done) {
+  if (!entry_->admitted || *entry_->admitted) return done(now, {});
+  const Error error = entry_->admitted->error();
+  give_up_entry(now);
+  done(now, error);
+}
+
+void Node::ask_admission(Now now, Stepped done) {
+  if (!entry_) return done(now, not_in_party());
+  entry_->met = true;
+  if (entry_->admitted) return step_entry(now, done);
+  entry_->waits = std::move(done);
+}
+
+Result<void> Node::enter_admitted(Now now) {
+  if (!entry_ || !entry_->admitted || roster_) return not_in_party();
+  enter(now, std::move(**entry_->admitted));
+  pump(now);
+  return {};
+}
+
+void Node::announce_self(Now now, Stepped done) {
+  if (!entry_ || !roster_) return done(now, not_in_party());
+  joined_ = [this, started = entry_->started, done](Now later, Result<void> published) {
+    entry_.reset();
+    if (!published) {
+      if (roster_) forget_party(later);
+      return done(later, std::move(published));
+    }
+    party_log_.info("joined a party");
+    party_log_.timed(op::kJoinParty, later.time - started);
+    done(later, {});
+  };
+  follow();  // the snapshot that it begins with decides what our record must say
+  pump(now);
+}
+
+void Node::give_up_entry(Now now) {
+  const auto waits = entry_ ? std::exchange(entry_->waits, nullptr) : nullptr;
+  entry_.reset();
+  if (roster_) {
+    forget_party(now);
+  } else if (entering_) {
+    entering_ = false;
+    set_server(now, std::nullopt);
+  }
+  if (waits) waits(now, Error{Code::kUnavailable, "this machine gave up joining", "try again"});
   pump(now);
 }
 
@@ -223,6 +275,7 @@ void Node::enter(Now now, party::Roster roster) {
 }
 
 void Node::forget_party(Now now) {
+  entry_.reset();
   while (!links_.empty()) remove_link(now, crypto::PublicKey(links_.begin()->first));
   relays_.stop();
   relays_.set_grant(now.time, {});
@@ -258,8 +311,8 @@ void Node::forget_party(Now now) {
 }
 
 void Node::leave(Now now, Done<void> done) {
-  if (!roster_ && entering_) {  // gives up
-    set_server(now, std::nullopt);
+  if (!roster_ && entering_) {
+    give_up_entry(now);
     return done({});
   }
   if (!roster_) return done(not_in_party());
@@ -414,7 +467,7 @@ void Node::handle_link(Now now, LinkState state, const std::optional<Error>& pro
   const bool up = state == LinkState::kConnected && link_state_ != LinkState::kConnected;
   link_state_ = state;
   link_problem_ = text;
-  if (up && !joined_) publish_record(now);
+  if (up && !joined_ && !entry_) publish_record(now);
   // Somebody waits at the keyboard: the first failure is the answer.
   if (entering_ && state == LinkState::kDown && problem) {
     const bool refused = problem->code == Code::kRefused;

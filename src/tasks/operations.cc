@@ -8,8 +8,8 @@ using enum Strategy;
 
 constexpr std::array<const char*, kPriorities> kPriorityNames = {"deferred", "low", "normal", "high", "critical"};
 constexpr std::array<const char*, kOperationTypes> kTypeNames = {
-    "join_party",  "leave_party",       "kick",            "rekey",      "handover",
-    "allocate_ip", "configure_network", "restart_network", "push_config"};
+    "join_party",        "leave_party",     "kick",       "rekey", "handover", "allocate_ip",
+    "configure_network", "restart_network", "push_config"};
 constexpr std::array<const char*, 4> kStrategyNames = {"queue", "abort", "merge", "prioritize"};
 constexpr std::array<const char*, kOrders> kOrderNames = {"lower", "equal", "higher"};
 

@@ -35,7 +35,7 @@ std::optional<OperationType> parse_type(std::string_view name);
 
 struct Operation {
   OperationType type = OperationType::kConfigureNetwork;
-  std::string resource;  // "party", "network"
+  std::string resource;   // "party", "network"
   std::string subject{};  // what it does to it: only operations of one subject merge
 };
 

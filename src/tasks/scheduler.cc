@@ -153,14 +153,14 @@ Result<void> Scheduler::settle_conflicts(Time now, const GraphSpec& spec, GraphI
     for (const auto& [other_id, other] : tasks_) {
       if (!other.spec.operation || other.spec.operation->resource != task.operation->resource) continue;
       if (is_over(other.status.state) && !other.holds_lock) continue;
-      const auto how = strategy(task.operation->type, other.spec.operation->type,
-                                order_of(task.priority, other.spec.priority));
+      const auto how =
+          strategy(task.operation->type, other.spec.operation->type, order_of(task.priority, other.spec.priority));
       if (!how) continue;
       const Graph& graph = graphs_.at(other.graph);
       const bool begun = other.status.attempts > 0;
       const bool same = graph.spec.name == spec.name && graph.tasks.size() == spec.tasks.size() && task.after.empty() &&
-                        task.operation->subject == other.spec.operation->subject && graph.into == 0 &&
-                        !graph.failed && (!begun || serves_when_begun(task.operation->type));
+                        task.operation->subject == other.spec.operation->subject && graph.into == 0 && !graph.failed &&
+                        (!begun || serves_when_begun(task.operation->type));
       found.push_back({&task, other_id, *how == Strategy::kMerge && !same ? Strategy::kQueue : *how});
     }
   }
@@ -191,10 +191,10 @@ Result<void> Scheduler::settle_conflicts(Time now, const GraphSpec& spec, GraphI
       }
       say(one);
       if (how == Strategy::kAbort) {
-        return Error{Code::kConflict,
-                     format("{} cannot begin while {} is under way", of(operation),
-                            of(*tasks_.at(one.other).spec.operation)),
-                     "try again when `lanrage tasks` shows no more of it"};
+        return Error{
+            Code::kConflict,
+            format("{} cannot begin while {} is under way", of(operation), of(*tasks_.at(one.other).spec.operation)),
+            "try again when `lanrage tasks` shows no more of it"};
       }
       if (how == Strategy::kMerge) into = tasks_.at(one.other).graph;
       return {};  // one is enough to be told of: the locks hold for all
@@ -252,9 +252,9 @@ void Scheduler::finish(Time now, Attempt attempt, Result<std::string> result) {
     --running_;
     task.status.state = State::kBackoff;
     task.status.error = result.error();
-    const double wait = std::min<double>(static_cast<double>(retry.most.count()),
-                                         static_cast<double>(retry.first.count()) *
-                                             std::pow(retry.factor, attempt.number - 1));
+    const double wait =
+        std::min<double>(static_cast<double>(retry.most.count()),
+                         static_cast<double>(retry.first.count()) * std::pow(retry.factor, attempt.number - 1));
     task.due = now + Duration(static_cast<Duration::rep>(wait * (0.8 + 0.4 * rng_.unit())));
     event(Event::Kind::kRetry, task, result.error().message);
   } else {
@@ -412,9 +412,9 @@ bool Scheduler::take_locks(Task& task, std::vector<Reserved>& reserved, Waits& w
     }
     if (graph.holds_locks) continue;
     free = free && std::none_of(reserved.begin(), reserved.end(), [&](const Reserved& r) {
-      return r.graph != task.graph && r.operation->resource == operation.resource &&
-             conflict(operation.type, r.operation->type);
-    });
+             return r.graph != task.graph && r.operation->resource == operation.resource &&
+                    conflict(operation.type, r.operation->type);
+           });
   }
   for (Task* one : wanted) {
     if (free) {
@@ -558,8 +558,9 @@ void Scheduler::handle_timeout(Time now) {
     }
     if (!task.cancelling && task.spec.cancel) calls_.push_back(task.spec.cancel);
     finish(now, {id, task.status.attempts},
-           Error{Code::kTimedOut, format("{} took more than {:.1f} s", task.spec.name,
-                                         milliseconds(task.spec.timeout) / 1000), {}});
+           Error{Code::kTimedOut,
+                 format("{} took more than {:.1f} s", task.spec.name, milliseconds(task.spec.timeout) / 1000),
+                 {}});
   }
   pump(now);
 }
@@ -613,10 +614,10 @@ GraphStatus Scheduler::status_of(GraphId id, const Graph& graph) const {
   auto any = [&](State state) {
     return std::any_of(out.tasks.begin(), out.tasks.end(), [&](const TaskStatus& t) { return t.state == state; });
   };
-  out.state = graph.open > 0             ? State::kRunning
-              : any(State::kFailed)      ? State::kFailed
-              : any(State::kCancelled)   ? State::kCancelled
-                                         : State::kDone;
+  out.state = graph.open > 0           ? State::kRunning
+              : any(State::kFailed)    ? State::kFailed
+              : any(State::kCancelled) ? State::kCancelled
+                                       : State::kDone;
   return out;
 }
 
@@ -638,7 +639,8 @@ std::vector<LockStatus> Scheduler::locks() const {
   std::vector<LockStatus> out;
   for (const auto& [id, task] : tasks_) {
     if (!task.holds_lock) continue;
-    LockStatus& lock = out.emplace_back(LockStatus{*task.spec.operation, task.graph, task.spec.name, {}});
+    LockStatus& lock =
+        out.emplace_back(LockStatus{*task.spec.operation, task.graph, task.spec.name, task.spec.priority, {}});
     for (const auto& [other_id, other] : tasks_) {
       if (other.graph == task.graph || other.status.state != State::kReady || !other.spec.operation) continue;
       if (other.spec.operation->resource == lock.operation.resource &&

@@ -107,6 +107,7 @@ struct LockStatus {
   Operation operation;
   GraphId graph = 0;
   std::string task;
+  Priority priority = Priority::kNormal;
   std::vector<GraphId> waiting;  // for it
 };
 
@@ -137,8 +138,8 @@ class Scheduler {
   Result<void> cancel(Time now, GraphId id, const Error& why);
   // How an attempt ended; of one that timed out or was given up, nothing.
   void finish(Time now, Attempt attempt, Result<std::string> result);
-  void set_load(Time now, double load);               // of the machine, 0 to 1
-  bool wants_load() const;                            // a task of DEFERRED is ready
+  void set_load(Time now, double load);  // of the machine, 0 to 1
+  bool wants_load() const;               // a task of DEFERRED is ready
   void handle_timeout(Time now);
   std::optional<Time> next_timeout() const;
 

@@ -65,15 +65,16 @@ struct World {
     const Time end = now + limit;
     make_calls();
     for (;;) {
-      const Time next = std::min(pending.empty() ? kNever : pending.begin()->first,
-                                 scheduler.next_timeout().value_or(kNever));
+      const Time next =
+          std::min(pending.empty() ? kNever : pending.begin()->first, scheduler.next_timeout().value_or(kNever));
       if (next > end || next == kNever) break;
       now = std::max(now, next);
       if (!pending.empty() && pending.begin()->first <= now) {
         const auto [attempt, script] = pending.begin()->second;
         pending.erase(pending.begin());
         const bool fails = attempt.number <= script.fails;
-        scheduler.finish(now, attempt, fails ? Result<std::string>(Error{script.how, "not now", {}}) : Result<std::string>("fine"));
+        scheduler.finish(now, attempt,
+                         fails ? Result<std::string>(Error{script.how, "not now", {}}) : Result<std::string>("fine"));
       } else {
         scheduler.handle_timeout(now);
       }
@@ -116,20 +117,22 @@ TEST(Scheduler, RunsTheMostUrgentFirst) {
 
 TEST(Scheduler, BeginsATaskOnceAllItWaitsForIsDone) {
   World w;
-  const auto id = w.submit({w.task("start_game", {"configure_network", "sync_game_state"}),
-                            w.task("configure_network", {"allocate_ip"}, {1s}), w.task("sync_game_state", Priority::kNormal, {3s}),
-                            w.task("allocate_ip", {"validate_peer"}, {1s}), w.task("validate_peer", Priority::kNormal, {1s})});
+  const auto id =
+      w.submit({w.task("start_game", {"configure_network", "sync_game_state"}),
+                w.task("configure_network", {"allocate_ip"}, {1s}), w.task("sync_game_state", Priority::kNormal, {3s}),
+                w.task("allocate_ip", {"validate_peer"}, {1s}), w.task("validate_peer", Priority::kNormal, {1s})});
   ASSERT_TRUE(id);
   w.run();
   EXPECT_EQ(w.over.at(*id).state, State::kDone);
   EXPECT_EQ(w.begun_at["start_game"].front() - Time{}, 3s) << "the two ways ran side by side";
-  EXPECT_THAT(w.started, ElementsAre("sync_game_state", "validate_peer", "allocate_ip", "configure_network", "start_game"));
+  EXPECT_THAT(w.started,
+              ElementsAre("sync_game_state", "validate_peer", "allocate_ip", "configure_network", "start_game"));
 }
 
 TEST(Scheduler, SkipsWhatWaitedForAFailureAndNamesIt) {
   World w;
-  const auto id = w.submit({w.task("a", Priority::kNormal, {1ms, 9, Code::kRefused}), w.task("b", {"a"}), w.task("c", {"b"}),
-                            w.task("other", Priority::kNormal, {5ms})});
+  const auto id = w.submit({w.task("a", Priority::kNormal, {1ms, 9, Code::kRefused}), w.task("b", {"a"}),
+                            w.task("c", {"b"}), w.task("other", Priority::kNormal, {5ms})});
   w.run();
   const GraphStatus& graph = w.over.at(*id);
   EXPECT_EQ(graph.state, State::kFailed);
@@ -251,9 +254,9 @@ TEST(Scheduler, DoesWhatTheTableSaysInEveryCell) {
   int cells = 0;
   for (std::size_t a = 0; a < kOperationTypes; ++a) {
     for (std::size_t b = 0; b < kOperationTypes; ++b) {
-      for (const auto& [newcomer, order] : {std::pair(Priority::kLow, Order::kLower),
-                                            std::pair(Priority::kNormal, Order::kEqual),
-                                            std::pair(Priority::kHigh, Order::kHigher)}) {
+      for (const auto& [newcomer, order] :
+           {std::pair(Priority::kLow, Order::kLower), std::pair(Priority::kNormal, Order::kEqual),
+            std::pair(Priority::kHigh, Order::kHigher)}) {
         const auto type = static_cast<OperationType>(a), present = static_cast<OperationType>(b);
         const auto how = strategy(type, present, order);
         SCOPED_TRACE(format("{} meets {}, {}", type_name(type), type_name(present), order_name(order)));
@@ -328,8 +331,8 @@ TEST(Scheduler, WhoLeavesGivesUpAJoinThatCanBeStopped) {
 
 TEST(Scheduler, TakesBackInReverseWhenOneOfAnAtomicGroupFails) {
   World w;
-  const auto id = w.submit({w.task("one"), w.task("two", {"one"}, {1s}), w.task("three", {"two"}, {1s, 9, Code::kRefused}),
-                            w.task("four", {"three"})},
+  const auto id = w.submit({w.task("one"), w.task("two", {"one"}, {1s}),
+                            w.task("three", {"two"}, {1s, 9, Code::kRefused}), w.task("four", {"three"})},
                            true);
   w.run();
   EXPECT_THAT(w.undone, ElementsAre("two", "one"));
@@ -378,9 +381,8 @@ TEST(Scheduler, BreaksEveryDeadlockWithOneVictim) {
       const auto first = format("r{}", i), then = format("r{}", (i + 1) % size);
       TaskSpec second = w.operation("second", kAllocateIp, then, {1s});
       second.after = {"first"};
-      const auto id = w.submit({w.operation("first", kAllocateIp, first,
-                                            {std::chrono::milliseconds(100 + random.below(800))}),
-                                second});
+      const auto id = w.submit(
+          {w.operation("first", kAllocateIp, first, {std::chrono::milliseconds(100 + random.below(800))}), second});
       ASSERT_TRUE(id);
       ids.push_back(*id);
     }

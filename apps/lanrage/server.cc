@@ -40,6 +40,7 @@ Result<void> serve(Cli& cli, const std::vector<std::string>& listen, const std::
   LR_ASSIGN(const LogOptions log, loaded.config.settings().log_options());
   options.write_window = std::chrono::milliseconds(loaded.config.settings().write_window);
   options.store = loaded.config.settings().store;
+  if (const auto given = cli.flags.find("store"); given != cli.flags.end()) wipe_argument(cli, given->second);
   options.offload = loaded.config.settings().offload;
   const auto on_ready = [&cli, check](const daemon::ServerReady& ready) {
     if (cli.json) {

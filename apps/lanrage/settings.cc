@@ -14,6 +14,27 @@ namespace {
 
 using wire::Json;
 
+// A database's URL without its password, whichever way that is in it.
+std::string without_password(std::string url) {
+  const std::size_t host = url.find("://");
+  const std::size_t at = host == std::string::npos ? host : url.substr(0, url.find_first_of("?", host)).rfind('@');
+  const std::size_t colon = at == std::string::npos ? at : url.find(':', host + 3);
+  if (colon < at && at != std::string::npos) url.replace(colon + 1, at - colon - 1, "***");
+  for (std::size_t key = 0; (key = url.find("password=", key)) != std::string::npos;) {
+    key += std::string_view("password=").size();
+    url.replace(key, std::min(url.find_first_of("& ", key), url.size()) - key, "***");
+  }
+  return url;
+}
+
+// The settings, fit to be shown.
+std::vector<config::Entry> shown_entries(const config::Config& config) {
+  std::vector<config::Entry> entries = config.entries();
+  for (config::Entry& entry : entries)
+    if (entry.key == "store") entry.value = without_password(entry.value);
+  return entries;
+}
+
 // As it may stand in the file.
 std::string toml_value(const config::Entry& entry) {
   if (!entry.quoted) return entry.value;
@@ -26,14 +47,14 @@ Result<void> show_settings(Cli& cli) {
   LR_ASSIGN(const LoadedConfig loaded, load_config(cli, folders()));
   if (cli.json) {
     Json settings = Json::object();
-    for (const config::Entry& entry : loaded.config.entries()) {
+    for (const config::Entry& entry : shown_entries(loaded.config)) {
       settings.set(entry.key, Json::object({{"value", entry.value}, {"from", config::origin_name(entry.origin)}}));
     }
     print_json(Json::object({{"file", folders().state + "/lanrage.toml"}, {"settings", settings}}));
     return {};
   }
   std::printf("# %s/lanrage.toml\n", folders().state.c_str());
-  for (const config::Entry& entry : loaded.config.entries()) {
+  for (const config::Entry& entry : shown_entries(loaded.config)) {
     print_wrapped("# ", entry.help);
     std::printf("%s  # %s\n", padded(format("{} = {}", entry.key, toml_value(entry)), 34).c_str(),
                 config::origin_name(entry.origin));

@@ -10,6 +10,7 @@ namespace lanrage::control {
 namespace {
 
 constexpr Duration kSweep = std::chrono::seconds{1};
+constexpr Duration kUnsureGap = std::chrono::seconds{10};  // a store that is away may take a while to say so
 
 Error limited() { return {Code::kExhausted, "too many requests", "wait a moment and try again"}; }
 Error no_party() {
@@ -134,6 +135,7 @@ Result<crypto::PublicKey> Service::authenticate(Now now, ByteView token) const {
 Result<Service::PartyPtr> Service::find(Now now, const party::PartyId& id) {
   if (auto cached = parties_.find(id); cached != parties_.end()) return cached->second;
   LR_ASSIGN(auto data, store_.load(id));
+  if (unsure_.erase(id) > 0) close_streams(id, {Code::kUnavailable, "the server has read this party anew", {}});
   if (!data) return no_party();
   LR_ASSIGN(party::ServerParty state, party::ServerParty::restore(std::move(*data)));
   evict();
@@ -164,10 +166,15 @@ void Service::commit(const party::PartyId& id, const PartyPtr& party, party::Eff
   auto finish = [this, id, party, events = std::move(effects.events), done](Result<void> result) {
     --party->pending;
     if (!result) {
-      // What was decided in memory did not happen: forget it, and read again what did.
+      // What was decided in memory did not happen: forget it, and read again what did. Or it did, and only the
+      // database's answer was lost: then who follows the party begins anew, once the store can be asked what it has.
       party->dead = true;
       if (auto cached = parties_.find(id); cached != parties_.end() && cached->second == party) parties_.erase(cached);
-      return done(std::move(result));
+      const Code code = result.error().code;
+      if (code == Code::kUnavailable || code == Code::kTimedOut) unsure_.insert(id);
+      if (result.error().code == Code::kExhausted) return done(std::move(result));
+      // The players' business is that it is not done, not the operator's database.
+      return done(Error{Code::kUnavailable, "the server cannot keep this just now", "try again in a moment"});
     }
     publish(id, events);
     done({});
@@ -188,6 +195,18 @@ void Service::settled(const party::PartyId& id, const PartyPtr& party, std::func
       if (alive.lock()) done(std::move(result));
     });
   });
+}
+
+void Service::close_streams(const party::PartyId& id, const Error& why) {
+  const auto open = streams_of_.find(id);
+  if (open == streams_of_.end()) return;
+  for (StreamId stream_id : std::vector<StreamId>(open->second)) {
+    const auto stream = streams_.find(stream_id);
+    if (stream == streams_.end()) continue;
+    const auto close = stream->second.stream.close;
+    close_stream(stream_id);
+    close(why);
+  }
 }
 
 void Service::publish(const party::PartyId& id, const std::vector<party::PartyEvent>& events) {
@@ -559,6 +578,10 @@ void Service::handle_timeout(Now now) {
   next_sweep_ = now.time + kSweep;
   if (!next_retirement_) next_retirement_ = now.time + kRetirement;
   if (*next_retirement_ <= now.time) retire(now);
+  if (!unsure_.empty() && unsure_due_ <= now.time) {
+    unsure_due_ = now.time + kUnsureGap;
+    (void)find(now, party::PartyId(*unsure_.begin()));
+  }
   std::erase_if(challenges_, [&](const auto& entry) { return entry.second.expires <= now.time; });
   for (auto it = sessions_.begin(); it != sessions_.end();) {
     if (it->second.expires > now.time) {

@@ -157,6 +157,7 @@ class Service {
               std::function<void(Result<void>)> done);
   void settled(const party::PartyId& id, const PartyPtr& party, std::function<void(Result<void>)> done);
   void publish(const party::PartyId& id, const std::vector<party::PartyEvent>& events);
+  void close_streams(const party::PartyId& id, const Error& why);
   void begin_stream(Now now, const crypto::PublicKey& by, const wire::Follow& follow, const PartyPtr& party,
                     Stream stream, std::function<void(Result<StreamId>)> opened);
   void tell(const party::PartyId& id, const wire::Event& event, const crypto::PublicKey* except = nullptr);
@@ -196,6 +197,8 @@ class Service {
   std::map<std::array<std::uint8_t, 16>, Challenge> challenges_;
   std::unordered_map<std::string, Bucket> buckets_;
   std::map<party::PartyId, PartyPtr> parties_;
+  std::set<party::PartyId> unsure_;  // the store did not say whether a change happened, and was not asked since
+  Time unsure_due_{};
   std::map<StreamId, OpenStream> streams_;
   std::map<party::PartyId, std::vector<StreamId>> streams_of_;
   std::map<party::PartyId, std::uint64_t> turns_;  // of the parties that have streams, in the order of their first

@@ -272,10 +272,28 @@ TEST_F(ServiceTest, WhatTheStoreCannotKeepDidNotHappen) {
   const auto reader = follow(owner, party_of(owner));
   const std::size_t told = reader->events.size();
   store_.fail_next({Code::kIo, "disk full"});
-  EXPECT_EQ(ask(bob, join_request(bob, one)).error().code, Code::kIo);
+  EXPECT_EQ(ask(bob, join_request(bob, one)).error().code, Code::kUnavailable);
   EXPECT_THAT(reader->events, SizeIs(told));
   enter(bob, one);
   EXPECT_THAT(reader->numbers(), SizeIs(3)) << "snapshot, invite used, record";
+  EXPECT_FALSE(reader->closed);
+}
+
+// Whether it happened only the store knows: who follows the party begins anew once it was asked.
+TEST_F(ServiceTest, WhatTheStoreMayHaveKeptIsReadAnewForAll) {
+  Device owner = device("owner"), bob = device("bob");
+  host(owner);
+  const party::Invite one = invite(owner, 1);
+  const auto reader = follow(owner, party_of(owner));
+  store_.fail_next({Code::kUnavailable, "the database host.example is away"});
+  const auto answer = ask(bob, join_request(bob, one));
+  EXPECT_EQ(answer.error().message.find("host.example"), std::string::npos);
+  EXPECT_FALSE(reader->closed);
+  now_.time += 11s;
+  service_->handle_timeout(now_);
+  ASSERT_TRUE(reader->closed);
+  EXPECT_EQ(reader->closed->code, Code::kUnavailable);
+  EXPECT_THAT(follow(owner, party_of(owner))->all<wire::Snapshot>(), SizeIs(1));
 }
 
 TEST_F(ServiceTest, NothingIsToldBeforeItIsOnDisk) {

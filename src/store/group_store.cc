@@ -119,13 +119,17 @@ class GroupStore final : public Store {
     }
   }
 
-  // One transaction for the group; one that fails is repeated party by party, so that only the guilty one fails.
+  // One transaction for the group; one that fails is repeated party by party, so that only the guilty one fails. Where
+  // the database is away it is repeated once as it is, since it may have been there until a moment ago.
   void write(std::vector<Entry>& group) {
     const Timed timed(log_, op::kStoreCommit);
-    if (transact(group)) {
+    auto done = transact(group);
+    if (!done && done.error().code == Code::kUnavailable) done = transact(group);
+    if (done) {
       for (Entry& entry : group) entry.done({});
       return;
     }
+    if (is_away(done.error().code)) return refuse(group, done.error());
     for (Entry& entry : group) {
       Result<void> result = Error{Code::kIo, "an earlier change of this party could not be stored", "try again"};
       if (!is_failed(entry.id)) {
@@ -144,6 +148,20 @@ class GroupStore final : public Store {
     }
   }
 
+  // No party is guilty: the database does not answer, or is another server's.
+  static bool is_away(Code code) {
+    return code == Code::kUnavailable || code == Code::kTimedOut || code == Code::kConflict;
+  }
+  void refuse(std::vector<Entry>& group, const Error& why) {
+    note_problem(why);
+    log_.error("changes could not be stored", {{"count", group.size()}, {"problem", why.message}});
+    {
+      const std::lock_guard lock(mutex_);
+      for (const Entry& entry : group) failed_.insert(entry.id);
+      stats_.refused += group.size();
+    }
+    for (Entry& entry : group) entry.done(why);
+  }
   void note_problem(const Error& error) {
     const std::lock_guard lock(mutex_);
     stats_.problem = error.message;

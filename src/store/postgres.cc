@@ -1,6 +1,9 @@
 #include <libpq-fe.h>
+#include <poll.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <chrono>
 #include <memory>
 
 #include "base/format.h"
@@ -30,10 +33,19 @@ constexpr const char* kMigrations[] = {
 constexpr std::int64_t kSchemaVersion = std::size(kMigrations);
 
 // One server at a time: what a server knows of a party it has in memory. The lock is the connection's and ends with it;
-// the epoch, counted up by each server that starts, says whether another one was there after a connection broke.
+// the epoch, counted up by each server that starts, says whether another one was there after a connection broke. Every
+// transaction begins with it too, and fails where another server has come, whatever became of the lock: a pooler, say,
+// may keep it for somebody else.
 constexpr const char* kTakeLock = "SELECT pg_advisory_lock(7809632219779131237)";
 constexpr const char* kLockPatience = "SET lock_timeout='5s'";  // one that was just killed holds it for a moment
-constexpr Duration kConnectAgain = std::chrono::seconds(1);     // after it failed
+constexpr const char* kStillOurs = "UPDATE lanrage SET epoch=CASE WHEN epoch=$1 THEN epoch END";  // it may not be null
+constexpr Duration kConnectAgain = std::chrono::seconds(1);  // after it failed; longer where that took long
+constexpr Duration kReadPatience = std::chrono::seconds(5);
+constexpr Duration kWritePatience = std::chrono::seconds(30);  // a standby that is waited for may come back meanwhile
+
+// SQLSTATE, PostgreSQL's appendix A.
+constexpr std::string_view kLockNotAvailable = "55P03", kNotNullViolation = "23502", kNoPrivilege = "42501",
+                           kNoSchema = "3F000";
 
 using ResultHandle = std::unique_ptr<PGresult, decltype([](PGresult* r) { PQclear(r); })>;
 using ConnectionHandle = std::unique_ptr<PGconn, decltype([](PGconn* c) { PQfinish(c); })>;
@@ -125,22 +137,20 @@ class Rows {
   ResultHandle result_;
 };
 
-Error error_of(std::string_view said, std::string_view what) {
-  const std::size_t end = said.find('\n');
-  return {Code::kIo, format("PostgreSQL cannot {}: {}", what, said.substr(0, end)),
-          "see that it runs, and its own log; what was acknowledged is there"};
-}
+Time now() { return Time{std::chrono::steady_clock::now().time_since_epoch()}; }
 
 class Connection {
  public:
-  explicit Connection(std::string url) : url_(std::move(url)) {}
+  Connection(std::string url, Duration patience) : url_(std::move(url)), patience_(patience) {}
 
   // Connected anew, or still. A connection that broke is noticed by what is asked of it.
   bool is_up() const { return handle_ && PQstatus(handle_.get()) == CONNECTION_OK; }
+  // So soon again that a caller may ask for it before each request. kUnavailable.
   Result<void> open() {
-    const Time now{std::chrono::steady_clock::now().time_since_epoch()};
-    if (failed_ && now - *failed_ < kConnectAgain) return problem_;
-    // What the URL says of these comes later, and counts. Nobody is to wait for a machine that is gone.
+    const Time begun = now();
+    if (begun < again_) return problem_;
+    // What the URL says of the first ones comes later, and counts; of the last two it has no say. Nobody is to wait for
+    // a machine that is gone.
     const char* const names[] = {"connect_timeout",
                                  "keepalives_idle",
                                  "keepalives_interval",
@@ -148,89 +158,141 @@ class Connection {
                                  "tcp_user_timeout",
                                  "fallback_application_name",
                                  "dbname",
+                                 "client_encoding",
+                                 "target_session_attrs",
                                  nullptr};
-    const char* const values[] = {"5", "10", "5", "3", "10000", "lanrage", url_.c_str(), nullptr};
+    const char* const values[] = {"3", "10", "5", "3", "10000", "lanrage", url_.c_str(), "UTF8", "read-write", nullptr};
     handle_.reset(PQconnectdbParams(names, values, 1));
-    if (!is_up()) {
-      failed_ = now;
-      problem_ = error_of(PQerrorMessage(handle_.get()), "be reached");
-      return problem_;
+    auto opened = is_up() ? set_up() : Result<void>(failed(nullptr, "be reached"));
+    if (!opened) {
+      const Time ended = now();
+      again_ = ended + std::max(kConnectAgain, 4 * (ended - begun));
+      problem_ = opened.error();
+      close();
     }
-    PQsetNoticeProcessor(
-        handle_.get(), [](void*, const char*) {}, nullptr);  // it would write to standard error
-    // Lost after a power cut would be what somebody was told is there. A client that is gone is to be noticed soon.
-    return script(
-        "SET synchronous_commit=on; SET tcp_keepalives_idle=10; SET tcp_keepalives_interval=5; "
-        "SET tcp_keepalives_count=3; SET client_min_messages=warning");
+    return opened;
   }
-  // So soon that a caller may ask for it before each request.
   Result<void> keep_open() { return is_up() ? Result<void>{} : open(); }
   void close() { handle_.reset(); }
 
   // Several statements without parameters; one transaction, if they do not say otherwise.
   Result<void> script(const char* sql) {
-    const ResultHandle result(PQexec(handle_.get(), sql));
-    const auto status = PQresultStatus(result.get());
-    if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK) return failed("run a step");
+    if (PQsendQuery(handle_.get(), sql) != 1) return failed(nullptr, "run a step");
+    LR_ASSIGN(const Rows rows, all("run a step"));
     return {};
   }
   Result<Rows> ask(const Statement& statement) {
-    const auto pointers = statement.parameters.pointers();
-    ResultHandle result(PQexecParams(handle_.get(), statement.sql, statement.parameters.count(), nullptr,
-                                     pointers.values.data(), pointers.lengths.data(), statement.parameters.formats(),
-                                     1));
-    const auto status = PQresultStatus(result.get());
-    if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK) return failed("answer");
-    return Rows(std::move(result));
+    if (!send(statement)) return failed(nullptr, "answer");
+    return all("answer");
   }
-  // All in one transaction and one round trip.
+  // All in one transaction and one round trip. kUnavailable, kTimedOut: whether it was done is not known.
   Result<void> transact(const std::vector<Statement>& statements) {
-    if (PQenterPipelineMode(handle_.get()) != 1) return failed("begin a transaction");
+    if (PQenterPipelineMode(handle_.get()) != 1) return failed(nullptr, "begin a transaction");
     bool sent = send({"BEGIN"});
     for (const Statement& statement : statements) sent = sent && send(statement);
     sent = sent && send({"COMMIT"}) && PQpipelineSync(handle_.get()) == 1;
-    Result<void> done = sent ? receive(statements.size() + 2) : failed("be written");
+    Result<void> done = sent ? receive(statements.size() + 2) : failed(nullptr, "be written");
     // What state the connection is in is not worth finding out: whoever asks next gets another.
-    if (PQexitPipelineMode(handle_.get()) != 1 || !done) close();
+    if (!done || PQexitPipelineMode(handle_.get()) != 1) close();
     return done;
   }
-  Error failed(std::string_view what) const { return error_of(PQerrorMessage(handle_.get()), what); }
-  bool lock_timed_out() const {
-    return std::string_view(PQerrorMessage(handle_.get())).find("lock timeout") != std::string_view::npos;
-  }
+  // The SQLSTATE of the last failure; empty: the connection's.
+  std::string_view state() const { return state_; }
 
  private:
+  Result<void> set_up() {
+    PQsetNoticeProcessor(
+        handle_.get(), [](void*, const char*) {}, nullptr);  // it would write to standard error
+    if (PQsetnonblocking(handle_.get(), 1) != 0) return failed(nullptr, "be reached");
+    // Lost after a power cut would be what somebody was told is there. A client that is gone is to be noticed soon.
+    return script(
+        "SET synchronous_commit=on; SET tcp_keepalives_idle=10; SET tcp_keepalives_interval=5; "
+        "SET tcp_keepalives_count=3; SET client_min_messages=warning");
+  }
+  // Of a result, or of the connection where there is none.
+  Error failed(const PGresult* result, std::string_view what) {
+    const char* state = result == nullptr ? nullptr : PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    state_ = state == nullptr ? "" : state;
+    const std::string_view said = result == nullptr ? PQerrorMessage(handle_.get()) : PQresultErrorMessage(result);
+    Error error{is_up() ? Code::kIo : Code::kUnavailable,
+                format("PostgreSQL cannot {}: {}", what, said.substr(0, said.find('\n'))),
+                "see that it runs, and its own log; what was acknowledged is there"};
+    if (state_ == kNoPrivilege || state_ == kNoSchema)
+      error.hint = "give its role what it needs: GRANT USAGE, CREATE ON SCHEMA public, or the database's ownership";
+    return error;
+  }
   bool send(const Statement& statement) {
     const auto pointers = statement.parameters.pointers();
     return PQsendQueryParams(handle_.get(), statement.sql, statement.parameters.count(), nullptr,
                              pointers.values.data(), pointers.lengths.data(), statement.parameters.formats(), 1) == 1;
   }
+  // The next result of what was sent; null after the last. kTimedOut: hung up on.
+  Result<ResultHandle> next(Time until) {
+    for (;;) {
+      const int unsent = PQflush(handle_.get());
+      if (unsent <= 0 && PQisBusy(handle_.get()) == 0) return ResultHandle(PQgetResult(handle_.get()));
+      const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(until - now());
+      pollfd wait{PQsocket(handle_.get()), static_cast<short>(unsent > 0 ? POLLIN | POLLOUT : POLLIN), 0};
+      const int ready = left.count() <= 0 ? 0 : ::poll(&wait, 1, static_cast<int>(left.count()) + 1);
+      if (ready == 0) {
+        close();
+        return Error{Code::kTimedOut, "PostgreSQL does not answer", "see that it runs, and its own log"};
+      }
+      if (ready < 0 && errno != EINTR) return os_error("cannot wait for PostgreSQL", errno);
+      if (ready > 0 && PQconsumeInput(handle_.get()) != 1) return ResultHandle(PQgetResult(handle_.get()));
+    }
+  }
+  // The rows of the last statement that was sent, or why one failed.
+  Result<Rows> all(std::string_view what) {
+    const Time until = now() + patience_;
+    std::optional<Error> problem;
+    ResultHandle last;
+    for (;;) {
+      LR_ASSIGN(ResultHandle result, next(until));
+      if (!result) break;
+      const auto status = PQresultStatus(result.get());
+      if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK && !problem) problem = failed(result.get(), what);
+      last = std::move(result);
+    }
+    if (problem) return std::move(*problem);
+    if (!last) return failed(nullptr, what);
+    return Rows(std::move(last));
+  }
   Result<void> receive(std::size_t count) {
+    const Time until = now() + patience_;
     Result<void> done;
     bool committed = false;
     for (std::size_t i = 0; i < count; ++i) {
-      const ResultHandle result(PQgetResult(handle_.get()));
+      LR_ASSIGN(const ResultHandle result, next(until));
       if (PQresultStatus(result.get()) != PGRES_COMMAND_OK) {
-        if (done) done = error_of(PQresultErrorMessage(result.get()), "be written");
+        if (done) done = failed(result.get(), "be written");
         if (!is_up()) return done;
       }
       committed = std::string_view(result ? PQcmdStatus(result.get()) : "") == "COMMIT";
-      while (const ResultHandle rest{PQgetResult(handle_.get())}) continue;
+      for (;;) {
+        LR_ASSIGN(const ResultHandle rest, next(until));
+        if (!rest) break;
+      }
     }
-    const ResultHandle synced(PQgetResult(handle_.get()));
-    if (done && (!committed || PQresultStatus(synced.get()) != PGRES_PIPELINE_SYNC)) return failed("commit");
+    LR_ASSIGN(const ResultHandle synced, next(until));
+    if (done && (!committed || PQresultStatus(synced.get()) != PGRES_PIPELINE_SYNC)) return failed(nullptr, "commit");
     return done;
   }
 
   const std::string url_;
+  const Duration patience_;
   ConnectionHandle handle_;
-  std::optional<Time> failed_;  // to connect, last
+  Time again_{};  // not to be connected before, since it failed
   Error problem_{};
+  std::string state_;
 };
 
-// The statement that a change is.
+// The statement that a change is. Each may be repeated, since of a commit whose answer was lost nobody knows whether it
+// happened; one that contradicts what is there fails on a column that may not be null.
 Statement statement_of(const party::PartyId& id, const party::PartyCreated& c) {
-  Statement out{"INSERT INTO party(party, version, genesis, bundle) VALUES($1,0,$2,'')"};
+  Statement out{
+      "INSERT INTO party(party, version, genesis, bundle) VALUES($1,0,$2,'') ON CONFLICT (party) DO UPDATE SET "
+      "genesis=CASE WHEN party.genesis=$2 THEN party.genesis END"};
   out.parameters.blob(id.bytes()).blob(c.genesis);
   return out;
 }
@@ -240,7 +302,9 @@ Statement statement_of(const party::PartyId& id, const party::VersionRaised& c) 
   return out;
 }
 Statement statement_of(const party::PartyId& id, const party::StatementAdded& c) {
-  Statement out{"INSERT INTO statement VALUES($1,$2,$3)"};
+  Statement out{
+      "INSERT INTO statement VALUES($1,$2,$3) ON CONFLICT (party, sequence) DO UPDATE SET "
+      "statement=CASE WHEN statement.statement=$3 THEN statement.statement END"};
   out.parameters.blob(id.bytes()).number(c.sequence).blob(c.statement);
   return out;
 }
@@ -312,7 +376,7 @@ class PostgresBackend final : public Backend {
   Result<std::optional<party::PartyData>> load(const party::PartyId& id) override {
     LR_TRY(reader_.keep_open());
     auto data = read_at_once(id);
-    if (data) return data;
+    if (data || data.error().code == Code::kTimedOut) return data;
     reader_.close();  // the database was restarted since, perhaps
     LR_TRY(reader_.open());
     return read_at_once(id);
@@ -331,18 +395,18 @@ class PostgresBackend final : public Backend {
 
   Result<void> write(const std::vector<Step>& steps) override {
     LR_TRY(keep_lock());
-    std::vector<Statement> statements;
+    std::vector<Statement> statements = {still_ours()};
     for (const Step& step : steps)
       statements.push_back(
           std::visit([&](const auto& change) { return statement_of(*step.party, change); }, *step.change));
-    return writer_.transact(statements);
+    return transact(statements);
   }
 
   Result<std::size_t> retire(WallTime now, const std::vector<party::PartyId>& in_use) override {
     LR_TRY(keep_lock());
     LR_ASSIGN(const Rows last, writer_.ask({"SELECT at FROM counted"}));
     const WallTime at = last.size() > 0 ? last[0].time_at(0) : WallTime{};
-    std::vector<Statement> statements;
+    std::vector<Statement> statements = {still_ours()};
     if (now >= at + kDay || now <= at - kDay) {
       statements.push_back({"UPDATE counted SET at=$1"});
       statements.back().parameters.time(now);
@@ -350,7 +414,7 @@ class PostgresBackend final : public Backend {
     }
     statements.push_back({"UPDATE party SET idle_days=0 WHERE idle_days>0 AND party=ANY($1::bytea[])"});
     statements.back().parameters.ids(in_use);
-    LR_TRY(writer_.transact(statements));
+    LR_TRY(transact(statements));
     // Nobody else writes: what is so now is still so in the next transaction.
     Statement unneeded{
         "SELECT party FROM party WHERE (idle_days>$1 OR (NOT EXISTS(SELECT 1 FROM member WHERE "
@@ -364,24 +428,40 @@ class PostgresBackend final : public Backend {
       const auto id = party::PartyId::from_bytes(rows[row].blob_at(0));
       if (id) gone.push_back(*id);
     }
-    statements.clear();
+    statements = {still_ours()};
     for (const char* sql :
          {"DELETE FROM statement WHERE party=ANY($1::bytea[])", "DELETE FROM member WHERE party=ANY($1::bytea[])",
           "DELETE FROM invite WHERE party=ANY($1::bytea[])", "DELETE FROM party WHERE party=ANY($1::bytea[])"}) {
       statements.push_back({sql});
       statements.back().parameters.ids(gone);
     }
-    LR_TRY(writer_.transact(statements));
+    LR_TRY(transact(statements));
     return gone.size();
   }
 
  private:
-  explicit PostgresBackend(const std::string& url) : writer_(url), reader_(url) {}
+  explicit PostgresBackend(const std::string& url) : writer_(url, kWritePatience), reader_(url, kReadPatience) {}
+
+  Statement still_ours() const {
+    Statement out{kStillOurs};
+    out.parameters.number(epoch_);
+    return out;
+  }
+  static Error displaced() {
+    return {Code::kConflict, "another lanrage server has used this database since", "restart this one"};
+  }
+  Result<void> transact(const std::vector<Statement>& statements) {
+    auto done = writer_.transact(statements);
+    if (done || writer_.state() != kNotNullViolation) return done;
+    // Ours no more, or a change that contradicts what is there.
+    LR_TRY(keep_lock());
+    return done;
+  }
 
   Result<void> take_lock() {
     LR_TRY(writer_.script(kLockPatience));
     auto taken = writer_.script(kTakeLock);
-    if (!taken && writer_.lock_timed_out())
+    if (!taken && writer_.state() == kLockNotAvailable)
       return Error{Code::kConflict, "another lanrage server uses this database", "stop it, or give this one its own"};
     return taken;
   }
@@ -396,13 +476,15 @@ class PostgresBackend final : public Backend {
   Result<void> is_ours() {
     LR_TRY(take_lock());
     LR_ASSIGN(const Rows epoch, writer_.ask({"SELECT epoch FROM lanrage"}));
-    if (epoch[0].number_at(0) != epoch_)
-      return Error{Code::kConflict, "another lanrage server has used this database since", "restart this one"};
+    if (epoch[0].number_at(0) != epoch_) return displaced();
     return {};
   }
 
   Result<void> migrate() {
-    LR_TRY(writer_.script("CREATE TABLE IF NOT EXISTS lanrage(version bigint NOT NULL, epoch bigint NOT NULL)"));
+    // A role that may use the tables need not be one that may make some.
+    LR_ASSIGN(const Rows there, writer_.ask({"SELECT to_regclass('lanrage')::text"}));
+    if (there[0].null_at(0))
+      LR_TRY(writer_.script("CREATE TABLE IF NOT EXISTS lanrage(version bigint NOT NULL, epoch bigint NOT NULL)"));
     LR_TRY(writer_.script("INSERT INTO lanrage SELECT 0, 0 WHERE NOT EXISTS(SELECT 1 FROM lanrage)"));
     LR_ASSIGN(const Rows rows, writer_.ask({"SELECT version FROM lanrage"}));
     const std::int64_t version = rows[0].number_at(0);
@@ -421,7 +503,8 @@ class PostgresBackend final : public Backend {
   Result<std::optional<party::PartyData>> read_at_once(const party::PartyId& id) {
     LR_TRY(reader_.script("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"));
     auto data = read(id);
-    if (!reader_.script("COMMIT") && data) return reader_.failed("be read");
+    if (!reader_.is_up()) return data;
+    if (auto ended = reader_.script("COMMIT"); !ended && data) return std::move(ended).error();
     return data;
   }
   Result<std::optional<party::PartyData>> read(const party::PartyId& id) {
@@ -456,11 +539,25 @@ class PostgresBackend final : public Backend {
   std::int64_t epoch_ = 0;
 };
 
+// In words of our own: libpq's repeat parts of it, which may be the password's.
+Result<void> check_url(const std::string& url) {
+  char* said = nullptr;
+  PQconninfoOption* options = PQconninfoParse(url.c_str(), &said);
+  PQfreemem(said);
+  if (options == nullptr) {
+    return Error{Code::kInvalid, "the store's URL means nothing to PostgreSQL",
+                 "it is like postgresql://USER@HOST/DATABASE; write %40 for @, %2F for / and %25 for % in a password"};
+  }
+  PQconninfoFree(options);
+  return {};
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Store>> PostgresStore::open(const std::string& url, const Logger& log, Duration window) {
   const Logger named = log.named("store");
   const Timed timed(named, op::kStoreOpen);
+  LR_TRY(check_url(url));
   LR_ASSIGN(auto backend, PostgresBackend::open(url));
   return group_store(std::move(backend), named, window);
 }

@@ -43,7 +43,7 @@ TEST_F(PostgresStoreTest, ServesOneServerAtATime) {
 TEST_F(PostgresStoreTest, SaysThatItIsNotThereAndThatItIsNewer) {
   const auto nowhere = open("postgresql:///none?host=" + folder);
   ASSERT_FALSE(nowhere);
-  EXPECT_EQ(nowhere.error().code, Code::kIo);
+  EXPECT_EQ(nowhere.error().code, Code::kUnavailable);
   EXPECT_EQ(nowhere.error().message.find('\n'), std::string::npos);
   { auto made = open(url); }
   ASSERT_EQ(server.sql(url, "UPDATE lanrage SET version=999"), 0);
@@ -84,6 +84,64 @@ TEST_F(PostgresStoreTest, WritesNothingOnceAnotherServerWasThere) {
   ASSERT_FALSE(late);
   EXPECT_EQ(late.error().code, Code::kConflict);
   EXPECT_EQ(open(url).value()->load(s.id).value()->version, 7u);
+}
+
+// Whatever became of the lock, as behind a pooler.
+TEST_F(PostgresStoreTest, WritesNothingOnceAnotherServerWasThereThoughItsConnectionStands) {
+  const auto store = open(url).value();
+  ASSERT_TRUE(commit(*store, s.id, s.created));
+  ASSERT_EQ(server.sql(url, "UPDATE lanrage SET epoch=epoch+1"), 0);
+  const auto late = commit(*store, s.id, {party::VersionRaised{2}});
+  ASSERT_FALSE(late);
+  EXPECT_EQ(late.error().code, Code::kConflict);
+  EXPECT_EQ(version_of(*store, s.id), 1u);
+}
+
+// A commit whose answer was lost is repeated, and may have happened.
+TEST_F(PostgresStoreTest, AChangeMayBeRepeatedAndNotContradicted) {
+  const auto store = open(url).value();
+  const std::vector<party::Change> statement = {party::StatementAdded{1, Bytes{1, 2}}};
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_TRUE(commit(*store, s.id, s.created));
+    EXPECT_TRUE(commit(*store, s.id, statement));
+  }
+  EXPECT_FALSE(commit(*store, s.id, {party::StatementAdded{1, Bytes{3}}}));
+  EXPECT_EQ(store->load(s.id).value()->statements, std::vector<Bytes>({{1, 2}}));
+}
+
+// A database that takes questions and does not answer holds nobody for long.
+TEST_F(PostgresStoreTest, WaitsNoLongerThanItsPatience) {
+  const auto store = open(url).value();
+  ASSERT_TRUE(commit(*store, s.id, s.created));
+  std::thread blocks([&] { server.sql(url, "BEGIN; LOCK TABLE party; SELECT pg_sleep(8)"); });
+  std::this_thread::sleep_for(std::chrono::milliseconds(500));  // until it has the lock
+  const auto begun = std::chrono::steady_clock::now();
+  const auto loaded = store->load(s.id);
+  const auto took = std::chrono::steady_clock::now() - begun;
+  blocks.join();
+  ASSERT_FALSE(loaded);
+  EXPECT_EQ(loaded.error().code, Code::kTimedOut);
+  EXPECT_LT(took, std::chrono::seconds(7));
+  EXPECT_EQ(version_of(*store, s.id), 1u) << "and is asked again";
+}
+
+TEST_F(PostgresStoreTest, AUrlThatMeansNothingIsNotRepeated) {
+  const auto wrong = open("postgresql://player:se%cret@host/games");
+  ASSERT_FALSE(wrong);
+  EXPECT_EQ(wrong.error().code, Code::kInvalid);
+  EXPECT_EQ(wrong.error().message.find("cret"), std::string::npos);
+}
+
+TEST_F(PostgresStoreTest, NeedsNoRightToMakeTablesWhereTheyAre) {
+  { auto made = open(url); }
+  ASSERT_EQ(
+      server.sql(
+          url, "DROP ROLE IF EXISTS plain; CREATE ROLE plain LOGIN; GRANT ALL ON ALL TABLES IN SCHEMA public TO plain"),
+      0);
+  const std::string as_plain = url + "&user=plain";
+  const auto plain = open(as_plain);
+  EXPECT_TRUE(plain) << plain.error().message;
+  ASSERT_EQ(server.sql(url, "DROP OWNED BY plain; DROP ROLE plain"), 0);
 }
 
 TEST_F(PostgresStoreTest, AMigrationKilledInTheMiddleIsDoneAgain) {

@@ -8,10 +8,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <string>
 #include <thread>
 #include <vector>
@@ -55,10 +57,14 @@ class TestPostgres {
   // SIGQUIT and SIGKILL end it at once; it recovers at the next run().
   void stop(int signal) {
     if (server_ <= 0) return;
+    const std::vector<pid_t> children = children_of(server_);
     ::kill(server_, signal);
     wait(std::exchange(server_, -1));
-    // Its children notice that it is gone; until then a new one does not start.
-    for (int i = 0; i < 100 && ::kill(-group_, 0) == 0; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    // Its children, each in a group of its own, notice that it is gone; until then a new one does not start.
+    const auto one_lives = [&] {
+      return std::any_of(children.begin(), children.end(), [](pid_t child) { return ::kill(child, 0) == 0; });
+    };
+    for (int i = 0; i < 600 && one_lives(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(50));
   }
   // The URL of a database that belongs to `name`, made when it is missing.
   std::string database(const std::string& name) {
@@ -95,8 +101,13 @@ class TestPostgres {
       ::execv(path.c_str(), arguments.data());
       ::_exit(127);
     }
-    if (words[0] == "postgres") group_ = child;
     return child;
+  }
+  static std::vector<pid_t> children_of(pid_t parent) {
+    std::vector<pid_t> out;
+    std::ifstream list("/proc/" + std::to_string(parent) + "/task/" + std::to_string(parent) + "/children");
+    for (pid_t child = 0; list >> child;) out.push_back(child);
+    return out;
   }
   static int wait(pid_t child) {
     int status = 0;
@@ -109,7 +120,6 @@ class TestPostgres {
   uid_t uid_ = 0;
   gid_t gid_ = 0;
   pid_t server_ = -1;
-  pid_t group_ = -1;
 };
 
 }  // namespace lanrage::store

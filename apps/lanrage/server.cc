@@ -148,8 +148,8 @@ Result<void> show_status(Cli& cli) {
                          problem, port)
                 : format("the router leads {} here ({})", outside, text_of(router, "by")));
   }
-  std::printf("%.0f parties with %.0f members; %.0f of them connected, %.0f tokens\n", number(status, "parties"),
-              number(status, "members"), number(status, "clients"), number(status, "tokens"));
+  std::printf("%.0f parties with %.0f members; %.0f of them connected\n", number(status, "parties"),
+              number(status, "members"), number(status, "clients"));
   const Json& requests = member_of(status, "requests");
   std::printf("%.0f requests, %.0f refused, %.0f too many; %.0f connections open\n", number(requests, "served"),
               number(requests, "refused"), number(requests, "limited"), number(status, "connections"));

@@ -1,5 +1,6 @@
 #include "control/server.h"
 
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -20,13 +21,14 @@ namespace {
 
 constexpr int kFreePortAttempts = 16;
 constexpr std::size_t kCorrelationBytesMax = 64;
+constexpr std::size_t kOwnFiles = 128;  // listeners, database, UDP, loops
 constexpr Duration kTick = std::chrono::seconds(1);
 
 constexpr int kRetryAfterSeconds = 1;  // and clients take up to twice as long, so that they come back spread
 
 net::HttpResponse error_response(int status, const Error& error) {
   net::HttpResponse response{.status = status, .headers = {}, .body = wire::encode(error)};
-  if (status == 503) response.headers.emplace_back("Retry-After", std::to_string(kRetryAfterSeconds));
+  if (status == 503 || status == 429) response.headers.emplace_back("Retry-After", std::to_string(kRetryAfterSeconds));
   return response;
 }
 net::HttpResponse error_response(const Error& error) { return error_response(http_status(error.code), error); }
@@ -46,6 +48,14 @@ std::string correlation_of(const net::HttpRequest& request, Rng& rng) {
         return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-';
       });
   return fit ? std::string(given) : to_hex(rng.array<8>());
+}
+
+// As many connections as the process may have files, but for those that it needs itself: who comes then is refused, and
+// what is open goes on.
+std::size_t connections_possible() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return SIZE_MAX;
+  return limit.rlim_cur > 2 * kOwnFiles ? limit.rlim_cur - kOwnFiles : limit.rlim_cur / 2;
 }
 
 std::optional<Operation> operation_of(const wire::Request& request) {
@@ -390,7 +400,9 @@ class WholeServer final : public Server {
     LR_ASSIGN(udp_, UdpService::start(std::move(udp), log_));
     net::HttpServer::Handlers handlers = front_->handlers();
     if (options_.relay) handlers.stream_to = local_entrance(options_.listen, udp_->port());
-    http_ = net::HttpServer::create({.limits = options_.limits, .tls = tls_, .loop = nullptr}, handlers, log_);
+    net::HttpLimits limits = options_.limits;
+    limits.connections_max = std::min(limits.connections_max, connections_possible());
+    http_ = net::HttpServer::create({.limits = std::move(limits), .tls = tls_, .loop = nullptr}, handlers, log_);
     if (everywhere) {
       LR_TRY(listen({IpAddress::v4(0u), party::kServerPort}));
       const auto v6 = listen({IpAddress::v6({}), party::kServerPort});
@@ -481,7 +493,7 @@ net::HttpLimits ServerOptions::default_limits() {
   limits.body_bytes_max_for = [](std::string_view, std::string_view target) {
     return wire::request_bytes_max(target.substr(0, target.find('?')));
   };
-  limits.connections_max = 16384;
+  limits.connections_max = 40000;
   limits.connections_per_address_max = 512;  // a LAN party behind one router
   limits.websocket_message_bytes_max = 16 * 1024;
   limits.websocket_queue_bytes_max = 2 * wire::kEventBytesMax;

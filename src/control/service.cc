@@ -61,7 +61,11 @@ std::function<void(Result<void>)> done_or_error(Service::Respond respond) {
 }  // namespace
 
 Service::Service(ServiceOptions options, store::Store& store, Rng& rng, const Logger& log)
-    : options_(std::move(options)), store_(store), rng_(rng), log_(log.named("control")) {}
+    : options_(std::move(options)),
+      session_key_(crypto::hkdf_sha256(options_.grant_key.bytes(), {}, as_bytes("lanrage server v1 sessions"), 32)),
+      store_(store),
+      rng_(rng),
+      log_(log.named("control")) {}
 
 Service::~Service() = default;
 
@@ -106,28 +110,26 @@ Result<wire::Session> Service::prove(Now now, const IpAddress& from, ByteView ex
     take(now, "refused " + from.text(), kRefusalsPerAddress);
     return refused;
   }
-  if (sessions_.size() >= kSessionsMax) return limited();
-  auto& own = sessions_of_[challenge.client];
-  if (own.size() >= kSessionsPerKeyMax) {
-    sessions_.erase(own.front());
-    own.erase(own.begin());
-  }
   wire::Session session;
-  session.token = rng_.array<32>();
   session.expires = unix_seconds(now.wall + kSessionLife);
   session.now = unix_seconds(now.wall);
-  const crypto::Hash hash = crypto::sha256({session.token});
-  sessions_[hash] = {challenge.client, now.time + kSessionLife, ++last_session_};
-  own.push_back(hash);
+  session.token.resize(8);
+  store_be(session.token.data(), static_cast<std::uint64_t>(session.expires));
+  append(session.token, challenge.client.bytes());
+  append(session.token, crypto::hmac_sha256(session_key_, {session.token}));
   return session;
 }
 
 Result<crypto::PublicKey> Service::authenticate(Now now, ByteView token) const {
-  auto found = sessions_.find(crypto::sha256({token}));
-  if (found == sessions_.end() || found->second.expires <= now.time) {
-    return Error{Code::kRefused, "this session is not valid any more", "prove the device's key again"};
-  }
-  return found->second.key;
+  const Error refused{Code::kRefused, "this session is not valid any more", "prove the device's key again"};
+  constexpr std::size_t kSaid = 8 + crypto::kKeySize;
+  if (token.size() != kSaid + crypto::kHashSize) return refused;
+  const ByteView said = token.first(kSaid);
+  if (!crypto::secure_equal(crypto::hmac_sha256(session_key_, {said}), token.subspan(kSaid))) return refused;
+  if (load_be<std::uint64_t>(said.data()) <= static_cast<std::uint64_t>(unix_seconds(now.wall))) return refused;
+  std::array<std::uint8_t, crypto::kKeySize> key{};
+  std::copy(said.begin() + 8, said.end(), key.begin());
+  return crypto::PublicKey(key);
 }
 
 // --- parties -------------------------------------------------------------------------------------------------------
@@ -583,16 +585,6 @@ void Service::handle_timeout(Now now) {
     (void)find(now, party::PartyId(*unsure_.begin()));
   }
   std::erase_if(challenges_, [&](const auto& entry) { return entry.second.expires <= now.time; });
-  for (auto it = sessions_.begin(); it != sessions_.end();) {
-    if (it->second.expires > now.time) {
-      ++it;
-      continue;
-    }
-    auto own = sessions_of_.find(it->second.key);
-    std::erase(own->second, it->first);
-    if (own->second.empty()) sessions_of_.erase(own);
-    it = sessions_.erase(it);
-  }
   std::erase_if(buckets_, [&](const auto& entry) { return now.time - entry.second.filled > std::chrono::minutes{2}; });
   for (auto& [id, stream] : streams_) {
     if (stream.grant_renewal > now.time) continue;
@@ -630,7 +622,6 @@ void Service::retire(Now now) {
 
 Service::Stats Service::stats() const {
   Stats out = stats_;
-  out.sessions = sessions_.size();
   out.streams = streams_.size();
   out.parties_cached = parties_.size();
   return out;

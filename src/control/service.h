@@ -32,8 +32,6 @@ inline constexpr Duration kSessionLife = std::chrono::hours{24};
 inline constexpr Duration kChallengeLife = std::chrono::seconds{30};
 inline constexpr Duration kGrantLife = std::chrono::hours{1};
 inline constexpr Duration kGrantRenewal = std::chrono::minutes{45};
-inline constexpr std::size_t kSessionsMax = 200000;
-inline constexpr std::size_t kSessionsPerKeyMax = 8;  // the oldest gives way
 inline constexpr std::size_t kChallengesMax = 10000;
 inline constexpr std::size_t kPartiesCachedMax = 20000;
 inline constexpr Duration kRetirement = std::chrono::hours{1};  // how often unneeded parties are looked for
@@ -79,7 +77,8 @@ class Service {
   // --- sessions --- `exporter` binds the proof to the TLS session (RFC 9266).
   Result<wire::Challenge> hello(Now now, const IpAddress& from, const wire::Hello& hello);
   Result<wire::Session> prove(Now now, const IpAddress& from, ByteView exporter, const wire::Proof& proof);
-  // The key whose possession the token stands for. kRefused: none or too old.
+  // The key whose possession the token stands for. kRefused: not of this server, or too old. The server keeps nothing
+  // of it, so that all who were connected when it restarts come back without a proof.
   Result<crypto::PublicKey> authenticate(Now now, ByteView token) const;
 
   // --- requests --- of the device `by`; anything but Signal and Follow.
@@ -109,7 +108,7 @@ class Service {
   Time next_timeout() const { return next_sweep_; }
 
   struct Stats {
-    std::uint64_t sessions = 0, streams = 0, parties_cached = 0;
+    std::uint64_t streams = 0, parties_cached = 0;
     std::uint64_t requests = 0, refused = 0, limited = 0, signals = 0;
   };
   Stats stats() const;
@@ -121,11 +120,6 @@ class Service {
     bool dead = false;        // a commit failed: what is in memory never happened
   };
   using PartyPtr = std::shared_ptr<Party>;
-  struct Session {
-    crypto::PublicKey key;
-    Time expires;
-    std::uint64_t number;
-  };
   struct Challenge {
     crypto::PrivateKey server_key;
     crypto::PublicKey client;
@@ -145,9 +139,6 @@ class Service {
   struct RelayStream {
     crypto::PublicKey key;
     Stream stream;
-  };
-  struct AnyHash {
-    std::size_t operator()(const crypto::Hash& h) const { return load_le<std::size_t>(h.data()); }
   };
 
   bool take(Now now, const std::string& key, const Rate& rate);
@@ -187,13 +178,11 @@ class Service {
   void serve(Now now, const crypto::PublicKey& by, const wire::ReportRelay& request, Respond respond);
 
   ServiceOptions options_;
+  const Bytes session_key_;  // signs tokens
   store::Store& store_;
   Rng& rng_;
   const Logger log_;
-  std::shared_ptr<int> alive_ = std::make_shared<int>();         // what completions check before they touch us
-  std::unordered_map<crypto::Hash, Session, AnyHash> sessions_;  // by hash of the token
-  std::map<crypto::PublicKey, std::vector<crypto::Hash>> sessions_of_;
-  std::uint64_t last_session_ = 0;
+  std::shared_ptr<int> alive_ = std::make_shared<int>();  // what completions check before they touch us
   std::map<std::array<std::uint8_t, 16>, Challenge> challenges_;
   std::unordered_map<std::string, Bucket> buckets_;
   std::map<party::PartyId, PartyPtr> parties_;

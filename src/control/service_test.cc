@@ -184,15 +184,22 @@ TEST_F(ServiceTest, ASessionIsItsKeysForADay) {
   EXPECT_TRUE(service_->authenticate(now_, session->token));
   pass(1h + 1s);
   EXPECT_FALSE(service_->authenticate(now_, session->token));
-  EXPECT_EQ(service_->stats().sessions, 0u);
 }
 
-TEST_F(ServiceTest, ADevicesOldestSessionGivesWay) {
-  const Device alice = device("alice");
-  const auto first = log_in(alice);
-  for (std::size_t i = 0; i < kSessionsPerKeyMax; ++i) ASSERT_TRUE(log_in(alice));
-  EXPECT_FALSE(service_->authenticate(now_, first->token));
-  EXPECT_EQ(service_->stats().sessions, kSessionsPerKeyMax);
+TEST_F(ServiceTest, ASessionOutlivesTheServersRestartAndCannotBeMade) {
+  const Device alice = device("alice"), bob = device("bob");
+  const auto session = log_in(alice);
+  restart();
+  EXPECT_EQ(*service_->authenticate(now_, session->token), alice.key());
+  for (std::size_t i = 0; i < session->token.size(); ++i) {
+    Bytes spoiled = session->token;
+    spoiled[i] ^= 1;
+    EXPECT_FALSE(service_->authenticate(now_, spoiled)) << i;
+  }
+  Bytes longer = session->token;
+  longer.push_back(0);
+  EXPECT_FALSE(service_->authenticate(now_, longer));
+  EXPECT_FALSE(service_->authenticate(now_, {}));
 }
 
 TEST_F(ServiceTest, AChallengeServesOnceAndNotForLong) {

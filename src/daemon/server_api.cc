@@ -76,7 +76,6 @@ Json status_of(const control::Server& server, const Json& port_mapping, Time sta
        {"parties", stats.store.parties},
        {"members", stats.store.members},
        {"clients", stats.service.streams},
-       {"tokens", stats.service.sessions},
        {"connections", stats.http.connections_open},
        {"requests", Json::object({{"served", stats.service.requests},
                                   {"refused", stats.service.refused},

@@ -577,7 +577,8 @@ Result<Proof> decode_proof(std::string_view text) {
 }
 Result<Session> decode_session(std::string_view text) {
   return decode<Session>(text, kRequestBytesMax, [](JsonReader& r) {
-    return Session{r.array<32>("token"), r.integer("expires", 0, kTimeMax), r.integer("now", 0, kTimeMax)};
+    return Session{r.bytes("token", kSessionTokenMax, 1), r.integer("expires", 0, kTimeMax),
+                   r.integer("now", 0, kTimeMax)};
   });
 }
 

@@ -24,7 +24,6 @@ namespace lanrage::wire {
 
 using PartyId = std::array<std::uint8_t, 16>;
 using InviteToken = std::array<std::uint8_t, 32>;
-using SessionToken = std::array<std::uint8_t, 32>;
 
 inline constexpr std::size_t kNameBytesMax = 96;  // 24 characters
 inline constexpr std::size_t kInviteIdBytesMax = 32;
@@ -68,8 +67,9 @@ struct Proof {
   std::array<std::uint8_t, 32> mac{};
   friend bool operator==(const Proof&, const Proof&) = default;
 };
+inline constexpr std::size_t kSessionTokenMax = 256;
 struct Session {
-  SessionToken token{};
+  Bytes token;               // the server's alone to read
   std::int64_t expires = 0;  // unix seconds, by the server's clock
   std::int64_t now = 0;      // the server's clock
   friend bool operator==(const Session&, const Session&) = default;

@@ -282,8 +282,8 @@ def bearer_tokens(node: Node) -> set[bytes]:
                 start, end = (int(bound, 16) for bound in bounds.split("-"))
                 with contextlib.suppress(OSError):
                     memory.seek(start)
-                    found |= set(re.findall(rb"Bearer ([A-Za-z0-9_-]{43})(?![A-Za-z0-9_-])", memory.read(end - start)))
-    return {base64.urlsafe_b64decode(token + b"=") for token in found}
+                    found |= set(re.findall(rb"Bearer ([A-Za-z0-9_-]{96})(?![A-Za-z0-9_-])", memory.read(end - start)))
+    return {base64.urlsafe_b64decode(token) for token in found}
 
 
 @scenario("safety")

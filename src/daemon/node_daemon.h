@@ -268,7 +268,6 @@ class NodeDaemon {
   std::unique_ptr<api::Api> api_;
   std::unique_ptr<TaskRunner> work_;
   std::uint64_t last_push_ = 0;
-  bool gave_up_ = false;          // entering a party, for who leaves
   bool configure_waits_ = false;  // a task that makes the adapter as it is wanted has not begun
   node::AdapterConfig configured_;
   bool games_stale_ = false;  // the groups that were joined for games are another network's

@@ -67,7 +67,6 @@ void NodeDaemon::host(const std::string& party, const std::string& name, const s
 
 // What was begun of entering a party is ended, with a farewell where somebody may know of us.
 void NodeDaemon::give_up_entering() {
-  gave_up_ = true;
   if (node_->party()) {
     node_->leave(now_, [](const Result<void>&) {});
   } else {
@@ -94,7 +93,6 @@ void NodeDaemon::join(const party::Invite& invite, const std::string& name, cons
   };
   add(once("validate_peer", Priority::kCritical,
            [=, this](Ended ended) {
-             gave_up_ = false;
              *was_in = node_->party() == invite.party;
              step([=, this](node::Node::Stepped done) { node_->meet_server(now_, invite, name, std::move(done)); })(
                  std::move(ended));
@@ -120,10 +118,12 @@ void NodeDaemon::join(const party::Invite& invite, const std::string& name, cons
 }
 
 void NodeDaemon::leave(const api::Respond& respond) {
+  // Giving up what was about to be entered is all there is to it, then.
+  const bool entering = work_->is_under_way("join_party") || work_->is_under_way("host_party");
   operate(
       OperationType::kLeaveParty, Priority::kCritical, "",
-      [this](Ended ended) {
-        if (std::exchange(gave_up_, false) && !node_->party()) return ended({});
+      [this, entering](Ended ended) {
+        if (entering && !node_->party()) return ended({});
         node_->leave(now_, std::move(ended));
       },
       respond);

@@ -15,6 +15,7 @@ using wire::Json;
 constexpr Duration kLoadInterval = std::chrono::seconds{1};
 constexpr std::int64_t kTrialMs = 10 * 60 * 1000;  // at most
 constexpr std::size_t kNameMax = 64;
+constexpr std::size_t kTrialTasksMax = tasks::kTasksMax / 2;  // so that the node's own always find room
 
 double load_of_machine() {
   double average = 0;
@@ -135,7 +136,12 @@ Result<tasks::GraphId> TaskRunner::submit_trial(Time now, const Json& body) {
     task.undo = [] {};
   }
   LR_TRY(whole.result());
-  return submit(now, std::move(spec));
+  if (spec.tasks.size() + scheduler_.waiting() + scheduler_.running() > kTrialTasksMax)
+    return Error{Code::kExhausted, format("more than {} tasks would wait", kTrialTasksMax), "try again in a moment"};
+  spec.over = [this](const tasks::GraphStatus& graph) { trial_graphs_.erase(graph.id); };
+  auto id = submit(now, std::move(spec));
+  if (id) trial_graphs_.insert(*id);
+  return id;
 }
 
 void TaskRunner::end_trial(tasks::TaskId id) {
@@ -149,7 +155,18 @@ void TaskRunner::end_trial(tasks::TaskId id) {
 
 Result<void> TaskRunner::cancel(Time now, tasks::GraphId id) {
   now_ = now;
+  const auto graph = scheduler_.graph(id);
+  const bool enters = graph && (graph->name == "join_party" || graph->name == "host_party");
+  if (graph && graph->state == tasks::State::kRunning && !enters && !trial_graphs_.contains(id))
+    return Error{Code::kRefused, format("{} is the node's own affair", graph->name), "it is over in a moment"};
   return scheduler_.cancel(now, id, {Code::kFailed, "cancelled on request", {}});
+}
+
+bool TaskRunner::is_under_way(std::string_view graph) const {
+  const auto all = scheduler_.graphs();
+  return std::any_of(all.begin(), all.end(), [&](const tasks::GraphStatus& one) {
+    return one.name == graph && one.state == tasks::State::kRunning && !trial_graphs_.contains(one.id);
+  });
 }
 
 void TaskRunner::handle_timeout(Time now) {

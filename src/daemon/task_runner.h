@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <map>
+#include <set>
 
 #include "base/log.h"
 #include "base/rng.h"
@@ -26,7 +27,9 @@ class TaskRunner {
   // A graph whose tasks do nothing for a while, and fail as often as they are told: `tasks`, as docs/tasks.md has it.
   // Their operations touch resources of their own, never the node's.
   Result<tasks::GraphId> submit_trial(Time now, const wire::Json& body);
+  // Of trials, and of entering a party. kRefused: another; kNotFound.
   Result<void> cancel(Time now, tasks::GraphId id);
+  bool is_under_way(std::string_view graph) const;  // one of that name
   void finish(Time now, tasks::Attempt attempt, Result<std::string> result) {
     scheduler_.finish(now, attempt, std::move(result));
   }
@@ -49,6 +52,7 @@ class TaskRunner {
   const Logger log_;
   std::function<void(const wire::Json&)> publish_;
   std::multimap<Time, TrialEnd> trials_;
+  std::set<tasks::GraphId> trial_graphs_;  // under way
   Time now_{};
   Time load_due_{};
 };

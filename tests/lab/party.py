@@ -86,11 +86,15 @@ class Server:
     def kill(self) -> None:
         self.process.stop(signal.SIGKILL)
 
+    def _said(self, *words: str) -> dict[str, Any]:
+        return parsed(self.host.run(self._lab.binary, "server", *words, "--json", env=environment(str(self.folder))).stdout)
+
+    def status(self) -> dict[str, Any]:
+        return self._said("status")
+
     def relays(self, *words: str) -> dict[str, str]:
         """`lanrage server relays`: the state of each by its key."""
-        said = self.host.run(self._lab.binary, "server", "relays", *words, "--json",
-                             env=environment(str(self.folder))).stdout
-        return {relay["key"]: relay["state"] for relay in json.loads(said)["relays"]}
+        return {relay["key"]: relay["state"] for relay in self._said("relays", *words)["relays"]}
 
 
 class Relay:

@@ -212,6 +212,11 @@ def join_and_leave(lab: Lab, rounds: int) -> None:
             expect(now is None or now == is_in, f"round {number}: two answers to one question")
             inside += is_in
     expect(0 < inside < rounds, f"{inside} of {rounds} rounds ended in the party: nothing was raced")
+    bob.ask("leave")
+    revoked = alice.command("invite")
+    alice.command("revoke", str(revoked["id"]))
+    expect_equal(bob.ask("join", revoked["invite"], "--as", "bob").code, 5, "a join with a revoked invite")
+    expect_equal(bob.ask("leave").code, 4, "leaving when in no party, after a join that failed")
     names = bob.ask("join", invite, "--as", "bob")
     expect_equal(names.code, 0, f"the join after them all: {names.error}")
     wait_until(lambda: [peer["name"] for peer in alice.status()["peers"]] == ["bob"], 10, "alice sees bob, once")

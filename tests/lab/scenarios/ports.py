@@ -310,6 +310,8 @@ def ports_relay_at_home(lab: Lab) -> None:
     check_all_pairs([alice, bob])
     for node in (alice, bob):
         node.command("down")
+    # Their goodbyes are still on the way when the nodes have ended; the relay reports every 5 s.
+    wait_until(lambda: server.status()["relays"][0]["report"]["sessions"] == 0, 12, "the relay reports nobody", 0.2)
     expect_equal(relay.process.stop(), 0, "how the relay ends")
     expect("sessions=0" in relay.process.output(), f"members who went down use no relay: {relay.process.output()}")
     wait_until(lambda: not home.opened_ports(), 5, "the router's ports are closed again", 0.1)

@@ -133,10 +133,10 @@ Result<tasks::GraphId> TaskRunner::submit_trial(Time now, const Json& body) {
       trials_.emplace(now_ + takes, TrialEnd{attempt, attempt.number <= fails});
     };
     task.cancel = [this, id] { end_trial(*id); };
-    task.undo = [] {};
+    task.undo = [this](tasks::Attempt attempt) { finish(now_, attempt, std::string()); };
   }
   LR_TRY(whole.result());
-  if (spec.tasks.size() + scheduler_.waiting() + scheduler_.running() > kTrialTasksMax)
+  if (spec.tasks.size() + scheduler_.kept() > kTrialTasksMax)
     return Error{Code::kExhausted, format("more than {} tasks would wait", kTrialTasksMax), "try again in a moment"};
   spec.over = [this](const tasks::GraphStatus& graph) { trial_graphs_.erase(graph.id); };
   auto id = submit(now, std::move(spec));

@@ -85,7 +85,7 @@ std::optional<Strategy> strategy(OperationType newcomer, OperationType present, 
 }
 
 bool serves_when_begun(OperationType type) {
-  return type == kJoinParty || type == kLeaveParty || type == kRekey || type == kRestartNetwork;
+  return type == kJoinParty || type == kLeaveParty || type == kRestartNetwork;
 }
 
 }  // namespace lanrage::tasks

@@ -37,6 +37,7 @@ struct Operation {
   OperationType type = OperationType::kConfigureNetwork;
   std::string resource;   // "party", "network"
   std::string subject{};  // what it does to it: only operations of one subject merge
+  friend bool operator==(const Operation&, const Operation&) = default;
 };
 
 enum class Strategy : std::uint8_t {

@@ -67,14 +67,14 @@ Result<void> GraphStatus::outcome() const {
     for (const TaskStatus& task : tasks)
       if (task.state == worst && task.error) return *task.error;
   }
-  return Error{Code::kFailed, format("{} did not end well", name), {}};
+  return why.value_or(Error{Code::kFailed, format("{} did not end well", name), {}});
 }
 
 // --- submitting ----------------------------------------------------------------------------------------------------
 
 Result<GraphId> Scheduler::submit(Time now, GraphSpec spec) {
   if (spec.tasks.empty()) return Error{Code::kInvalid, "there is no task in it", "name at least one"};
-  if (tasks_.size() + spec.tasks.size() > kTasksMax) {
+  if (waiting() + running_ + spec.tasks.size() > kTasksMax) {
     return Error{Code::kExhausted, format("more than {} tasks would wait", kTasksMax), "try again in a moment"};
   }
   std::map<std::string, std::size_t> index;
@@ -139,6 +139,20 @@ Result<GraphId> Scheduler::submit(Time now, GraphSpec spec) {
   return id;
 }
 
+// Whether the newcomer's whole graph is the other's, and that one in time for it.
+bool Scheduler::merges(const GraphSpec& spec, const TaskSpec& task, const Task& other) const {
+  const Graph& graph = graphs_.at(other.graph);
+  const bool begun = other.status.attempts > 0;
+  if (graph.into != 0 || graph.failed || !task.after.empty() || (begun && !serves_when_begun(task.operation->type)))
+    return false;
+  if (graph.spec.name != spec.name || graph.spec.atomic != spec.atomic || graph.tasks.size() != spec.tasks.size())
+    return false;
+  return std::equal(graph.tasks.begin(), graph.tasks.end(), spec.tasks.begin(), [&](TaskId id, const TaskSpec& mine) {
+    const TaskSpec& theirs = tasks_.at(id).spec;
+    return theirs.name == mine.name && theirs.after == mine.after && theirs.operation == mine.operation;
+  });
+}
+
 // What `strategy` says of the newcomer and each that is there. The strictest is settled first, so that a newcomer that
 // is refused has changed nothing.
 Result<void> Scheduler::settle_conflicts(Time now, const GraphSpec& spec, GraphId id, GraphId& into) {
@@ -156,12 +170,8 @@ Result<void> Scheduler::settle_conflicts(Time now, const GraphSpec& spec, GraphI
       const auto how =
           strategy(task.operation->type, other.spec.operation->type, order_of(task.priority, other.spec.priority));
       if (!how) continue;
-      const Graph& graph = graphs_.at(other.graph);
-      const bool begun = other.status.attempts > 0;
-      const bool same = graph.spec.name == spec.name && graph.tasks.size() == spec.tasks.size() && task.after.empty() &&
-                        task.operation->subject == other.spec.operation->subject && graph.into == 0 && !graph.failed &&
-                        (!begun || serves_when_begun(task.operation->type));
-      found.push_back({&task, other_id, *how == Strategy::kMerge && !same ? Strategy::kQueue : *how});
+      const bool one = *how == Strategy::kMerge && merges(spec, task, other);
+      found.push_back({&task, other_id, *how == Strategy::kMerge && !one ? Strategy::kQueue : *how});
     }
   }
   auto say = [&](const Found& one) {
@@ -217,7 +227,7 @@ Result<void> Scheduler::cancel(Time now, GraphId id, const Error& why) {
 void Scheduler::fail_graph(Time now, GraphId id, const Error& why, bool take_back) {
   Graph& graph = graphs_.at(id);
   if (graph.failed) return;
-  graph.failed = true;
+  graph.failed = why;
   graph.take_back = take_back;
   graph.into = 0;
   for (TaskId task_id : graph.tasks) {
@@ -239,6 +249,12 @@ void Scheduler::finish(Time now, Attempt attempt, Result<std::string> result) {
   const auto found = tasks_.find(attempt.task);
   if (found == tasks_.end()) return;
   Task& task = found->second;
+  if (Graph& graph = graphs_.at(task.graph); attempt.number == 0 && graph.undoing == attempt.task) {
+    graph.undoing = 0;
+    task.status.taken_back = true;
+    task.due = kNever;
+    return pump(now);
+  }
   if (task.status.state != State::kRunning || task.status.attempts != attempt.number) return;
   task.status.took = now - task.begun;
   if (result) {
@@ -307,28 +323,45 @@ void Scheduler::end(Time now, TaskId id, State state, std::optional<Error> error
     fail_graph(now, first.graph, {Code::kFailed, format("{} failed", first.spec.name), {}}, true);
 }
 
-// All tasks of the graph are over: what is to be taken back is, and its locks are free.
+// All tasks are over, and it begins to take back the last that was done; false: there is nothing left to be taken back.
+bool Scheduler::undo_next(Time now, Graph& graph) {
+  if (graph.undoing != 0) return true;
+  if (graph.take_back && graph.to_undo.empty()) {
+    for (TaskId id : graph.tasks) {
+      const Task& task = tasks_.at(id);
+      if (task.status.state == State::kDone && task.finished > 0 && task.spec.undo) graph.to_undo.push_back(id);
+    }
+    std::sort(graph.to_undo.begin(), graph.to_undo.end(),
+              [this](TaskId a, TaskId b) { return tasks_.at(a).finished < tasks_.at(b).finished; });
+    graph.take_back = false;
+  }
+  if (graph.to_undo.empty()) return false;
+  graph.undoing = graph.to_undo.back();
+  graph.to_undo.pop_back();
+  Task& task = tasks_.at(graph.undoing);
+  task.due = now + task.spec.timeout;
+  calls_.push_back([undo = std::move(task.spec.undo), id = graph.undoing] { undo({id, 0}); });
+  return true;
+}
+
+// All is over, and taken back where it had to be: its locks are free.
 void Scheduler::close(Time now, GraphId id) {
   auto node = graphs_.extract(id);
   Graph& graph = node.mapped();
-  std::vector<Task*> done;
-  for (TaskId task_id : graph.tasks) {
-    Task& task = tasks_.at(task_id);
-    if (task.status.state == State::kDone && task.finished > 0) done.push_back(&task);
-  }
-  std::sort(done.begin(), done.end(), [](const Task* a, const Task* b) { return a->finished > b->finished; });
-  for (Task* task : done) {
-    if (!graph.take_back || !task->spec.undo) continue;
-    task->status.taken_back = true;
-    calls_.push_back(std::move(task->spec.undo));
-  }
   GraphStatus status = status_of(id, graph);
-  for (TaskId task_id : graph.tasks) tasks_.erase(task_id);
+  for (TaskId task_id : graph.tasks) {
+    const Task& task = tasks_.at(task_id);
+    if (task.holds_lock)
+      std::erase_if(held_[task.spec.operation->resource], [&](const Lock& lock) { return lock.graph == id; });
+    tasks_.erase(task_id);
+  }
+  std::erase_if(held_, [](const auto& resource) { return resource.second.empty(); });
   // Who was merged into it is as it is; unless it was given up: then the next of them does the work itself.
   for (auto& [other_id, other] : graphs_) {
     if (other.into != id) continue;
     other.into = 0;
     if (status.state == State::kCancelled) continue;
+    other.followed = id;
     other.spec.atomic = false;  // there is nothing of its own to take back
     for (std::size_t i = 0; i < other.tasks.size(); ++i) {
       Task& task = tasks_.at(other.tasks[i]);
@@ -360,14 +393,16 @@ Priority Scheduler::rank(Time now, const Task& task) const {
 }
 
 bool Scheduler::idle() const {
-  return load_ < kIdleLoad && std::none_of(tasks_.begin(), tasks_.end(), [](const auto& one) {
-           return !is_over(one.second.status.state) && one.second.base > Priority::kLow;
+  return load_ < kIdleLoad && std::none_of(tasks_.begin(), tasks_.end(), [this](const auto& one) {
+           return !is_over(one.second.status.state) && one.second.base > Priority::kLow &&
+                  graphs_.at(one.second.graph).into == 0;
          });
 }
 
 bool Scheduler::wants_load() const {
-  return std::any_of(tasks_.begin(), tasks_.end(), [](const auto& one) {
-    return one.second.status.state == State::kReady && one.second.base == Priority::kDeferred;
+  return std::any_of(tasks_.begin(), tasks_.end(), [this](const auto& one) {
+    return one.second.status.state == State::kReady && one.second.base == Priority::kDeferred &&
+           graphs_.at(one.second.graph).into == 0;
   });
 }
 
@@ -377,51 +412,78 @@ std::size_t Scheduler::waiting() const {
   }));
 }
 
-// Graphs that hold a lock which `wanted` conflicts with.
-std::vector<GraphId> Scheduler::holders(GraphId graph, const Operation& wanted) const {
+// Graphs other than this that have a lock which `wanted` conflicts with.
+std::vector<GraphId> Scheduler::in_the_way(const Locks& locks, GraphId graph, const Operation& wanted) {
   std::vector<GraphId> out;
-  for (const auto& [id, task] : tasks_) {
-    if (!task.holds_lock || task.graph == graph) continue;
-    const Operation& held = *task.spec.operation;
-    if (held.resource == wanted.resource && conflict(wanted.type, held.type)) out.push_back(task.graph);
+  const auto found = locks.find(wanted.resource);
+  if (found == locks.end()) return out;
+  for (const Lock& lock : found->second)
+    if (lock.graph != graph && conflict(wanted.type, lock.type)) out.push_back(lock.graph);
+  return out;
+}
+
+// Of an atomic graph all at once.
+std::vector<Scheduler::Task*> Scheduler::locks_needed(Task& task) {
+  std::vector<Task*> out;
+  const Graph& graph = graphs_.at(task.graph);
+  if (!graph.spec.atomic) {
+    if (task.spec.operation && !task.holds_lock) out.push_back(&task);
+  } else if (!graph.holds_locks) {
+    for (TaskId id : graph.tasks)
+      if (Task& one = tasks_.at(id); one.spec.operation) out.push_back(&one);
   }
   return out;
 }
 
+// Of every graph that something ready of waits for a lock.
+Scheduler::Waits Scheduler::lock_waits() {
+  Waits out;
+  for (auto& [id, task] : tasks_) {
+    const Graph& graph = graphs_.at(task.graph);
+    if (task.status.state != State::kReady || graph.into != 0 || graph.failed) continue;
+    if (graph.spec.atomic && out.contains(task.graph)) continue;
+    for (const Task* one : locks_needed(task)) {
+      for (GraphId holder : in_the_way(held_, task.graph, *one->spec.operation)) out[task.graph].push_back(holder);
+    }
+  }
+  return out;
+}
+
+// Who is waited for, by its locks or by one that was merged into it, is as urgent as the most urgent that waits.
+void Scheduler::lend(const Waits& waits) {
+  std::map<GraphId, Priority> own;
+  for (auto& [id, graph] : graphs_) graph.lent = Priority::kDeferred;
+  for (const auto& [id, task] : tasks_)
+    if (!is_over(task.status.state)) own[task.graph] = std::max(own[task.graph], task.base);
+  for (bool rose = true; rose;) {
+    rose = false;
+    const auto to = [&](GraphId from, GraphId holder) {
+      Graph& other = graphs_.at(holder);
+      const Priority priority = std::max(own[from], graphs_.at(from).lent);
+      rose = rose || priority > other.lent;
+      other.lent = std::max(other.lent, priority);
+    };
+    for (const auto& [id, holders] : waits)
+      for (GraphId holder : holders) to(id, holder);
+    for (const auto& [id, graph] : graphs_)
+      if (graph.into != 0) to(id, graph.into);
+  }
+}
+
 // The locks that the task needs, all or none. Where it must wait they are reserved before those that come after it;
 // but who holds locks already is not kept waiting by one who merely waits, or both would wait for ever.
-bool Scheduler::take_locks(Task& task, std::vector<Reserved>& reserved, Waits& waits) {
+bool Scheduler::take_locks(Task& task, Locks& reserved) {
   Graph& graph = graphs_.at(task.graph);
-  std::vector<Task*> wanted;
-  if (graph.spec.atomic) {
-    for (TaskId id : graph.tasks) {
-      Task& one = tasks_.at(id);
-      if (one.spec.operation && !one.holds_lock) wanted.push_back(&one);
-    }
-  } else if (task.spec.operation && !task.holds_lock) {
-    wanted.push_back(&task);
-  }
-  bool free = true;
-  for (const Task* one : wanted) {
+  const std::vector<Task*> wanted = locks_needed(task);
+  const bool free = std::all_of(wanted.begin(), wanted.end(), [&](const Task* one) {
     const Operation& operation = *one->spec.operation;
-    for (GraphId holder : holders(task.graph, operation)) {
-      waits[task.graph].push_back(holder);
-      Graph& other = graphs_.at(holder);
-      other.lent = std::max(other.lent, std::max(task.base, graph.lent));
-      free = false;
-    }
-    if (graph.holds_locks) continue;
-    free = free && std::none_of(reserved.begin(), reserved.end(), [&](const Reserved& r) {
-             return r.graph != task.graph && r.operation->resource == operation.resource &&
-                    conflict(operation.type, r.operation->type);
-           });
-  }
+    return in_the_way(held_, task.graph, operation).empty() &&
+           (graph.holds_locks || in_the_way(reserved, task.graph, operation).empty());
+  });
   for (Task* one : wanted) {
-    if (free) {
-      one->holds_lock = graph.holds_locks = true;
-    } else {
-      reserved.push_back({task.graph, &*one->spec.operation});
-    }
+    const Operation& operation = *one->spec.operation;
+    (free ? held_ : reserved)[operation.resource].push_back({task.graph, operation.type});
+    if (free) one->holds_lock = graph.holds_locks = true;
   }
   return free;
 }
@@ -437,12 +499,13 @@ void Scheduler::begin(Time now, TaskId id, Task& task) {
   calls_.push_back([run = task.spec.run, attempt = Attempt{id, task.status.attempts}] { run(attempt); });
 }
 
-void Scheduler::begin_ready(Time now, Waits& waits) {
+void Scheduler::begin_ready(Time now) {
   struct Candidate {
     Priority rank;
     TaskId id;
     Task* task;
   };
+  if (running_ >= slots_) return;
   std::vector<Candidate> candidates;
   const bool is_idle = idle();
   for (auto& [id, task] : tasks_) {
@@ -454,21 +517,15 @@ void Scheduler::begin_ready(Time now, Waits& waits) {
   std::sort(candidates.begin(), candidates.end(), [](const Candidate& a, const Candidate& b) {
     return std::tuple(b.rank, a.task->ready_since, a.id) < std::tuple(a.rank, b.task->ready_since, b.id);
   });
-  std::vector<Reserved> reserved;
+  Locks reserved;
+  std::set<GraphId> waiting;  // atomic ones, which were looked at already
   for (const Candidate& one : candidates) {
-    const bool needs_lock = one.task->spec.operation || graphs_.at(one.task->graph).spec.atomic;
-    if (running_ >= slots_ && !needs_lock) continue;
-    if (running_ >= slots_) {
-      // No slot, but it may be part of a ring, and lends its priority to whom it waits for.
-      if (one.task->spec.operation && !one.task->holds_lock) {
-        for (GraphId holder : holders(one.task->graph, *one.task->spec.operation)) {
-          waits[one.task->graph].push_back(holder);
-          graphs_.at(holder).lent = std::max(graphs_.at(holder).lent, one.task->base);
-        }
-        reserved.push_back({one.task->graph, &*one.task->spec.operation});
-      }
-    } else if (take_locks(*one.task, reserved, waits)) {
+    if (running_ >= slots_) return;
+    if (waiting.contains(one.task->graph)) continue;
+    if (take_locks(*one.task, reserved)) {
       begin(now, one.id, *one.task);
+    } else if (graphs_.at(one.task->graph).spec.atomic) {
+      waiting.insert(one.task->graph);
     }
   }
 }
@@ -519,20 +576,19 @@ bool Scheduler::break_ring(Time now, const Waits& waits) {
 
 void Scheduler::pump(Time now) {
   pumped_ = now;
-  for (bool again = true; again;) {
+  do {
     for (bool closed = true; closed;) {
       closed = false;
-      for (const auto& [id, graph] : graphs_) {
-        if (graph.open > 0) continue;
+      for (auto& [id, graph] : graphs_) {
+        if (graph.open > 0 || undo_next(now, graph)) continue;
         close(now, id);
         closed = true;
         break;
       }
     }
-    Waits waits;
-    begin_ready(now, waits);
-    again = break_ring(now, waits);
-  }
+    lend(lock_waits());
+    begin_ready(now);
+  } while (break_ring(now, lock_waits()));
 }
 
 // --- time ----------------------------------------------------------------------------------------------------------
@@ -550,6 +606,10 @@ void Scheduler::handle_timeout(Time now) {
     const auto found = tasks_.find(id);
     if (found == tasks_.end() || found->second.due > now) continue;
     Task& task = found->second;
+    if (is_over(task.status.state)) {  // taking it back takes too long
+      finish(now, {id, 0}, std::string());
+      continue;
+    }
     if (task.status.state == State::kBackoff) {
       task.status.state = State::kReady;
       task.ready_since = now;
@@ -609,15 +669,19 @@ GraphStatus Scheduler::status_of(GraphId id, const Graph& graph) const {
   out.id = id;
   out.name = graph.spec.name;
   out.atomic = graph.spec.atomic;
-  out.merged_into = graph.into;
+  out.merged_into = graph.into != 0 ? graph.into : graph.followed;
   for (TaskId task : graph.tasks) out.tasks.push_back(tasks_.at(task).status);
   auto any = [&](State state) {
     return std::any_of(out.tasks.begin(), out.tasks.end(), [&](const TaskStatus& t) { return t.state == state; });
   };
-  out.state = graph.open > 0           ? State::kRunning
-              : any(State::kFailed)    ? State::kFailed
-              : any(State::kCancelled) ? State::kCancelled
-                                       : State::kDone;
+  out.why = graph.failed;
+  const bool taken_back =
+      std::any_of(out.tasks.begin(), out.tasks.end(), [](const TaskStatus& t) { return t.taken_back; });
+  const bool goes_on = graph.open > 0 || graph.take_back || graph.undoing != 0 || !graph.to_undo.empty();
+  out.state = goes_on                                ? State::kRunning
+              : any(State::kFailed)                  ? State::kFailed
+              : any(State::kCancelled) || taken_back ? State::kCancelled
+                                                     : State::kDone;
   return out;
 }
 

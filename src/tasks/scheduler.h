@@ -36,7 +36,7 @@ inline constexpr Duration kAging = std::chrono::seconds{5};
 inline constexpr Duration kDeferredMost = std::chrono::minutes{10};
 inline constexpr double kIdleLoad = 0.5;  // of all processors
 inline constexpr Duration kCancelPatience = std::chrono::seconds{5};
-inline constexpr std::size_t kTasksMax = 4096;  // that wait or run
+inline constexpr std::size_t kTasksMax = 4096;  // that are not over
 inline constexpr std::size_t kGraphsKept = 64;  // that are over
 
 struct Retry {
@@ -53,7 +53,7 @@ using GraphId = std::uint64_t;
 
 struct Attempt {
   TaskId task = 0;
-  int number = 0;  // from 1
+  int number = 0;  // from 1; 0: taking back what it did
 };
 
 struct TaskSpec {
@@ -65,7 +65,8 @@ struct TaskSpec {
   Duration timeout = std::chrono::seconds{30};  // of one attempt
   std::function<void(Attempt)> run;             // begins it
   std::function<void()> cancel{};               // makes a running one end soon; without, it is waited for
-  std::function<void()> undo{};                 // takes back what it did
+  // Takes back what it did; `finish` of this attempt, whose number is 0, says that it is. Locks are held until then.
+  std::function<void(Attempt)> undo{};
 };
 
 enum class State : std::uint8_t { kWaiting, kReady, kRunning, kBackoff, kDone, kFailed, kSkipped, kCancelled };
@@ -92,7 +93,8 @@ struct GraphStatus {
   bool atomic = false;
   State state = State::kWaiting;  // kRunning until all are over; kDone where every task is
   std::vector<TaskStatus> tasks;  // as submitted
-  GraphId merged_into = 0;        // it ends as that one does
+  GraphId merged_into = 0;        // it ends, or ended, as that one does
+  std::optional<Error> why{};     // it was given up
   Result<void> outcome() const;   // why it did not succeed: of the first task that failed, else was cancelled
 };
 
@@ -150,7 +152,8 @@ class Scheduler {
   std::vector<GraphStatus> graphs() const;  // those under way, then those that are over; the youngest first
   std::optional<GraphStatus> graph(GraphId id) const;
   std::vector<LockStatus> locks() const;
-  std::size_t waiting() const;  // tasks that are not over and do not run
+  std::size_t waiting() const;                        // tasks that are not over and do not run
+  std::size_t kept() const { return tasks_.size(); }  // of graphs that are not over
   std::size_t running() const { return running_; }
 
  private:
@@ -171,27 +174,36 @@ class Scheduler {
   struct Graph {
     GraphSpec spec;  // without its tasks
     std::vector<TaskId> tasks{};
-    std::size_t open = 0;  // tasks that are not over
-    bool failed = false;   // nothing of it begins any more
+    std::size_t open = 0;           // tasks that are not over
+    std::optional<Error> failed{};  // why nothing of it begins any more
     bool take_back = false;
+    std::vector<TaskId> to_undo{};  // once all are over; the next one last
+    TaskId undoing = 0;
     bool holds_locks = false;
     GraphId into = 0;                     // merged into that one
+    GraphId followed = 0;                 // likewise, and ended with it
     Priority lent = Priority::kDeferred;  // by graphs that wait for its locks
   };
   using Waits = std::map<GraphId, std::vector<GraphId>>;  // who waits for whose locks
-  struct Reserved {
+  struct Lock {
     GraphId graph;
-    const Operation* operation;
+    OperationType type;
   };
+  using Locks = std::map<std::string, std::vector<Lock>>;  // by resource
 
   Result<void> settle_conflicts(Time now, const GraphSpec& spec, GraphId id, GraphId& into);
   Priority rank(Time now, const Task& task) const;
   bool idle() const;
-  std::vector<GraphId> holders(GraphId graph, const Operation& wanted) const;
-  bool take_locks(Task& task, std::vector<Reserved>& reserved, Waits& waits);
+  static std::vector<GraphId> in_the_way(const Locks& locks, GraphId graph, const Operation& wanted);
+  std::vector<Task*> locks_needed(Task& task);
+  Waits lock_waits();
+  void lend(const Waits& waits);
+  bool take_locks(Task& task, Locks& reserved);
   void begin(Time now, TaskId id, Task& task);
   void pump(Time now);
-  void begin_ready(Time now, Waits& waits);
+  void begin_ready(Time now);
+  bool merges(const GraphSpec& spec, const TaskSpec& task, const Task& other) const;
+  bool undo_next(Time now, Graph& graph);
   bool break_ring(Time now, const Waits& waits);
   void end(Time now, TaskId id, State state, std::optional<Error> error);
   void fail_graph(Time now, GraphId id, const Error& why, bool take_back);
@@ -203,6 +215,7 @@ class Scheduler {
   Rng& rng_;
   std::map<TaskId, Task> tasks_;
   std::map<GraphId, Graph> graphs_;
+  Locks held_;
   std::deque<GraphStatus> past_;  // the youngest first
   std::deque<std::function<void()>> calls_;
   std::deque<Event> events_;

@@ -70,7 +70,7 @@ class NodeDaemon {
   // What was asked for, as tasks; each answers once it is over. (node_operations.cc)
   void host(const std::string& party, const std::string& name, const std::string& link, const api::Respond& respond,
             std::function<wire::Json(const node::InviteAnswer&)> answer);
-  void join(const party::Invite& invite, const std::string& name, const api::Respond& respond);
+  void join(const party::Invite& invite, const std::string& as, const api::Respond& respond);  // "": any name
   void leave(const api::Respond& respond);
   void kick(const std::string& name, const api::Respond& respond);
   void rekey(const api::Respond& respond);
@@ -167,7 +167,7 @@ class NodeDaemon {
   void submit_network(const std::string& name, tasks::OperationType type, tasks::Priority priority,
                       std::function<Result<void>()> apply, const api::Respond& respond);
   void configure_network();
-  void give_up_entering();
+  void give_up_entering(Ended done);
   // node_network.cc
   Result<void> configure_adapter();
   void clear_adapter();
@@ -267,8 +267,8 @@ class NodeDaemon {
   std::string firewall_problem_;  // for a person; empty: it lets members in
   std::unique_ptr<api::Api> api_;
   std::unique_ptr<TaskRunner> work_;
-  std::uint64_t last_push_ = 0;
-  bool configure_waits_ = false;  // a task that makes the adapter as it is wanted has not begun
+  std::uint64_t last_submission_ = 0;  // of those that are like no other
+  bool configure_waits_ = false;       // a task that makes the adapter as it is wanted has not begun
   node::AdapterConfig configured_;
   bool games_stale_ = false;  // the groups that were joined for games are another network's
   std::vector<dataplane::ClearPacket> staged_;

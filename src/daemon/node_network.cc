@@ -18,13 +18,19 @@ constexpr std::uint32_t kGroupRulePriority = 32900;
 const IpPrefix kGroupDestinations[] = {IpPrefix::host(IpAddress::v4(255, 255, 255, 255)),
                                        {IpAddress::v4(224, 0, 0, 0), 4}};
 
-// lanrage3 -> 3; another name: some number that stays the same.
-std::uint32_t table_of(const std::string& interface) {
-  const std::size_t digits = interface.find_first_of("0123456789");
+// lanrage3 -> 3; another name: some number above those, that stays the same (FNV-1a).
+std::uint32_t table_of(std::string_view interface) {
+  constexpr std::string_view kUsual = "lanrage";
+  constexpr std::uint32_t kNumbers = 0x8000;
   std::uint32_t number = 0;
-  if (digits != std::string::npos)
-    std::from_chars(interface.data() + digits, interface.data() + interface.size(), number);
-  return kTableBase + number % 0xffff;
+  if (interface.starts_with(kUsual)) {
+    const char* const end = interface.data() + interface.size();
+    const auto [stopped, problem] = std::from_chars(interface.data() + kUsual.size(), end, number);
+    if (problem == std::errc() && stopped == end && number < kNumbers) return kTableBase + number;
+  }
+  std::uint32_t hash = 2166136261U;
+  for (const char c : interface) hash = (hash ^ static_cast<std::uint8_t>(c)) * 16777619U;
+  return kTableBase + kNumbers + hash % (kNumbers - 1);
 }
 
 }  // namespace
@@ -97,18 +103,26 @@ void NodeDaemon::note_network(const std::vector<IpPrefix>& addresses) {
     log_.warn("routing rules would stay behind if the node were killed", {{"problem", noted.error().message}});
 }
 
-// What a node that was killed has left in the kernel.
+// What a node that was killed has left in the kernel; not what is another node's by now, which has its interface's
+// name.
 void NodeDaemon::take_back_network() {
   const auto noted = config::read_file(folders_.state + "/network.undo");
-  if (!noted || !*noted) return;
+  const auto interfaces = netlink_.interfaces();
+  if (!noted || !*noted || !interfaces) return;
   std::istringstream lines(**noted);
   std::string interface, text;
   while (lines >> interface >> text) {
     const auto address = IpPrefix::parse(text);
+    const bool in_use = interface != adapter_->info().name &&
+                        std::any_of(interfaces->begin(), interfaces->end(),
+                                    [&](const net::Interface& one) { return one.name == interface; });
     if (!address) continue;
     for (const net::Rule& rule : rules_of(table_of(interface), *address)) {
-      if (netlink_.remove_rule(rule)) log_.info("a routing rule of a node that was killed is taken back");
+      if (in_use && rule.priority != kSourceRulePriority) continue;  // of our address alone is that one
+      if (auto removed = netlink_.remove_rule(rule); !removed)
+        log_.warn("a routing rule of a node that was killed stays behind", {{"problem", removed.error().message}});
     }
+    log_.debug("routing rules of a node that was killed are taken back", {{"interface", interface}});
   }
   note_network({});
 }

@@ -1,5 +1,6 @@
 // What people and the network ask of the node, as graphs of tasks (docs/tasks.md).
 #include "base/format.h"
+#include "crypto/hash.h"
 #include "daemon/node_daemon.h"
 
 namespace lanrage::daemon {
@@ -49,32 +50,49 @@ void NodeDaemon::operate(OperationType type, Priority priority, const std::strin
 
 void NodeDaemon::host(const std::string& party, const std::string& name, const std::string& link,
                       const api::Respond& respond, std::function<Json(const node::InviteAnswer&)> answer) {
-  const auto made = std::make_shared<node::InviteAnswer>();
+  struct Progress {
+    node::InviteAnswer made;
+    bool begun = false, given_up = false;
+  };
+  const auto progress = std::make_shared<Progress>();
   tasks::TaskSpec task = once("host_party", Priority::kCritical, [=, this](Ended ended) {
+    if (node_->party())
+      return ended(Error{Code::kConflict, "this machine is in a party already",
+                         "`lanrage invite` makes an invite; `lanrage leave` leaves"});
     hosting_server(link, [=, this](Result<party::ServerInfo> server) {
       if (!server) return ended(std::move(server).error());
-      node_->host(now_, {party, name, *server}, [=](Result<node::InviteAnswer> invite) {
-        if (!invite) return ended(std::move(invite).error());
-        *made = std::move(*invite);
-        ended({});
+      if (progress->given_up) return ended(Error{Code::kFailed, "the party was given up before it began", {}});
+      progress->begun = true;
+      node_->host(now_, {party, name, *server}, [=, this](Result<node::InviteAnswer> invite) {
+        if (invite && !progress->given_up) {
+          progress->made = std::move(*invite);
+          return ended({});
+        }
+        // Of a party that nobody was invited to nothing stays.
+        Error why = invite ? Error{Code::kFailed, "the party was given up", {}} : std::move(invite).error();
+        if (!progress->begun) return ended(std::move(why));
+        give_up_entering([ended, why = std::move(why)](const Result<void>&) { ended(why); });
       });
     });
   });
-  task.operation = tasks::Operation{OperationType::kJoinParty, kParty, "host " + party};
-  task.cancel = [this] { give_up_entering(); };
-  submit({"host_party", false, {std::move(task)}}, respond, [=] { return answer(*made); });
+  // Each makes a party of its own: they follow one another, and the second is told that there is one.
+  task.operation = tasks::Operation{OperationType::kJoinParty, kParty, format("host {}", ++last_submission_)};
+  task.cancel = [this, progress] {
+    progress->given_up = true;
+    if (progress->begun) give_up_entering([](const Result<void>&) {});
+  };
+  submit({"host_party", false, {std::move(task)}}, respond, [=] { return answer(progress->made); });
 }
 
 // What was begun of entering a party is ended, with a farewell where somebody may know of us.
-void NodeDaemon::give_up_entering() {
-  if (node_->party()) {
-    node_->leave(now_, [](const Result<void>&) {});
-  } else {
-    node_->give_up_entry(now_);
-  }
+void NodeDaemon::give_up_entering(Ended done) {
+  if (node_->party()) return node_->leave(now_, std::move(done));
+  node_->give_up_entry(now_);
+  done({});
 }
 
-void NodeDaemon::join(const party::Invite& invite, const std::string& name, const api::Respond& respond) {
+void NodeDaemon::join(const party::Invite& invite, const std::string& as, const api::Respond& respond) {
+  const std::string name = player_name(as);
   const auto was_in = std::make_shared<bool>(false);  // nothing is to be done, or taken back
   auto step = [was_in](std::function<void(node::Node::Stepped)> run) {
     return [was_in, run = std::move(run)](Ended ended) {
@@ -87,19 +105,26 @@ void NodeDaemon::join(const party::Invite& invite, const std::string& name, cons
     task.after = std::move(after);
     task.operation = std::move(operation);
     task.cancel = [this, was_in] {
-      if (!*was_in) give_up_entering();
+      if (!*was_in) give_up_entering([](const Result<void>&) {});
     };
     graph.tasks.push_back(std::move(task));
   };
+  // Only the same invite by the same name is the same: another one may be good where this one is not.
+  const std::string subject = to_hex(crypto::sha256({as_bytes(invite.text()), as_bytes(name)}));
   add(once("validate_peer", Priority::kCritical,
-           [=, this](Ended ended) {
+           [=, this](const Ended& ended) {
+             const node::NodeStatus status = node_->status(now_);
              *was_in = node_->party() == invite.party;
+             if (*was_in && !as.empty() && as != status.name)
+               return ended(Error{Code::kConflict, format("this machine is in a party already, as {}", status.name),
+                                  "`lanrage leave`, then join under the other name"});
              step([=, this](node::Node::Stepped done) { node_->meet_server(now_, invite, name, std::move(done)); })(
-                 std::move(ended));
+                 ended);
            }),
-      {}, tasks::Operation{OperationType::kJoinParty, kParty, invite.party.text() + " " + name});
-  graph.tasks.back().undo = [this, was_in] {
-    if (!*was_in) give_up_entering();
+      {}, tasks::Operation{OperationType::kJoinParty, kParty, subject});
+  graph.tasks.back().undo = [this, was_in](tasks::Attempt attempt) {
+    if (*was_in) return ends(attempt)({});
+    give_up_entering(ends(attempt));
   };
   add(once("allocate_ip", Priority::kCritical,
            step([this](node::Node::Stepped done) { node_->ask_admission(now_, std::move(done)); })),
@@ -124,7 +149,12 @@ void NodeDaemon::leave(const api::Respond& respond) {
       OperationType::kLeaveParty, Priority::kCritical, "",
       [this, entering](Ended ended) {
         if (entering && !node_->party()) return ended({});
-        node_->leave(now_, std::move(ended));
+        node_->leave(now_, [this, ended = std::move(ended)](Result<void> left) {
+          // Now, not when a join that waits behind this one is over.
+          if (auto cleared = left ? configure_adapter() : Result<void>(); !cleared)
+            log_.warn("the party's network stays on this machine", {{"problem", cleared.error().message}});
+          ended(std::move(left));
+        });
       },
       respond);
 }
@@ -151,7 +181,7 @@ void NodeDaemon::push_config(std::function<Result<void>()> apply, const api::Res
                              std::function<Json()> answer) {
   tasks::TaskSpec task = once("push_config", Priority::kHigh, [=](const Ended& ended) { ended(apply()); });
   // Each has something else to apply: they follow one another.
-  task.operation = tasks::Operation{OperationType::kPushConfig, "rules", std::to_string(++last_push_)};
+  task.operation = tasks::Operation{OperationType::kPushConfig, "rules", std::to_string(++last_submission_)};
   submit({"push_config", false, {std::move(task)}}, respond, std::move(answer));
 }
 

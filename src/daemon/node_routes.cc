@@ -153,10 +153,6 @@ void host(NodeDaemon& daemon, const Request& request, const Respond& respond) {
   std::string party = text_of(request.body, "name");
   if (party.empty()) party = format("{}'s party", name);
   if (auto valid = party::check_name(name); !valid) return respond(std::move(valid).error());
-  if (daemon.node().status(daemon.now()).party) {
-    return respond(Error{Code::kConflict, "this machine is in a party already",
-                         "`lanrage invite` makes an invite; `lanrage leave` leaves"});
-  }
   const std::string link = text_of(request.body, "server");
   daemon.host(party, name, link, respond,
               [&daemon](const node::InviteAnswer& invite) { return hosted(daemon, invite); });
@@ -165,13 +161,8 @@ void host(NodeDaemon& daemon, const Request& request, const Respond& respond) {
 void join(NodeDaemon& daemon, const Request& request, const Respond& respond) {
   auto invite = party::Invite::parse(text_of(request.body, "invite"));
   if (!invite) return respond(std::move(invite).error());
-  const node::NodeStatus status = daemon.node().status(daemon.now());
   const std::string as = text_of(request.body, "as");
-  if (status.party && !as.empty() && as != status.name) {
-    return respond(Error{Code::kConflict, format("this machine is in a party already, as {}", status.name),
-                         "`lanrage leave`, then join under the other name"});
-  }
-  daemon.join(*invite, daemon.player_name(as), respond);
+  daemon.join(*invite, as, respond);
 }
 
 void invite(NodeDaemon& daemon, const Request& request, const Respond& respond) {

@@ -357,8 +357,10 @@ Bytes Node::saved_party() const { return roster_ ? roster_->encode() : Bytes(); 
 
 void Node::follow() {
   if (!roster_) return;
-  ask(wire::Follow{wire_id(roster_->party()), 0}, [this](Now, Result<wire::Response> response) {
-    if (!response) party_log_.warn("cannot follow the party's events", {{"problem", response.error().message}});
+  ask(wire::Follow{wire_id(roster_->party()), 0}, [this](Now then, Result<wire::Response> response) {
+    if (response) return;
+    party_log_.warn("cannot follow the party's events", {{"problem", response.error().message}});
+    if (auto joined = std::exchange(joined_, nullptr)) joined(then, std::move(response).error());
   });
 }
 

@@ -114,7 +114,9 @@ TEST_F(PostgresStoreTest, WaitsNoLongerThanItsPatience) {
   const auto store = open(url).value();
   ASSERT_TRUE(commit(*store, s.id, s.created));
   std::thread blocks([&] { server.sql(url, "BEGIN; LOCK TABLE party; SELECT pg_sleep(8)"); });
-  std::this_thread::sleep_for(std::chrono::milliseconds(500));  // until it has the lock
+  const std::string is_locked =
+      "SELECT 1/count(*) FROM pg_locks WHERE relation='party'::regclass AND mode='AccessExclusiveLock' AND granted";
+  while (server.sql(url, is_locked) != 0) continue;
   const auto begun = std::chrono::steady_clock::now();
   const auto loaded = store->load(s.id);
   const auto took = std::chrono::steady_clock::now() - begun;

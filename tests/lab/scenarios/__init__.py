@@ -28,7 +28,7 @@ DEFAULT = [
     "games_party_openttd", "games_party_freeciv", "games_party_teeworlds",
     "cli_usage", "cli_node", "cli_party", "cli_invites", "cli_log_context", "cli_machine", "cli_server_status",
     "cli_firewall", "cli_demo", "names_resolved",
-    "tasks_order", "operations_conflict", "operations_join_and_leave", "operations_killed",
+    "tasks_order", "operations_conflict", "operations_twice", "operations_two_nodes", "operations_join_and_leave", "operations_killed",
     "relay_alone", "relay_killed", "relay_drained", "relay_of_server_drained", "relay_hostile", "relay_friend",
     "ports_host_at_home", "ports_refused", "ports_no_way_out", "ports_each_method", "ports_server_at_home",
     "ports_relay_at_home",

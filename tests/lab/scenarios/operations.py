@@ -17,7 +17,7 @@ import time
 from typing import Any
 
 from namespace import wait_until
-from party import Node, daemon_pids, server_on
+from party import Node, daemon_pids, node_behind, server_on
 from scenario import Lab, expect, expect_equal, scenario
 
 LONG_WAIT_MS = 20000
@@ -233,6 +233,63 @@ def operations_join_and_leave(lab: Lab) -> None:
 def operations_join_and_leave_long(lab: Lab) -> None:
     """The same, 500 times."""
     join_and_leave(lab, 500)
+
+
+@scenario("operations")
+def operations_twice(lab: Lab) -> None:
+    """Hosting twice at once, leaving while the router is asked, an invite that hangs beside a good one: each its own answer."""
+    network = lab.network()
+    server = server_on(lab, network)
+    alice, bob = Node(lab, network.public("alice"), "alice"), node_behind(lab, network, "easy", "bob")
+    for node in (alice, bob):
+        node.command("up")
+
+    def call(node: Node, what: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        return Caller(node).ask("POST", f"/api/party/{what}", body)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        hosting = {"server": server.link, "name": "evening", "as": "alice"}
+        both = sorted(pool.map(lambda _: call(alice, "host", hosting), range(2)), key=lambda answer: answer[0])
+        expect_equal([status for status, _ in both], [200, 409], f"hosting twice: {both}")
+        invite = both[0][1]["invite"]
+        expect(str(invite).startswith("lanrage://"), f"no invite: {both[0]}")
+        # No router opens a port here: for two seconds it is waited for.
+        hosted = pool.submit(call, bob, "host", {"name": "own", "as": "bob"})
+        wait_until(lambda: any(g["name"] == "host_party" and g["state"] == "running" for g in bob.command("tasks")["graphs"]), 2,
+                   "bob hosts", 0.02)
+        expect_equal(call(bob, "leave", {})[0], 200, "leaving meanwhile")
+        status, answer = hosted.result()
+        expect(status != 200 and "given up" in answer["error"]["message"], f"hosting, given up: {status} {answer}")
+        expect_equal(bob.status()["party"], None, "the party after that")
+        # A good invite beside one of a server that is not there.
+        hangs = alice.invite()
+        network_down = pool.submit(call, bob, "join", {"invite": hangs, "as": "bob"})
+        expect_equal(call(bob, "join", {"invite": invite, "as": "bob"})[0], 200, "the other invite of the same party")
+        expect_equal(network_down.result()[0], 200, "the first")
+        expect_equal(call(bob, "join", {"invite": invite, "as": "robert"})[0], 409, "another name in the party")
+
+
+@scenario("operations")
+def operations_two_nodes(lab: Lab) -> None:
+    """A node that was killed takes back its routing rules, and none of another node's that has its interface's name by now."""
+    network = lab.network()
+    server = server_on(lab, network)
+    alice = Node(lab, network.public("alice"), "alice")
+    invite = alice.host_party(server.link)
+    machine = network.public("bob")
+    first, second = Node(lab, machine, "first"), Node(lab, machine, "second")
+    first.join(invite)
+    name = first.interface
+    first.kill_daemon()
+    machine.run("rm", f"/var/run/wireguard/{name}.sock")  # what `wg show` would ask, left by the killed one, keeps the name
+    wait_until(lambda: second.ask("up", "--interface", name).code == 0, 5, f"{name} is free again")
+    second.join(invite)
+    first.command("up")
+    wait_until(lambda: first.status()["state"] == "in_party", 10, "the first is back")
+    expect(first.interface != name, "both have one interface")
+    expect_equal(len([rule for rule in rules(second) if rule.endswith("to 224.0.0.0/4")]), 2, f"of both: {rules(second)}")
+    second.command("leave")
+    first.command("leave")
+    expect_equal(rules(first), [], "rules that are left")
 
 
 def rules(node: Node) -> list[str]:

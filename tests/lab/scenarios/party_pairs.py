@@ -19,7 +19,8 @@ from scenario import Lab, add, expect, expect_equal
 
 KINDS = ("public", "easy", "cone", "sym", "cgn-easy", "cgn-sym", "fw", "dual")
 FIRST_PING_S = 1.0
-ROUND_TRIP_LIMIT_MS = {"direct": 35, "relay": 68}
+# The lines alone make 30 and 60 ms. The limit tells one from the other, and a detour from none, on a busy machine, too.
+ROUND_TRIP_LIMIT_MS = {"direct": 45, "relay": 90}
 
 
 def check_pair(kind_a: str, kind_b: str, lab: Lab) -> None:

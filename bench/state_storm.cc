@@ -12,6 +12,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <future>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -75,7 +76,7 @@ Json run(const Load& load, Duration window, bool& right) {
   auto store = store::SqliteStore::open(folder + "/server.db", silent_logger(), window).value();
   std::atomic<std::size_t> answered{0};
   for (std::size_t i = 0; i < peers.size(); i += kPartySize)
-    store->commit(peers[i]->party, {party::PartyCreated{Bytes{1}}}, [&](Result<void>) { ++answered; });
+    store->commit({peers[i]->party, 0, {party::PartyCreated{Bytes{1}}}}, [&](Result<void>) { ++answered; });
   wait_for(answered, (peers.size() + kPartySize - 1) / kPartySize);
 
   const store::StoreStats before = store->stats();
@@ -92,7 +93,7 @@ Json run(const Load& load, Duration window, bool& right) {
     Peer& peer = *peers[rng.below(peers.size())];
     peer.row.record_version = ++version;
     rng.fill(peer.row.record);
-    store->commit(peer.party, {party::VersionRaised{version}, party::MemberPut{peer.row}},
+    store->commit({peer.party, 1, {party::VersionRaised{version}, party::MemberPut{peer.row}}},
                   [&, i, at, version](const Result<void>& result) {
                     waited[i] = std::chrono::duration<double, std::milli>(Clock::now() - at).count();
                     if (result) {
@@ -109,9 +110,13 @@ Json run(const Load& load, Duration window, bool& right) {
   store = store::SqliteStore::open(folder + "/server.db", silent_logger()).value();
   for (const auto& peer : peers) {
     if (peer->acknowledged == 0) continue;
-    const auto data = store->load(peer->party).value();
-    const auto row = data ? data->members.find(peer->row.public_key) : decltype(data->members.end()){};
-    right = right && data && row != data->members.end() && row->second.record_version == peer->acknowledged;
+    std::promise<std::uint64_t> kept;
+    store->load(peer->party, [&](const Result<std::optional<store::Loaded>>& found) {
+      const auto row =
+          *found ? (*found)->data.members.find(peer->row.public_key) : decltype((*found)->data.members.end()){};
+      kept.set_value(*found && row != (*found)->data.members.end() ? row->second.record_version : 0);
+    });
+    right = right && kept.get_future().get() == peer->acknowledged;
   }
   store.reset();
   std::filesystem::remove_all(folder);

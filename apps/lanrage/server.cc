@@ -40,7 +40,9 @@ Result<void> serve(Cli& cli, const std::vector<std::string>& listen, const std::
   LR_ASSIGN(const LogOptions log, loaded.config.settings().log_options());
   options.write_window = std::chrono::milliseconds(loaded.config.settings().write_window);
   options.store = loaded.config.settings().store;
-  if (const auto given = cli.flags.find("store"); given != cli.flags.end()) wipe_argument(cli, given->second);
+  options.bus = loaded.config.settings().bus;
+  for (const char* flag : {"store", "bus"})  // may hold passwords
+    if (const auto given = cli.flags.find(flag); given != cli.flags.end()) wipe_argument(cli, given->second);
   options.offload = loaded.config.settings().offload;
   const auto on_ready = [&cli, check](const daemon::ServerReady& ready) {
     if (cli.json) {
@@ -170,6 +172,11 @@ Result<void> show_status(Cli& cli) {
   std::printf("\n");
   if (const std::string problem = text_of(store, "problem"); !problem.empty())
     print_wrapped("  ", "changes are refused: " + problem);
+  if (const Json& bus = member_of(status, "bus"); !bus.is_null()) {
+    std::printf("bus: %s, %.0f other servers share the store\n", text_of(bus, "kind").c_str(), number(bus, "servers"));
+    if (const std::string problem = text_of(bus, "problem"); !problem.empty())
+      print_wrapped("  ", "news come late: " + problem);
+  }
   return {};
 }
 
@@ -195,7 +202,7 @@ void add_server(CLI::App& app, Cli& cli) {
   command->add_flag("--no-relay", options->no_relay, "introduce only");
   command->add_flag("--check", options->check, "start everything, say whether it could serve, and end");
   add_settings(*command, cli,
-               {"port_mapping", "store", "write_window", "offload", "log_level", "log_format", "log_file"});
+               {"port_mapping", "store", "bus", "write_window", "offload", "log_level", "log_format", "log_file"});
   CLI::App* status = command->add_subcommand("status", "Load, parties, relay and version of the server that runs here");
   CLI::App* others =
       command->add_subcommand("relays", "The relays on other hosts that this server names to its players");

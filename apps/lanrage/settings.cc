@@ -27,11 +27,23 @@ std::string without_password(std::string url) {
   return url;
 }
 
+// A bus's URLs without users, passwords and tokens.
+std::string without_user(std::string urls) {
+  for (std::size_t at = 0; (at = urls.find("://", at)) != std::string::npos;) {
+    at += std::string_view("://").size();
+    const std::size_t end = urls.substr(0, urls.find(',', at)).rfind('@');
+    if (end != std::string::npos && end > at) urls.replace(at, end - at, "***");
+  }
+  return urls;
+}
+
 // The settings, fit to be shown.
 std::vector<config::Entry> shown_entries(const config::Config& config) {
   std::vector<config::Entry> entries = config.entries();
-  for (config::Entry& entry : entries)
+  for (config::Entry& entry : entries) {
     if (entry.key == "store") entry.value = without_password(entry.value);
+    if (entry.key == "bus") entry.value = without_user(entry.value);
+  }
   return entries;
 }
 

@@ -48,6 +48,9 @@ const Setting kSettings[] = {
      "milliseconds that changes wait at most, while there are many, to share one write to disk; 0: none waits"},
     {"store", &Settings::store,
      "where a server keeps its parties: postgres://USER@HOST/DATABASE; empty: SQLite in its folder"},
+    {"bus", &Settings::bus,
+     "how servers that share a store hear of each other: nats://HOST:PORT, several with commas between; empty: by the "
+     "store's database"},
     {"log_level", &Settings::log_level, "trace, debug, info, warn, error or off; also per logger: info,paths=debug"},
     {"log_format", &Settings::log_format, "text or json"},
     {"log_file", &Settings::log_file,

@@ -30,6 +30,7 @@ struct Settings {
   bool strict = false;                   // members reach only what `allow` opens
   bool offload = true;                   // segmentation offloads of adapter and sockets; a relay forwards in the kernel
   std::uint16_t write_window = 100;      // ms that changes of state wait at most to share one write to disk
+  std::string bus;                       // of servers that share a store: nats://...; empty: the store's database
   std::string store;                     // of a server: postgres://...; empty: SQLite in its folder
   std::string log_level = "info";
   std::string log_format = "text";

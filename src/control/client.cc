@@ -450,9 +450,25 @@ class Link : public std::enable_shared_from_this<Link> {
       }
       follow->from = *version;
     }
+    if (const auto* servers = std::get_if<wire::Servers>(&**event)) use_servers(*servers);
     post([handlers = handlers_, event = std::move(**event)] {
       if (handlers->on_event) handlers->on_event(event);
     });
+  }
+
+  // Of where the next connection is sought, not of those there are. The others in an order of our own, so that not all
+  // who lose a server go to the same one.
+  void use_servers(const wire::Servers& servers) {
+    std::vector<std::string> told = servers.addresses;
+    for (std::size_t left = told.size(); left > 1; --left) std::swap(told[left - 1], told[rng_->below(left)]);
+    party::ServerInfo server = party::with_addresses(options_.server, told);
+    const auto sorted = [](std::vector<party::ServerAddress> addresses) {
+      std::sort(addresses.begin(), addresses.end());
+      return addresses;
+    };
+    if (sorted(server.addresses) == sorted(options_.server.addresses)) return;
+    options_.server = std::move(server);
+    has_moved_ = true;
   }
 
   void stream_closed(const Error& why, const std::optional<net::HttpResponse>& refused) {
@@ -523,7 +539,12 @@ class Link : public std::enable_shared_from_this<Link> {
                {{"error", why.message}, {"attempt", failures_}, {"retry_ms", milliseconds(delay)}});
     retry_ = loop_->after(delay, [this] {
       const auto keep = std::move(retry_);
-      if (!stopped_) work();
+      if (stopped_) return;
+      if (std::exchange(has_moved_, false)) {
+        open_http();
+        for (Job& job : waiting_) job.sent = 0;  // every request may be repeated
+      }
+      work();
     });
     set_state(LinkState::kWaiting, std::move(why), delay);
   }
@@ -547,6 +568,7 @@ class Link : public std::enable_shared_from_this<Link> {
   Time session_ends_{};
   bool authenticating_ = false;
   bool renewed_session_ = false;
+  bool has_moved_ = false;  // the server is elsewhere, too, than http_ knows
 
   std::list<Job> waiting_;
   std::uint64_t last_sent_ = 0;

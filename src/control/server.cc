@@ -271,15 +271,21 @@ class Front {
 
 class WholeServer final : public Server {
  public:
-  WholeServer(ServerOptions options, net::TlsIdentity tls, party::Identity identity,
-              std::unique_ptr<store::Store> store, RelayDirectory others, const Logger& log)
+  WholeServer(ServerOptions options, net::TlsIdentity tls, party::Identity identity, party::Identity relay,
+              std::unique_ptr<store::Store> store, const Logger& log)
       : options_(std::move(options)),
         tls_(std::move(tls)),
         identity_(std::move(identity)),
+        relay_(std::move(relay)),
         log_(log),
         loop_(net::IoLoop::start("server")),
-        store_(std::move(store)) {
+        store_(std::move(store)) {}
+
+  // Whom to serve, and with whom.
+  Result<void> begin(RelayDirectory others) {
+    if (store_->is_shared()) LR_TRY(open_bus());
     ServiceOptions service;
+    service.bus = bus_.get();
     service.grant_key = grant_key();
     service.others = std::move(others);
     service.save_relays = [path = relays_path(options_.folder)](const std::string& text) {
@@ -288,8 +294,9 @@ class WholeServer final : public Server {
     service.post = [loop = std::weak_ptr<net::IoLoop>(loop_)](std::function<void()> act) {
       if (const auto held = loop.lock()) held->post(std::move(act));
     };
-    service_ = std::make_unique<Service>(std::move(service), *store_, rng_, log_);
+    loop_->run([&] { service_ = std::make_unique<Service>(std::move(service), *store_, rng_, log_); });
     front_ = std::make_unique<Front>(loop_, *service_, *store_, log_);
+    return {};
   }
 
   ~WholeServer() override {
@@ -300,6 +307,7 @@ class WholeServer final : public Server {
       service_.reset();
     });
     udp_.reset();
+    bus_.reset();
     store_.reset();  // its last completions find no service
   }
 
@@ -329,6 +337,10 @@ class WholeServer final : public Server {
     own_ = options_.public_addresses;
     if (own_.empty()) own_ = own_addresses(named_);
     info_.addresses = own_;
+    std::vector<std::string> addresses;
+    for (const party::ServerAddress& address : own_)
+      if (addresses.size() < wire::kServersMax) addresses.push_back(address.text());
+    loop_->run([&] { service_->set_addresses(std::move(addresses)); });
     const std::size_t room = party::kServerAddressesMax - (mapped.tcp ? 1 : 0);
     if (info_.addresses.size() > room) info_.addresses.resize(room);
     if (mapped.tcp) info_.addresses.push_back(party::ServerAddress::of(*mapped.tcp));
@@ -367,11 +379,15 @@ class WholeServer final : public Server {
     out.http = http_->stats();
     out.udp = udp_->stats();
     out.store_kind = store_->kind();
+    if (bus_) {
+      out.bus_kind = bus_->kind();
+      out.bus_problem = bus_->problem();
+    }
+    if (const auto size = store_->size()) out.store = *size;
     out.writing = store_->stats();
     loop_->run([&] {
       if (options_.relay) out.report = report_;
       out.service = service_->stats();
-      if (const auto size = store_->size()) out.store = *size;
     });
     return out;
   }
@@ -381,6 +397,22 @@ class WholeServer final : public Server {
   crypto::SigningKey grant_key() const {
     const Bytes seed = crypto::hkdf_sha256(identity_.seed().bytes(), {}, as_bytes("lanrage server v1 grants"), 32);
     return *crypto::SigningKey::from_bytes(seed);
+  }
+
+  Result<void> open_bus() {
+    const auto on_service = [this](std::function<void(Service&)> act) {
+      loop_->post([this, act = std::move(act)] {
+        if (service_) act(*service_);
+      });
+    };
+    bus::Handlers handlers;
+    handlers.on_message = [on_service](std::string message) {
+      on_service([message = std::move(message)](Service& service) { service.handle_news(net::now(), message); });
+    };
+    handlers.on_gap = [on_service] { on_service([](Service& service) { service.handle_gap(); }); };
+    LR_ASSIGN(bus_, options_.bus.empty() ? bus::open_postgres_bus(options_.store, std::move(handlers), log_)
+                                         : bus::open_nats_bus(options_.bus, std::move(handlers), log_));
+    return {};
   }
 
   Result<void> open_ports() {
@@ -394,7 +426,7 @@ class WholeServer final : public Server {
     udp.offload = options_.offload;
     if (options_.relay) {
       udp.relay.emplace();
-      udp.relay->key = identity_.private_key();
+      udp.relay->key = relay_.private_key();
       udp.relay->grant_keys = {crypto::verify_key(grant_key())};
     }
     LR_ASSIGN(udp_, UdpService::start(std::move(udp), log_));
@@ -445,7 +477,7 @@ class WholeServer final : public Server {
     if (mapped.udp) reachable.push_back(*mapped.udp);
     if (mapped.second_udp) seconds.push_back(*mapped.second_udp);
     std::vector<wire::RelayInfo> relays;
-    if (options_.relay) relays.push_back({identity_.public_key(), options_.region, reachable, info_.key});
+    if (options_.relay) relays.push_back({relay_.public_key(), options_.region, reachable, info_.key});
     std::vector<Endpoint> stun = reachable;
     stun.insert(stun.end(), seconds.begin(), seconds.end());
     if (stun.size() > wire::kRelayAddressesMax) stun.resize(wire::kRelayAddressesMax);
@@ -457,7 +489,7 @@ class WholeServer final : public Server {
     if (options_.relay && now.time >= next_look_) {
       next_look_ = now.time + kRelayReportInterval;
       report_ = meter_->look(now.time);
-      service_->set_own_health({identity_.public_key(), report_.health, report_.load});
+      service_->set_own_health({relay_.public_key(), report_.health, report_.load});
     }
     service_->handle_timeout(now);
     timer_ = loop_->after(kTick, [this] { tick(); });
@@ -466,10 +498,12 @@ class WholeServer final : public Server {
   ServerOptions options_;
   const net::TlsIdentity tls_;
   const party::Identity identity_;
+  const party::Identity relay_;
   const Logger log_;
   crypto::SystemRng rng_;
   std::shared_ptr<net::IoLoop> loop_;  // the service's thread
   std::unique_ptr<store::Store> store_;
+  std::unique_ptr<bus::Bus> bus_;  // none: the store is not shared
   std::unique_ptr<Service> service_;
   std::unique_ptr<Front> front_;
   std::unique_ptr<net::LoopTimer> timer_;
@@ -501,6 +535,8 @@ net::HttpLimits ServerOptions::default_limits() {
 }
 
 static Result<std::unique_ptr<store::Store>> open_store(const ServerOptions& options, const Logger& log) {
+  if (options.store.empty() && !options.bus.empty())
+    return Error{Code::kInvalid, "a bus is for servers that share a store", "say which with --store postgres://..."};
   if (options.store.empty()) return store::SqliteStore::open(options.folder + "/server.db", log, options.write_window);
   if (!options.store.starts_with("postgres://") && !options.store.starts_with("postgresql://"))
     return Error{Code::kInvalid, "the store is no PostgreSQL URL",
@@ -514,9 +550,11 @@ Result<std::unique_ptr<Server>> Server::start(ServerOptions options, const Logge
   LR_ASSIGN(auto tls, net::TlsIdentity::load_or_create(options.folder + "/server.key"));
   LR_ASSIGN(auto identity, load_seed(options.folder + "/server.seed", rng));
   LR_ASSIGN(auto store, open_store(options, log));
+  LR_ASSIGN(auto relay, load_seed(options.folder + (store->is_shared() ? "/server.relay" : "/server.seed"), rng));
   LR_ASSIGN(auto others, load_relays(options.folder));
-  auto server = std::make_unique<WholeServer>(std::move(options), std::move(tls), std::move(identity), std::move(store),
-                                              std::move(others), log);
+  auto server = std::make_unique<WholeServer>(std::move(options), std::move(tls), std::move(identity), std::move(relay),
+                                              std::move(store), log);
+  LR_TRY(server->begin(std::move(others)));
   LR_TRY(server->open());
   return std::unique_ptr<Server>(std::move(server));
 }

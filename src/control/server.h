@@ -1,9 +1,11 @@
 // A control server as a whole: HTTPS and WebSocket over Service, its store, and STUN and the relay on the same port.
 //
 // Three threads of its own (HTTPS, service, UDP) and the store's. What it is stays in its folder: `server.key` (TLS,
-// the key in every link), `server.seed` (grants and the relay's identity), `server.db`, `server.relays` (which other
-// relays it trusts, and where they are), and `server.link`, which is there only while it serves. It does not parse
-// arguments, drop privileges or wait: whoever constructs it does.
+// the key in every link), `server.seed` (sessions, grants and the relay's identity), `server.db`, `server.relays`
+// (which other relays it trusts, and where they are), and `server.link`, which is there only while it serves. Servers
+// that share a store are one to their players, and have the same `server.key` and `server.seed`; each has a
+// `server.relay`, its relay's own identity. It does not parse arguments, drop privileges or wait: whoever constructs it
+// does.
 #pragma once
 
 #include <memory>
@@ -27,7 +29,9 @@ struct ServerOptions {
   // What links, invites and the relay directory name. Empty: the addresses that this machine reaches others from.
   std::vector<party::ServerAddress> public_addresses;
   bool relay = true;  // STUN is answered in any case
-  std::string store;  // postgres://...; empty: SQLite in the folder
+  std::string store;  // postgres://..., which servers may share; empty: SQLite in the folder
+  // nats://..., how servers that share a store hear of each other; empty: by the store's database
+  std::string bus;
   Duration write_window = store::kCommitWindow;
   bool offload = true;  // of the relay, into the kernel
   std::string region;
@@ -68,6 +72,8 @@ class Server {
     store::StoreSize store;
     store::StoreStats writing;
     const char* store_kind = "";
+    const char* bus_kind = nullptr;  // none: the store is not shared
+    std::string bus_problem;
   };
   virtual bool relays() const = 0;
   // Other relays, and what the operator says about them (Service). These wait for the service's thread, too.

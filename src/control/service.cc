@@ -9,18 +9,11 @@
 namespace lanrage::control {
 namespace {
 
-constexpr Duration kSweep = std::chrono::seconds{1};
-constexpr Duration kUnsureGap = std::chrono::seconds{10};  // a store that is away may take a while to say so
+constexpr Duration kUnreadGap = std::chrono::seconds{10};  // a store that is away may take a while to say so
 
 Error limited() { return {Code::kExhausted, "too many requests", "wait a moment and try again"}; }
 Error no_party() {
   return {Code::kNotFound, "the server does not know that party", "was the invite made with another server?"};
-}
-
-wire::PartyId wire_id(const party::PartyId& id) {
-  wire::PartyId out;
-  std::copy(id.bytes().begin(), id.bytes().end(), out.begin());
-  return out;
 }
 
 wire::InviteInfo info_of(const party::InviteRow& row) {
@@ -50,14 +43,6 @@ wire::Event wire_event(const party::PartyEvent& event) {
   return std::visit(Visitor{event.number}, event.body);
 }
 
-// An answer to a request that gives back nothing but success.
-std::function<void(Result<void>)> done_or_error(Service::Respond respond) {
-  return [respond = std::move(respond)](Result<void> result) {
-    if (!result) return respond(std::move(result).error());
-    respond(wire::Response(wire::Done{}));
-  };
-}
-
 }  // namespace
 
 Service::Service(ServiceOptions options, store::Store& store, Rng& rng, const Logger& log)
@@ -65,7 +50,8 @@ Service::Service(ServiceOptions options, store::Store& store, Rng& rng, const Lo
       session_key_(crypto::hkdf_sha256(options_.grant_key.bytes(), {}, as_bytes("lanrage server v1 sessions"), 32)),
       store_(store),
       rng_(rng),
-      log_(log.named("control")) {}
+      log_(log.named("control")),
+      id_(rng.array<sizeof(wire::ServerId)>()) {}
 
 Service::~Service() = default;
 
@@ -134,19 +120,56 @@ Result<crypto::PublicKey> Service::authenticate(Now now, ByteView token) const {
 
 // --- parties -------------------------------------------------------------------------------------------------------
 
-Result<Service::PartyPtr> Service::find(Now now, const party::PartyId& id) {
-  if (auto cached = parties_.find(id); cached != parties_.end()) return cached->second;
-  LR_ASSIGN(auto data, store_.load(id));
-  if (unsure_.erase(id) > 0) close_streams(id, {Code::kUnavailable, "the server has read this party anew", {}});
-  if (!data) return no_party();
-  LR_ASSIGN(party::ServerParty state, party::ServerParty::restore(std::move(*data)));
+void Service::find(Now now, const party::PartyId& id, Found found) {
+  if (auto cached = parties_.find(id); cached != parties_.end()) return found(cached->second);
+  Loading& loading = loading_[id];
+  loading.waiting.push_back(std::move(found));
+  if (loading.waiting.size() == 1) load(now, id);
+}
+
+void Service::load(Now now, const party::PartyId& id) {
+  store_.load(id, on_service([this, now, id](Result<std::optional<store::Loaded>> loaded) {
+                finish_load(now, id, std::move(loaded));
+              }));
+}
+
+void Service::finish_load(Now now, const party::PartyId& id, Result<std::optional<store::Loaded>> loaded) {
+  Loading& loading = loading_[id];
+  if (loaded && *loaded && (*loaded)->revision < loading.at_least) return load(now, id);
+  const std::vector<Found> waiting = std::move(loading.waiting);
+  loading_.erase(id);
+  const auto party = restore(now, id, std::move(loaded));
+  for (const Found& found : waiting) found(party);
+}
+
+Result<Service::PartyPtr> Service::restore(Now now, const party::PartyId& id,
+                                           Result<std::optional<store::Loaded>> loaded) {
+  if (!loaded) return std::move(loaded).error();
+  unread_.erase(id);
+  if (!*loaded) {
+    close_streams(id, no_party());
+    return no_party();
+  }
+  LR_ASSIGN(party::ServerParty state, party::ServerParty::restore(std::move((*loaded)->data), (*loaded)->recent));
   evict();
-  auto party = std::make_shared<Party>(Party{std::move(state)});
+  const auto party = std::make_shared<Party>(Party{std::move(state), (*loaded)->revision});
   parties_[id] = party;
+  bring_up_to_date(id, party->state);
   party::Effects effects;
   party->state.expire(now.wall, effects);
   if (!effects.changes.empty()) commit(id, party, std::move(effects), [](Result<void>) {});
   return party;
+}
+
+// One after the other, until the store fails.
+void Service::read_unread(Now now) {
+  if (unread_.empty() || unread_due_ > now.time) return;
+  unread_due_ = now.time + kUnreadGap;
+  find(now, party::PartyId(*unread_.begin()), [this, now](const Result<PartyPtr>& party) {
+    if (!party) return;
+    unread_due_ = now.time;
+    read_unread(now);
+  });
 }
 
 void Service::evict() {
@@ -161,70 +184,121 @@ void Service::drop_idle() {
   }
 }
 
-void Service::commit(const party::PartyId& id, const PartyPtr& party, party::Effects effects,
-                     std::function<void(Result<void>)> done) {
-  if (effects.changes.empty()) return settled(id, party, std::move(done));
-  ++party->pending;
-  auto finish = [this, id, party, events = std::move(effects.events), done](Result<void> result) {
-    --party->pending;
-    if (!result) {
-      // What was decided in memory did not happen: forget it, and read again what did. Or it did, and only the
-      // database's answer was lost: then who follows the party begins anew, once the store can be asked what it has.
-      party->dead = true;
-      if (auto cached = parties_.find(id); cached != parties_.end() && cached->second == party) parties_.erase(cached);
-      const Code code = result.error().code;
-      if (code == Code::kUnavailable || code == Code::kTimedOut) unsure_.insert(id);
-      if (result.error().code == Code::kExhausted) return done(std::move(result));
-      // The players' business is that it is not done, not the operator's database.
-      return done(Error{Code::kUnavailable, "the server cannot keep this just now", "try again in a moment"});
-    }
-    publish(id, events);
-    done({});
-  };
-  store_.commit(id, std::move(effects.changes),
-                [this, alive = std::weak_ptr<int>(alive_), finish](Result<void> result) {
-                  options_.post([alive, finish, result = std::move(result)]() mutable {
-                    if (alive.lock()) finish(std::move(result));
-                  });
-                });
+// What is in memory is not what the store has.
+void Service::forget(const party::PartyId& id, const PartyPtr& party) {
+  if (const auto cached = parties_.find(id); cached != parties_.end() && cached->second == party)
+    parties_.erase(cached);
+  if (streams_of_.contains(id)) unread_.insert(id);
 }
 
-// Calls `done` once all that was decided so far is on disk: an answer must not show what may still not happen.
-void Service::settled(const party::PartyId& id, const PartyPtr& party, std::function<void(Result<void>)> done) {
-  if (party->pending == 0) return done(party->dead ? Result<void>(no_party()) : Result<void>());
-  store_.commit(id, {}, [this, alive = std::weak_ptr<int>(alive_), done](Result<void> result) {
-    options_.post([alive, done, result = std::move(result)]() mutable {
-      if (alive.lock()) done(std::move(result));
-    });
+// Everything that is answered goes through here, also what changes nothing: it was decided on what the store has.
+void Service::decide(Now now, const party::PartyId& id, Decision decision, Respond respond, int attempt) {
+  find(now, id,
+       [this, now, id, decision = std::move(decision), respond = std::move(respond), attempt](Result<PartyPtr> party) {
+         if (!party) return respond(std::move(party).error());
+         party::Effects effects;
+         auto answer = decision((*party)->state, effects);
+         commit(id, *party, std::move(effects),
+                [this, now, id, decision, respond, attempt, answer = std::move(answer)](Result<void> stored) {
+                  if (stored) return respond(answer);
+                  if (stored.error().code != Code::kConflict) return respond(std::move(stored).error());
+                  ++stats_.decided_again;
+                  if (attempt < kDecisionsMax) return decide(now, id, decision, respond, attempt + 1);
+                  respond(Error{Code::kUnavailable, "the party changes too fast", "try again in a moment"});
+                });
+       });
+}
+
+void Service::ask_store(store::Commit commit, Done done) {
+  store_.commit(std::move(commit),
+                on_service([done = std::move(done)](Result<void> stored) { done(std::move(stored)); }));
+}
+
+// kConflict: decide again.
+void Service::commit(const party::PartyId& id, const PartyPtr& party, party::Effects effects, Done done) {
+  if (effects.changes.empty()) return settle(id, party, std::move(done));
+  ++party->pending;
+  store::Commit commit{id, party->revision++, std::move(effects.changes), effects.events};
+  ask_store(std::move(commit),
+            [this, id, party, revision = party->revision, events = std::move(effects.events), done = std::move(done)](
+                Result<void> stored) { finish_commit(id, party, revision, events, std::move(stored), done); });
+}
+
+void Service::finish_commit(const party::PartyId& id, const PartyPtr& party, std::uint64_t revision,
+                            const std::vector<party::PartyEvent>& events, Result<void> result, const Done& done) {
+  --party->pending;
+  if (result) {
+    publish(id, events);
+    say(id, wire::PartyChanged{wire_id(id), revision});
+    return done({});
+  }
+  // What was decided in memory did not happen: forget it, and read again what did. Or it did, and only the database's
+  // answer was lost.
+  forget(id, party);
+  const Code code = result.error().code;
+  if (code == Code::kExhausted || code == Code::kConflict) return done(std::move(result));
+  // The players' business is that it is not done, not the operator's database.
+  done(Error{Code::kUnavailable, "the server cannot keep this just now", "try again in a moment"});
+}
+
+// Calls `done` once all that was decided so far is on disk, and nobody else has decided anything: an answer must not
+// show what may still not happen, nor what is over.
+void Service::settle(const party::PartyId& id, const PartyPtr& party, Done done) {
+  if (party->pending == 0 && !store_.is_shared()) return done({});
+  ask_store({id, party->revision}, [this, id, party, done = std::move(done)](Result<void> stored) {
+    if (!stored) forget(id, party);
+    done(std::move(stored));
   });
 }
 
 void Service::close_streams(const party::PartyId& id, const Error& why) {
   const auto open = streams_of_.find(id);
   if (open == streams_of_.end()) return;
-  for (StreamId stream_id : std::vector<StreamId>(open->second)) {
-    const auto stream = streams_.find(stream_id);
-    if (stream == streams_.end()) continue;
-    const auto close = stream->second.stream.close;
-    close_stream(stream_id);
-    close(why);
-  }
+  for (StreamId stream_id : std::vector<StreamId>(open->second.ids)) close_stream(stream_id, why);
+}
+
+void Service::close_stream(StreamId stream_id, const Error& why) {
+  const auto stream = streams_.find(stream_id);
+  if (stream == streams_.end()) return;
+  const auto close = stream->second.stream.close;
+  close_stream(stream_id);
+  close(why);
 }
 
 void Service::publish(const party::PartyId& id, const std::vector<party::PartyEvent>& events) {
-  for (const party::PartyEvent& event : events) tell(id, wire_event(event));
-  auto cached = parties_.find(id);
-  if (cached == parties_.end()) return;
-  auto open = streams_of_.find(id);
+  const auto open = streams_of_.find(id);
   if (open == streams_of_.end()) return;
-  for (StreamId stream_id : std::vector<StreamId>(open->second)) {
-    auto stream = streams_.find(stream_id);
+  for (const party::PartyEvent& event : events) {
+    if (event.number <= open->second.told) continue;
+    open->second.told = event.number;
+    tell(id, wire_event(event));
+  }
+  close_strangers(id);
+}
+
+// Tells the streams what another server did.
+void Service::bring_up_to_date(const party::PartyId& id, const party::ServerParty& party) {
+  const auto open = streams_of_.find(id);
+  if (open == streams_of_.end()) return;
+  if (const auto events = party.events_since(open->second.told)) {
+    for (const party::PartyEvent& event : *events) tell(id, wire_event(event));
+  } else {
+    tell(id, wire_snapshot(id, party.snapshot()));
+  }
+  open->second.told = party.version();
+  close_strangers(id);
+}
+
+void Service::close_strangers(const party::PartyId& id) {
+  const auto cached = parties_.find(id);
+  const auto open = streams_of_.find(id);
+  if (cached == parties_.end() || open == streams_of_.end()) return;
+  for (StreamId stream_id : std::vector<StreamId>(open->second.ids)) {
+    const auto stream = streams_.find(stream_id);
     if (stream == streams_.end()) continue;
     const party::Standing standing = cached->second->state.standing(stream->second.by);
     if (standing == party::Standing::kJoined || standing == party::Standing::kPending) continue;
-    const auto close = stream->second.stream.close;
-    close_stream(stream_id);
-    close(Error{Code::kRefused, "not a member of this party any more", {}});
+    close_stream(stream_id, {Code::kRefused, "not a member of this party any more", {}});
   }
 }
 
@@ -257,91 +331,102 @@ void Service::serve(Now now, const crypto::PublicKey& by, const wire::CreatePart
   auto created = party::ServerParty::create(now.wall, by, request.name, request.genesis, effects);
   if (!created) return respond(std::move(created).error());
   const party::PartyId id = created->id();
-  if (auto known = find(now, id); known || known.error().code != Code::kNotFound) {
-    if (!known) return respond(std::move(known).error());
-    // The same request again has the same answer.
-    if ((*known)->state.data().genesis == request.genesis)
-      return settled(id, *known, done_or_error(std::move(respond)));
-    return respond(Error{Code::kConflict, "a party with that id exists already", {}});
-  }
-  evict();
-  auto party = std::make_shared<Party>(Party{std::move(*created)});
-  parties_[id] = party;
-  commit(id, party, std::move(effects), done_or_error(std::move(respond)));
+  const auto make = [this, now, by, request, id, respond, effects, created = *created](const Result<PartyPtr>& known) {
+    if (!known && known.error().code != Code::kNotFound) return respond(known.error());
+    if (known || parties_.contains(id)) {
+      // The same request again has the same answer.
+      return decide(
+          now, id,
+          [genesis = request.genesis](party::ServerParty& party, party::Effects&) -> Result<wire::Response> {
+            if (party.data().genesis == genesis) return wire::Response(wire::Done{});
+            return Error{Code::kConflict, "a party with that id exists already", {}};
+          },
+          respond);
+    }
+    evict();
+    const auto party = std::make_shared<Party>(Party{created});
+    parties_[id] = party;
+    commit(id, party, effects, [this, now, by, request, respond](Result<void> stored) {
+      if (stored) return respond(wire::Response(wire::Done{}));
+      if (stored.error().code == Code::kConflict) return serve(now, by, request, respond);
+      respond(std::move(stored).error());
+    });
+  };
+  find(now, id, make);
 }
 
 void Service::serve(Now now, const crypto::PublicKey& by, const wire::Join& request, Respond respond) {
-  auto party = find(now, request.party);
-  if (!party) return respond(std::move(party).error());
-  party::Effects effects;
-  auto answer = (*party)->state.join(now.wall, by, {party::InviteToken(request.token), request.name}, effects);
-  if (!answer) return respond(std::move(answer).error());
-  commit((*party)->state.id(), *party, std::move(effects), [answer = std::move(*answer), respond](Result<void> result) {
-    if (!result) return respond(std::move(result).error());
-    respond(wire::Response(wire::Admission{answer.ipv4, answer.envelope}));
-  });
+  decide(
+      now, party::PartyId(request.party),
+      [now, by, request](party::ServerParty& party, party::Effects& effects) -> Result<wire::Response> {
+        LR_ASSIGN(auto answer, party.join(now.wall, by, {party::InviteToken(request.token), request.name}, effects));
+        return wire::Response(wire::Admission{answer.ipv4, std::move(answer.envelope)});
+      },
+      std::move(respond));
 }
 
 void Service::serve(Now now, const crypto::PublicKey& by, const wire::PutRecord& request, Respond respond) {
-  auto party = find(now, request.party);
-  if (!party) return respond(std::move(party).error());
-  party::Effects effects;
-  if (auto put = (*party)->state.put_record(by, request.record, effects); !put) return respond(std::move(put).error());
-  commit((*party)->state.id(), *party, std::move(effects), done_or_error(std::move(respond)));
+  decide(
+      now, party::PartyId(request.party),
+      [by, request](party::ServerParty& party, party::Effects& effects) -> Result<wire::Response> {
+        LR_TRY(party.put_record(by, request.record, effects));
+        return wire::Response(wire::Done{});
+      },
+      std::move(respond));
 }
 
 void Service::serve(Now now, const crypto::PublicKey& by, const wire::AddInvite& request, Respond respond) {
-  auto party = find(now, request.party);
-  if (!party) return respond(std::move(party).error());
-  party::Effects effects;
   const party::InviteRequest invite{request.token_hash, request.envelope, request.uses,
                                     now.wall + std::chrono::seconds{request.lifetime_s}};
-  auto row = (*party)->state.add_invite(now.wall, by, invite, effects);
-  if (!row) return respond(std::move(row).error());
-  commit((*party)->state.id(), *party, std::move(effects), [info = info_of(*row), respond](Result<void> result) {
-    if (!result) return respond(std::move(result).error());
-    respond(wire::Response(info));
-  });
+  decide(
+      now, party::PartyId(request.party),
+      [now, by, invite](party::ServerParty& party, party::Effects& effects) -> Result<wire::Response> {
+        LR_ASSIGN(const party::InviteRow row, party.add_invite(now.wall, by, invite, effects));
+        return wire::Response(info_of(row));
+      },
+      std::move(respond));
 }
 
 void Service::serve(Now now, const crypto::PublicKey& by, const wire::ListInvites& request, Respond respond) {
-  auto party = find(now, request.party);
-  if (!party) return respond(std::move(party).error());
-  auto rows = (*party)->state.list_invites(now.wall, by);
-  if (!rows) return respond(std::move(rows).error());
-  wire::InviteList list;
-  for (const party::InviteRow& row : *rows) list.invites.push_back(info_of(row));
-  settled((*party)->state.id(), *party, [list = std::move(list), respond](Result<void> result) {
-    if (!result) return respond(std::move(result).error());
-    respond(wire::Response(list));
-  });
+  decide(
+      now, party::PartyId(request.party),
+      [now, by](party::ServerParty& party, party::Effects&) -> Result<wire::Response> {
+        LR_ASSIGN(const auto rows, party.list_invites(now.wall, by));
+        wire::InviteList list;
+        for (const party::InviteRow& row : rows) list.invites.push_back(info_of(row));
+        return wire::Response(std::move(list));
+      },
+      std::move(respond));
 }
 
 void Service::serve(Now now, const crypto::PublicKey& by, const wire::RevokeInvite& request, Respond respond) {
-  auto party = find(now, request.party);
-  if (!party) return respond(std::move(party).error());
   const auto id = party::InviteId::parse(request.id);
   if (!id)
     return respond(
         Error{Code::kNotFound, "there is no such invite", "`lanrage invite --list` shows those that are valid"});
-  party::Effects effects;
-  if (auto revoked = (*party)->state.revoke_invite(by, *id, effects); !revoked)
-    return respond(std::move(revoked).error());
-  commit((*party)->state.id(), *party, std::move(effects), done_or_error(std::move(respond)));
+  decide(
+      now, party::PartyId(request.party),
+      [by, id](party::ServerParty& party, party::Effects& effects) -> Result<wire::Response> {
+        LR_TRY(party.revoke_invite(by, *id, effects));
+        return wire::Response(wire::Done{});
+      },
+      std::move(respond));
 }
 
 void Service::serve(Now now, const crypto::PublicKey& by, const wire::PutStatements& request, Respond respond) {
-  auto party = find(now, request.party);
-  if (!party) return respond(std::move(party).error());
   party::StatementsRequest statements{request.statements, request.bundle, {}, request.seen};
   for (const wire::InviteEnvelope& invite : request.invites) {
     const auto id = party::InviteId::parse(invite.id);
     if (!id) return respond(Error{Code::kInvalid, "an invite's id is malformed", {}});
     statements.invites.push_back({*id, invite.envelope});
   }
-  party::Effects effects;
-  if (auto put = (*party)->state.put_statements(by, statements, effects); !put) return respond(std::move(put).error());
-  commit((*party)->state.id(), *party, std::move(effects), done_or_error(std::move(respond)));
+  decide(
+      now, party::PartyId(request.party),
+      [by, statements](party::ServerParty& party, party::Effects& effects) -> Result<wire::Response> {
+        LR_TRY(party.put_statements(by, statements, effects));
+        return wire::Response(wire::Done{});
+      },
+      std::move(respond));
 }
 
 void Service::serve(Now, const crypto::PublicKey&, const wire::Signal&, Respond respond) {
@@ -371,23 +456,32 @@ void Service::serve(Now, const crypto::PublicKey& by, const wire::ReportRelay& r
 
 void Service::open_stream(Now now, const crypto::PublicKey& by, const wire::Follow& follow, Stream stream,
                           std::function<void(Result<StreamId>)> opened) {
-  auto party = find(now, follow.party);
-  if (!party) return opened(std::move(party).error());
-  if (streams_.size() >= kStreamsMax) return opened(limited());
-  begin_stream(now, by, follow, *party, std::move(stream), std::move(opened));
+  open_stream(now, by, follow, stream, opened, 1);
+}
+
+void Service::open_stream(Now now, const crypto::PublicKey& by, const wire::Follow& follow, const Stream& stream,
+                          const std::function<void(Result<StreamId>)>& opened, int attempt) {
+  const party::PartyId id(follow.party);
+  const auto begin = [this, now, by, follow, stream, opened, attempt, id](Result<PartyPtr> party) {
+    if (!party) return opened(std::move(party).error());
+    if (streams_.size() >= kStreamsMax) return opened(limited());
+    settle(id, *party, [this, now, by, follow, stream, opened, attempt, id, party = *party](Result<void> settled) {
+      if (!settled && (settled.error().code != Code::kConflict || attempt >= kDecisionsMax))
+        return opened(std::move(settled).error());
+      const auto cached = parties_.find(id);
+      const bool is_current = settled && cached != parties_.end() && cached->second == party;
+      // A snapshot of now could show what may still not happen.
+      if (!is_current || party->pending > 0)
+        return open_stream(now, by, follow, stream, opened, attempt + (is_current ? 0 : 1));
+      begin_stream(now, by, follow, party, stream, opened);
+    });
+  };
+  find(now, id, begin);
 }
 
 void Service::begin_stream(Now now, const crypto::PublicKey& by, const wire::Follow& follow, const PartyPtr& party,
-                           Stream stream, std::function<void(Result<StreamId>)> opened) {
+                           const Stream& stream, const std::function<void(Result<StreamId>)>& opened) {
   const party::PartyId id = party->state.id();
-  if (party->pending > 0) {  // a snapshot of now could show what may still not happen
-    return settled(
-        id, party,
-        [this, now, by, follow, party, stream = std::move(stream), opened = std::move(opened)](Result<void> result) {
-          if (!result) return opened(std::move(result).error());
-          begin_stream(now, by, follow, party, stream, opened);
-        });
-  }
   const party::Standing standing = party->state.standing(by);
   if (standing == party::Standing::kStranger || standing == party::Standing::kLeft) {
     return opened(Error{Code::kRefused, "not a member of this party", "join it with an invite"});
@@ -404,23 +498,30 @@ void Service::begin_stream(Now now, const crypto::PublicKey& by, const wire::Fol
   } else {
     stream.send(wire_snapshot(id, party->state.snapshot()));
   }
-  std::vector<StreamId>& open = streams_of_[id];
-  const auto own = std::count_if(open.begin(), open.end(), [&](StreamId s) { return streams_.at(s).by == by; });
-  if (static_cast<std::size_t>(own) >= kStreamsPerKeyMax) {
-    const StreamId oldest =
-        *std::find_if(open.begin(), open.end(), [&](StreamId s) { return streams_.at(s).by == by; });
-    const auto close = streams_.at(oldest).stream.close;
-    close_stream(oldest);
-    close(Error{Code::kConflict, "this device follows the party by newer streams", {}});
+  std::vector<StreamId> own;
+  if (const auto open = streams_of_.find(id); open != streams_of_.end()) {
+    std::copy_if(open->second.ids.begin(), open->second.ids.end(), std::back_inserter(own),
+                 [&](StreamId s) { return streams_.at(s).by == by; });
   }
+  if (own.size() >= kStreamsPerKeyMax)
+    close_stream(own.front(), {Code::kConflict, "this device follows the party by newer streams", {}});
   used_.insert(id);
-  if (own == 0) tell(id, wire::Presence{by, true});
-  streams_[stream_id] = {by, id, std::move(stream), now.time + kGrantRenewal};
-  streams_of_[id].push_back(stream_id);
-  if (turns_.try_emplace(id, last_turn_ + 1).second) ++last_turn_;
+  if (own.empty() && !is_elsewhere(id, by)) tell(id, wire::Presence{by, true});
+  streams_[stream_id] = {by, id, stream, now.time + kGrantRenewal};
+  const auto [open, is_first] = streams_of_.try_emplace(id);
+  open->second.ids.push_back(stream_id);
+  if (is_first) {
+    open->second.turn = ++last_turn_;
+    open->second.told = party->state.version();
+    if (options_.bus != nullptr) options_.bus->subscribe(id);
+    say_here(id, true);
+  } else if (own.empty()) {
+    say(id, wire::PresenceNews{follow.party, {by, true}});
+  }
   const Stream& placed = streams_[stream_id].stream;
   placed.send(wire::Online{online(id)});
   placed.send(named_relays(id));
+  if (!known_addresses_.empty()) placed.send(named_servers());
   if (!told_health_.relays.empty()) placed.send(told_health_);
   placed.send(grant_keys());
   placed.send(grant(now, id, by));
@@ -437,15 +538,17 @@ void Service::close_stream(StreamId stream_id) {
   const crypto::PublicKey by = found->second.by;
   const party::PartyId id = found->second.party;
   streams_.erase(found);
-  auto open = streams_of_.find(id);
-  std::erase(open->second, stream_id);
-  const bool gone =
-      std::none_of(open->second.begin(), open->second.end(), [&](StreamId s) { return streams_.at(s).by == by; });
-  if (open->second.empty()) {
-    streams_of_.erase(open);
-    turns_.erase(id);
+  const auto open = streams_of_.find(id);
+  std::erase(open->second.ids, stream_id);
+  if (!is_here(id, by)) {
+    if (!is_elsewhere(id, by)) tell(id, wire::Presence{by, false});
+    say(id, wire::PresenceNews{wire_id(id), {by, false}});
   }
-  if (gone) tell(id, wire::Presence{by, false});
+  if (!open->second.ids.empty()) return;
+  streams_of_.erase(open);
+  unread_.erase(id);
+  if (options_.bus != nullptr) options_.bus->unsubscribe(id);
+  for (auto& [server, other] : others_) other.members.erase(id);
 }
 
 void Service::handle_signal(Now now, StreamId from, const wire::Signal& signal) {
@@ -453,8 +556,19 @@ void Service::handle_signal(Now now, StreamId from, const wire::Signal& signal) 
   if (sender == streams_.end() || party::PartyId(signal.party) != sender->second.party) return;
   if (!take(now, "signal " + sender->second.by.base64(), kSignalsPerKey)) return;
   ++stats_.signals;
-  const wire::Signalled event{sender->second.by, signal.sealed};
-  for (StreamId stream_id : streams_of_[sender->second.party]) {
+  const party::PartyId id = sender->second.party;
+  const crypto::PublicKey by = sender->second.by;
+  deliver(id, by, signal);
+  // Not only where we know it to be: what others said of it may be on its way.
+  if (is_elsewhere(id, signal.to) || (!is_here(id, signal.to) && !others_.empty()))
+    say(id, wire::SignalNews{by, signal});
+}
+
+void Service::deliver(const party::PartyId& id, const crypto::PublicKey& from, const wire::Signal& signal) {
+  const auto open = streams_of_.find(id);
+  if (open == streams_of_.end()) return;
+  const wire::Signalled event{from, signal.sealed};
+  for (StreamId stream_id : open->second.ids) {
     const OpenStream& stream = streams_.at(stream_id);
     if (stream.by == signal.to) stream.stream.send(event);
   }
@@ -463,21 +577,33 @@ void Service::handle_signal(Now now, StreamId from, const wire::Signal& signal) 
 void Service::tell(const party::PartyId& id, const wire::Event& event, const crypto::PublicKey* except) {
   auto open = streams_of_.find(id);
   if (open == streams_of_.end()) return;
-  for (StreamId stream_id : open->second) {
+  for (StreamId stream_id : open->second.ids) {
     const OpenStream& stream = streams_.at(stream_id);
     if (except == nullptr || stream.by != *except) stream.stream.send(event);
   }
 }
 
 std::vector<crypto::PublicKey> Service::online(const party::PartyId& id) const {
-  std::vector<crypto::PublicKey> out;
-  auto open = streams_of_.find(id);
-  if (open == streams_of_.end()) return out;
-  for (StreamId stream_id : open->second) {
-    const crypto::PublicKey& by = streams_.at(stream_id).by;
-    if (std::find(out.begin(), out.end(), by) == out.end()) out.push_back(by);
-  }
-  return out;
+  std::set<crypto::PublicKey> out;
+  if (const auto open = streams_of_.find(id); open != streams_of_.end())
+    for (StreamId stream_id : open->second.ids) out.insert(streams_.at(stream_id).by);
+  for (const auto& [server, other] : others_)
+    if (const auto members = other.members.find(id); members != other.members.end())
+      out.insert(members->second.begin(), members->second.end());
+  return {out.begin(), out.end()};
+}
+
+bool Service::is_here(const party::PartyId& id, const crypto::PublicKey& member) const {
+  const auto open = streams_of_.find(id);
+  return open != streams_of_.end() && std::any_of(open->second.ids.begin(), open->second.ids.end(),
+                                                  [&](StreamId s) { return streams_.at(s).by == member; });
+}
+
+bool Service::is_elsewhere(const party::PartyId& id, const crypto::PublicKey& member) const {
+  return std::any_of(others_.begin(), others_.end(), [&](const auto& entry) {
+    const auto members = entry.second.members.find(id);
+    return members != entry.second.members.end() && members->second.contains(member);
+  });
 }
 
 wire::Grant Service::grant(Now now, const party::PartyId& id, const crypto::PublicKey& peer) const {
@@ -499,9 +625,33 @@ void Service::set_relays(std::vector<wire::RelayInfo> relays, std::vector<Endpoi
 
 // --- relays --------------------------------------------------------------------------------------------------------
 
-wire::Relays Service::named_relays(const party::PartyId& id) const {
-  wire::Relays out{options_.relays, options_.stun, turns_.at(id)};
+wire::Relays Service::own_relays() const {
+  wire::Relays out{options_.relays, options_.stun, 0};
   for (wire::RelayInfo& relay : options_.others.named()) out.relays.push_back(std::move(relay));
+  return out;
+}
+
+wire::Relays Service::named_relays(const party::PartyId& id) const {
+  wire::Relays out = own_relays();
+  // All servers must say the same of a party, and do not count together.
+  out.turn = options_.bus == nullptr ? streams_of_.at(id).turn : load_be<std::uint32_t>(id.bytes().data()) | 1u;
+  for (const auto& [server, other] : others_) {
+    for (const wire::RelayInfo& relay : other.said.relays.relays) {
+      const bool is_known = std::any_of(out.relays.begin(), out.relays.end(),
+                                        [&](const wire::RelayInfo& known) { return known.key == relay.key; });
+      if (!is_known && out.relays.size() < wire::kRelaysMax) out.relays.push_back(relay);
+    }
+    for (const Endpoint& stun : other.said.relays.stun) {
+      const bool is_known = std::find(out.stun.begin(), out.stun.end(), stun) != out.stun.end();
+      if (!is_known && out.stun.size() < wire::kRelayAddressesMax) out.stun.push_back(stun);
+    }
+  }
+  return out;
+}
+
+wire::RelaysHealth Service::own_relays_health() const {
+  wire::RelaysHealth out{options_.others.health()};
+  if (own_health_) out.relays.push_back(*own_health_);
   return out;
 }
 
@@ -511,8 +661,12 @@ void Service::tell_relays() {
 
 void Service::tell_health(Now now) {
   if (now.time < next_health_) return;
-  std::vector<wire::RelayHealth> health = options_.others.health();
-  if (own_health_) health.push_back(*own_health_);
+  std::vector<wire::RelayHealth> health = own_relays_health().relays;
+  for (const auto& [server, other] : others_)
+    for (const wire::RelayHealth& relay : other.said.health.relays)
+      if (health.size() < wire::kRelaysMax &&
+          std::ranges::find(health, relay.key, &wire::RelayHealth::key) == health.end())
+        health.push_back(relay);
   const auto is_known = [](const wire::RelayHealth& is, const wire::RelayHealth& was) {
     return is.key == was.key && std::abs(is.health - was.health) < kHealthNews &&
            std::abs(is.load - was.load) < kHealthNews;
@@ -580,10 +734,8 @@ void Service::handle_timeout(Now now) {
   next_sweep_ = now.time + kSweep;
   if (!next_retirement_) next_retirement_ = now.time + kRetirement;
   if (*next_retirement_ <= now.time) retire(now);
-  if (!unsure_.empty() && unsure_due_ <= now.time) {
-    unsure_due_ = now.time + kUnsureGap;
-    (void)find(now, party::PartyId(*unsure_.begin()));
-  }
+  read_unread(now);
+  if (options_.bus != nullptr) keep_in_touch(now);
   std::erase_if(challenges_, [&](const auto& entry) { return entry.second.expires <= now.time; });
   std::erase_if(buckets_, [&](const auto& entry) { return now.time - entry.second.filled > std::chrono::minutes{2}; });
   for (auto& [id, stream] : streams_) {
@@ -613,6 +765,7 @@ void Service::retire(Now now) {
   next_retirement_ = now.time + kRetirement;
   drop_idle();
   for (const auto& [id, party] : parties_) used_.insert(id);
+  for (const auto& [id, loading] : loading_) used_.insert(id);
   store_.retire(now.wall, {used_.begin(), used_.end()}, [log = log_](Result<std::size_t> count) {
     if (!count) log.error("unneeded parties could not be forgotten", {{"problem", count.error().message}});
     if (count && *count > 0) log.info("parties that nobody needs were forgotten", {{"count", *count}});
@@ -624,6 +777,7 @@ Service::Stats Service::stats() const {
   Stats out = stats_;
   out.streams = streams_.size();
   out.parties_cached = parties_.size();
+  out.servers = others_.size();
   return out;
 }
 

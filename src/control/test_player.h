@@ -31,12 +31,6 @@ inline ServerOptions test_server_options(const Folder& folder, std::uint16_t por
   return options;
 }
 
-inline wire::PartyId wire_id(const party::PartyId& id) {
-  wire::PartyId out;
-  std::copy(id.bytes().begin(), id.bytes().end(), out.begin());
-  return out;
-}
-
 class Player {
  public:
   explicit Player(const party::ServerInfo& server, std::string name = "player",

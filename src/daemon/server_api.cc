@@ -89,7 +89,13 @@ Json status_of(const control::Server& server, const Json& port_mapping, Time sta
                                {"transactions", stats.writing.transactions},
                                {"syncs", stats.writing.counts_files ? Json(stats.writing.syncs) : Json()},
                                {"written_bytes", stats.writing.counts_files ? Json(stats.writing.bytes) : Json()},
-                               {"problem", stats.writing.problem.empty() ? Json() : Json(stats.writing.problem)}})}});
+                               {"problem", stats.writing.problem.empty() ? Json() : Json(stats.writing.problem)}})},
+       {"bus", stats.bus_kind == nullptr
+                   ? Json()
+                   : Json::object({{"kind", stats.bus_kind},
+                                   {"servers", stats.service.servers},
+                                   {"decided_again", stats.service.decided_again},
+                                   {"problem", stats.bus_problem.empty() ? Json() : Json(stats.bus_problem)}})}});
 }
 
 using Reports = std::vector<std::pair<std::string, wire::ReportRelay>>;  // by the relay's id

@@ -514,6 +514,8 @@ void Node::handle_event(Now now, const wire::Event& happened) {
   } else if (const auto* health = std::get_if<wire::RelaysHealth>(&happened)) {
     relays_health_ = health->relays;
     review_health(now);
+  } else if (const auto* servers = std::get_if<wire::Servers>(&happened)) {
+    if (roster_) handle_server_addresses(party::with_addresses(roster_->server(), servers->addresses));
   } else if (const auto* grant = std::get_if<wire::Grant>(&happened)) {
     use_grant(now, *grant);
   } else if (const auto* keys = std::get_if<wire::GrantKeys>(&happened)) {

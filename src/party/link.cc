@@ -105,4 +105,15 @@ Result<ServerLink> ServerLink::parse(std::string_view text) {
 
 std::string ServerLink::text() const { return format("{}{}#{}", kScheme, address.text(), to_base64url(key)); }
 
+ServerInfo with_addresses(const ServerInfo& server, const std::vector<std::string>& told) {
+  ServerInfo out{server.key, {server.addresses.begin(), server.addresses.begin() + (server.addresses.empty() ? 0 : 1)}};
+  for (const std::string& text : told) {
+    const auto address = ServerAddress::parse(text);
+    const bool is_known =
+        address && std::find(out.addresses.begin(), out.addresses.end(), *address) != out.addresses.end();
+    if (address && !is_known && out.addresses.size() < kServerAddressesMax) out.addresses.push_back(*address);
+  }
+  return out;
+}
+
 }  // namespace lanrage::party

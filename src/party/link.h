@@ -43,6 +43,10 @@ struct ServerInfo {
   friend bool operator==(const ServerInfo&, const ServerInfo&) = default;
 };
 
+// With the addresses that a server says it and its kind have: the first that was known stays the first, since it is
+// what a person was given; what means nothing is left out.
+ServerInfo with_addresses(const ServerInfo& server, const std::vector<std::string>& told);
+
 struct ServerLink {
   ServerAddress address;
   ServerKey key{};

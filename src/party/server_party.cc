@@ -105,7 +105,7 @@ Result<ServerParty> ServerParty::create(WallTime now, const crypto::PublicKey& b
   return party;
 }
 
-Result<ServerParty> ServerParty::restore(PartyData data) {
+Result<ServerParty> ServerParty::restore(PartyData data, const std::vector<PartyEvent>& recent) {
   auto genesis = Genesis::parse(data.genesis);
   if (!genesis) return damaged("genesis");
   ServerParty party(std::move(*genesis));
@@ -122,6 +122,10 @@ Result<ServerParty> ServerParty::restore(PartyData data) {
     if (row.public_key != key || !is_member_address(party.genesis().prefix, row.ipv4)) return damaged("member");
     if (!addresses.insert(row.ipv4).second) return damaged("two members with one address");
   }
+  // A row without gaps that ends at the version, or none.
+  std::uint64_t number = data.version + 1;
+  for (auto event = recent.rbegin(); event != recent.rend() && event->number == number - 1; ++event, --number)
+    party.recent_.push_front(*event);
   party.data_ = std::move(data);
   return party;
 }

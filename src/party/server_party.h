@@ -109,15 +109,18 @@ void apply_change(PartyData& data, const Change& change);
 // Every number is one above the last, and every member is told every event.
 struct RecordPut {
   Bytes record;  // a farewell too
+  friend bool operator==(const RecordPut&, const RecordPut&) = default;
 };
 struct StatementPut {
   Bytes statement;
   Bytes bundle;  // where it begins the current epoch; else empty
+  friend bool operator==(const StatementPut&, const StatementPut&) = default;
 };
 struct InviteChanged {  // added, used, revoked or expired
   InviteId id;
   WallTime expires{};
   std::uint32_t uses_left = 0;  // 0: nobody joins by it any more
+  friend bool operator==(const InviteChanged&, const InviteChanged&) = default;
 };
 using PartyEventBody = std::variant<RecordPut, StatementPut, InviteChanged>;
 struct PartyEvent {
@@ -173,8 +176,9 @@ class ServerParty {
   // `by` must be the X25519 key in the genesis. The maker gets the first address; its record follows.
   static Result<ServerParty> create(WallTime now, const crypto::PublicKey& by, std::string_view name, ByteView genesis,
                                     Effects& effects);
-  // What a store held. kFailed when it cannot be: the caller must not serve it.
-  static Result<ServerParty> restore(PartyData data);
+  // What a store held, and of its last events those that it kept. kFailed when it cannot be: the caller must not serve
+  // it.
+  static Result<ServerParty> restore(PartyData data, const std::vector<PartyEvent>& recent = {});
 
   // An address and the envelope, for a token that lives. Consumes one use per device and invite: a repeated join gives
   // the same answer. kNotFound unknown token, kExpired, kRefused revoked or kicked, kExhausted used up or full,

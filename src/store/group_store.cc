@@ -1,5 +1,6 @@
 #include "store/group_store.h"
 
+#include <algorithm>
 #include <condition_variable>
 #include <deque>
 #include <mutex>
@@ -14,46 +15,57 @@ constexpr std::size_t kQueueMax = 20000;  // commits that wait
 class GroupStore final : public Store {
  public:
   GroupStore(std::unique_ptr<Backend> backend, const Logger& log, Duration window)
-      : backend_(std::move(backend)), log_(log), window_(window), thread_([this] { run(); }) {}
+      : backend_(std::move(backend)), log_(log), window_(window), reader_([this] { read(); }), writer_([this] {
+          run();
+        }) {}
   ~GroupStore() override {
     {
       const std::lock_guard lock(mutex_);
       stopping_ = true;
     }
     wake_.notify_all();
-    thread_.join();  // after everything that was queued
+    writer_.join();  // after everything that was queued
+    readable_.notify_all();
+    reader_.join();
   }
 
-  Result<std::optional<party::PartyData>> load(const party::PartyId& id) override {
-    {
-      std::unique_lock lock(mutex_);
-      if (under_way_.contains(id)) {
-        is_hurried_ = true;
-        wake_.notify_one();
-      }
-      settled_.wait(lock, [&] { return !under_way_.contains(id) && !retirement_ && !retiring_; });
-      failed_.erase(id);
+  void load(const party::PartyId& id, Found found) override {
+    const std::lock_guard lock(mutex_);
+    if (under_way_.contains(id)) {
+      is_hurried_ = true;
+      wake_.notify_one();
     }
-    return backend_->load(id);
+    loads_.push_back({id, std::move(found)});
+    readable_.notify_one();
   }
 
-  void commit(const party::PartyId& id, std::vector<party::Change> changes, Committed done) override {
+  void changed(Changed changed) override {
+    const std::lock_guard lock(mutex_);
+    changed_ = std::move(changed);
+    readable_.notify_one();
+  }
+
+  void commit(Commit commit, Committed done) override {
     {
       const std::lock_guard lock(mutex_);
       ++stats_.requests;
       if (queue_.size() < kQueueMax) {
-        queue_.push_back({id, std::move(changes), std::move(done)});
-        ++under_way_[id];
+        ++under_way_[commit.id];
+        queue_.push_back({std::move(commit), std::move(done)});
         wake_.notify_one();
         return;
       }
-      failed_.insert(id);
+      failed_.insert(commit.id);
       ++stats_.refused;
     }
     done(Error{Code::kExhausted, "the server cannot keep up", "try again in a moment"});
   }
 
-  Result<StoreSize> size() override { return backend_->size(); }
+  Result<StoreSize> size() override {
+    const std::lock_guard reading(reading_);
+    return backend_->size();
+  }
+  bool is_shared() const override { return backend_->is_shared(); }
   const char* kind() const override { return backend_->kind(); }
   StoreStats stats() const override {
     const std::lock_guard lock(mutex_);
@@ -71,9 +83,12 @@ class GroupStore final : public Store {
 
  private:
   struct Entry {
-    party::PartyId id;
-    std::vector<party::Change> changes;
+    Commit commit;
     Committed done;
+  };
+  struct Wanted {
+    party::PartyId id;
+    Found found;
   };
   struct Asked {
     WallTime now;
@@ -85,6 +100,39 @@ class GroupStore final : public Store {
   using Clock = std::chrono::steady_clock;
   static Time now() { return Time{Clock::now().time_since_epoch()}; }
 
+  // Reads what is asked for, a party after what is under way of it.
+  void read() {
+    for (;;) {
+      std::optional<Wanted> wanted;
+      Changed changed;
+      {
+        std::unique_lock lock(mutex_);
+        auto next = loads_.end();
+        readable_.wait(lock, [&] {
+          const bool retires = retirement_ || retiring_;
+          next = retires ? loads_.end() : std::find_if(loads_.begin(), loads_.end(), [&](const Wanted& load) {
+            return !under_way_.contains(load.id);
+          });
+          return stopping_ || next != loads_.end() || changed_;
+        });
+        if (stopping_) return;
+        changed = std::exchange(changed_, nullptr);
+        if (next != loads_.end()) {
+          wanted = std::move(*next);
+          loads_.erase(next);
+          failed_.erase(wanted->id);
+        }
+      }
+      if (changed) {
+        const std::lock_guard reading(reading_);
+        changed(backend_->changed());
+      }
+      if (!wanted) continue;
+      const std::lock_guard reading(reading_);
+      wanted->found(backend_->load(wanted->id));
+    }
+  }
+
   void run() {
     std::vector<Entry> group;
     std::optional<Asked> asked;
@@ -92,11 +140,11 @@ class GroupStore final : public Store {
       {
         std::unique_lock lock(mutex_);
         for (const Entry& entry : group) {
-          if (const auto left = under_way_.find(entry.id); --left->second == 0) under_way_.erase(left);
+          if (const auto left = under_way_.find(entry.commit.id); --left->second == 0) under_way_.erase(left);
         }
         group.clear();
         retiring_ = false;
-        settled_.notify_all();
+        readable_.notify_one();
         wake_.wait(lock, [&] { return stopping_ || !queue_.empty() || retirement_; });
         if (queue_.empty() && !retirement_) return;
         const Time due = window_.due(now());
@@ -123,6 +171,7 @@ class GroupStore final : public Store {
   // the database is away it is repeated once as it is, since it may have been there until a moment ago.
   void write(std::vector<Entry>& group) {
     const Timed timed(log_, op::kStoreCommit);
+    ++number_;
     auto done = transact(group);
     if (!done && done.error().code == Code::kUnavailable) done = transact(group);
     if (done) {
@@ -131,33 +180,31 @@ class GroupStore final : public Store {
     }
     if (is_away(done.error().code)) return refuse(group, done.error());
     for (Entry& entry : group) {
-      Result<void> result = Error{Code::kIo, "an earlier change of this party could not be stored", "try again"};
-      if (!is_failed(entry.id)) {
-        std::vector<Entry> one;
-        one.push_back({entry.id, std::move(entry.changes), {}});
-        result = transact(one);
-        if (!result) note_problem(result.error());
-      }
+      std::vector<Entry> one;
+      one.push_back({std::move(entry.commit), {}});
+      ++number_;
+      const Result<void> result = transact(one);
       if (!result) {
-        log_.error("a change could not be stored", {{"problem", result.error().message}});
+        if (result.error().code != Code::kConflict) {
+          note_problem(result.error());
+          log_.error("a change could not be stored", {{"problem", result.error().message}});
+        }
         const std::lock_guard lock(mutex_);
-        failed_.insert(entry.id);
+        failed_.insert(one.front().commit.id);
         ++stats_.refused;
       }
-      entry.done(std::move(result));
+      entry.done(result);
     }
   }
 
-  // No party is guilty: the database does not answer, or is another server's.
-  static bool is_away(Code code) {
-    return code == Code::kUnavailable || code == Code::kTimedOut || code == Code::kConflict;
-  }
+  // No party is guilty: the database does not answer.
+  static bool is_away(Code code) { return code == Code::kUnavailable || code == Code::kTimedOut; }
   void refuse(std::vector<Entry>& group, const Error& why) {
     note_problem(why);
     log_.error("changes could not be stored", {{"count", group.size()}, {"problem", why.message}});
     {
       const std::lock_guard lock(mutex_);
-      for (const Entry& entry : group) failed_.insert(entry.id);
+      for (const Entry& entry : group) failed_.insert(entry.commit.id);
       stats_.refused += group.size();
     }
     for (Entry& entry : group) entry.done(why);
@@ -173,14 +220,19 @@ class GroupStore final : public Store {
   }
 
   Result<void> transact(std::vector<Entry>& group) {
+    Heads heads;
     std::vector<Step> asked;
     for (const Entry& entry : group) {
-      if (is_failed(entry.id))
-        return Error{Code::kIo, "an earlier change of this party could not be stored", "try again"};
-      for (const party::Change& change : entry.changes) asked.push_back({&entry.id, &change});
+      const Commit& commit = entry.commit;
+      if (is_failed(commit.id)) return decided_on_the_past();
+      Head& head = heads.try_emplace(commit.id, Head{commit.revision}).first->second;
+      if (backend_->is_shared() && head.revision + head.raised != commit.revision) return decided_on_the_past();
+      if (!commit.changes.empty()) ++head.raised;
+      for (const party::Change& change : commit.changes) asked.push_back({&commit.id, &change});
+      for (const party::PartyEvent& event : commit.events) head.events.push_back(&event);
     }
     const std::vector<Step> steps = coalesce(asked);
-    LR_TRY(backend_->write(steps));
+    LR_TRY(backend_->write(number_, heads, steps));
     count(asked, steps);
     return {};
   }
@@ -200,11 +252,15 @@ class GroupStore final : public Store {
 
   const std::unique_ptr<Backend> backend_;
   const Logger log_;
-  CommitWindow window_;  // the thread's alone
+  CommitWindow window_;       // the writer's alone
+  std::uint64_t number_ = 0;  // of its last transaction
+  std::mutex reading_;        // the backend's connection for reading; never waited for with mutex_ held
   mutable std::mutex mutex_;
-  std::condition_variable wake_;
-  std::condition_variable settled_;
+  std::condition_variable wake_;      // the writer
+  std::condition_variable readable_;  // the reader
   std::deque<Entry> queue_;
+  std::deque<Wanted> loads_;
+  Changed changed_;                                  // asked for
   std::map<party::PartyId, std::size_t> under_way_;  // commits that wait or are being written
   std::set<party::PartyId> failed_;
   std::optional<Asked> retirement_;  // waits for its turn after the queue's
@@ -213,7 +269,7 @@ class GroupStore final : public Store {
   bool is_hurried_ = false;  // somebody waits for a commit that waits for others
   bool retiring_ = false;
   bool stopping_ = false;
-  std::thread thread_;  // the last: it uses the others
+  std::thread reader_, writer_;  // the last: they use the others
 };
 
 }  // namespace

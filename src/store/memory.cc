@@ -4,38 +4,50 @@
 
 namespace lanrage::store {
 
-Result<std::optional<party::PartyData>> MemoryStore::load(const party::PartyId& id) {
+void MemoryStore::load(const party::PartyId& id, Found found) {
   failed_.erase(id);
-  auto found = parties_.find(id);
-  return found == parties_.end() ? std::nullopt : std::optional<party::PartyData>(found->second);
+  const auto party = parties_.find(id);
+  found(party == parties_.end() ? std::nullopt : std::optional<Loaded>(party->second));
 }
 
-void MemoryStore::commit(const party::PartyId& id, std::vector<party::Change> changes, Committed done) {
+void MemoryStore::commit(Commit commit, Committed done) {
   ++stats_.requests;
+  const auto refuse = [&](Error error) {
+    ++stats_.refused;
+    failed_.insert(commit.id);
+    done(std::move(error));
+  };
   if (failure_) {
-    ++stats_.refused;
-    failed_.insert(id);
-    const Error error = *std::exchange(failure_, std::nullopt);
-    stats_.problem = error.message;
-    return done(error);
+    stats_.problem = failure_->message;
+    return refuse(*std::exchange(failure_, std::nullopt));
   }
-  if (failed_.contains(id)) {
-    ++stats_.refused;
-    return done(Error{Code::kIo, "an earlier change of this party could not be stored", "try again"});
-  }
+  const auto known = parties_.find(commit.id);
+  const std::uint64_t revision = known == parties_.end() ? 0 : known->second.revision;
+  if (failed_.contains(commit.id) || commit.revision != revision) return refuse(decided_on_the_past());
   ++stats_.transactions;
-  stats_.changes += changes.size();
+  stats_.changes += commit.changes.size();
   stats_.problem.clear();
-  party::PartyData& data = parties_[id];
-  for (const party::Change& change : changes) party::apply_change(data, change);
+  if (commit.changes.empty()) return done({});
+  Loaded& party = parties_[commit.id];
+  ++party.revision;
+  for (const party::Change& change : commit.changes) party::apply_change(party.data, change);
+  for (party::PartyEvent& event : commit.events) party.recent.push_back(std::move(event));
+  if (party.recent.size() > party::kRecentEventsMax)
+    party.recent.erase(party.recent.begin(), party.recent.end() - party::kRecentEventsMax);
   done({});
+}
+
+void MemoryStore::changed(Changed changed) {
+  std::vector<Revision> out;
+  for (const auto& [id, party] : parties_) out.push_back({id, party.revision});
+  changed(std::move(out));
 }
 
 Result<StoreSize> MemoryStore::size() {
   StoreSize size;
   size.parties = parties_.size();
   for (const auto& [id, party] : parties_) {
-    for (const auto& [key, row] : party.members) size.members += row.state == party::MemberState::kJoined ? 1 : 0;
+    for (const auto& [key, row] : party.data.members) size.members += row.state == party::MemberState::kJoined ? 1 : 0;
   }
   return size;
 }
@@ -48,7 +60,7 @@ void MemoryStore::retire(WallTime now, std::vector<party::PartyId> in_use, Retir
     std::int64_t& idle = idle_days_[entry.first];
     if (day_over) ++idle;
     if (used.contains(entry.first)) idle = 0;
-    const party::PartyData& data = entry.second;
+    const party::PartyData& data = entry.second.data;
     const bool inhabited = std::any_of(data.members.begin(), data.members.end(), [](const auto& member) {
       return member.second.state == party::MemberState::kPending || member.second.state == party::MemberState::kJoined;
     });

@@ -1,13 +1,10 @@
-#include <libpq-fe.h>
-#include <poll.h>
-
 #include <algorithm>
-#include <cerrno>
-#include <chrono>
 #include <memory>
 
 #include "base/format.h"
+#include "crypto/random.h"
 #include "store/group_store.h"
+#include "store/postgres_connection.h"
 #include "store/rows.h"
 
 namespace lanrage::store {
@@ -29,282 +26,49 @@ constexpr const char* kMigrations[] = {
     CREATE TABLE counted(at bigint NOT NULL);
     INSERT INTO counted VALUES(0);
     )",
+    // Servers share the database from here on; one of before finds that another was there, and writes no more.
+    R"(
+    ALTER TABLE party ADD COLUMN revision bigint NOT NULL DEFAULT 1, ADD COLUMN written_by bytea NOT NULL DEFAULT '',
+                      ADD COLUMN changed xid8 NOT NULL DEFAULT pg_current_xact_id();
+    CREATE INDEX party_changed ON party(changed);
+    ALTER TABLE member ADD CONSTRAINT one_address_each UNIQUE (party, ipv4) DEFERRABLE INITIALLY DEFERRED;
+    ALTER TABLE invite ADD CONSTRAINT uses_are_counted CHECK (uses_left BETWEEN 0 AND uses);
+    CREATE TABLE event(party bytea, number bigint, kind bigint NOT NULL, body bytea NOT NULL, bundle bytea NOT NULL,
+                       expires bigint NOT NULL, uses_left bigint NOT NULL, PRIMARY KEY(party, number));
+    CREATE UNLOGGED TABLE news(number bigserial PRIMARY KEY, sent xid8 NOT NULL DEFAULT pg_current_xact_id(),
+                               at timestamptz NOT NULL DEFAULT now(), sender text NOT NULL, party bytea,
+                               message text NOT NULL);
+    CREATE INDEX news_sent ON news(sent);
+    UPDATE lanrage SET epoch=epoch+1;
+    )",
 };
 constexpr std::int64_t kSchemaVersion = std::size(kMigrations);
 
-// One server at a time: what a server knows of a party it has in memory. The lock is the connection's and ends with it;
-// the epoch, counted up by each server that starts, says whether another one was there after a connection broke. Every
-// transaction begins with it too, and fails where another server has come, whatever became of the lock: a pooler, say,
-// may keep it for somebody else.
-constexpr const char* kTakeLock = "SELECT pg_advisory_lock(7809632219779131237)";
-constexpr const char* kLockPatience = "SET lock_timeout='5s'";  // one that was just killed holds it for a moment
-constexpr const char* kStillOurs = "UPDATE lanrage SET epoch=CASE WHEN epoch=$1 THEN epoch END";  // it may not be null
-constexpr Duration kConnectAgain = std::chrono::seconds(1);  // after it failed; longer where that took long
+// While it brings the tables up to date, nobody else does; servers of before step 2 held it as long as they ran.
+constexpr const char* kTakeLock = "SET lock_timeout='5s'; SELECT pg_advisory_lock(7809632219779131237)";
+constexpr const char* kGiveLock = "SELECT pg_advisory_unlock(7809632219779131237)";
 constexpr Duration kReadPatience = std::chrono::seconds(5);
 constexpr Duration kWritePatience = std::chrono::seconds(30);  // a standby that is waited for may come back meanwhile
 
-// SQLSTATE, PostgreSQL's appendix A.
-constexpr std::string_view kLockNotAvailable = "55P03", kNotNullViolation = "23502", kNoPrivilege = "42501",
-                           kNoSchema = "3F000";
+// What a transaction begins with for each of its parties, in their order, so that two never wait for each other: it
+// takes the party's row and fails (kDivisionByZero) where the party is not at the revision that was decided on. A
+// transaction whose answer was lost may be repeated: it finds its own number.
+constexpr const char* kMake =
+    "WITH done AS (INSERT INTO party(party, version, genesis, bundle, revision, written_by) VALUES($1,0,$2,'',$3,$4) "
+    "ON CONFLICT (party) DO UPDATE SET revision=$3 WHERE party.written_by=$4 RETURNING 1) SELECT 1/count(*) FROM done";
+constexpr const char* kRaise =
+    "WITH done AS (UPDATE party SET revision=$3, written_by=$4, changed=pg_current_xact_id() WHERE party=$1 AND "
+    "(revision=$2 OR (revision=$3 AND written_by=$4)) RETURNING 1) SELECT 1/count(*) FROM done";
+constexpr const char* kCheck = "SELECT 1/count(*) FROM party WHERE party=$1 AND revision=$2";
 
-using ResultHandle = std::unique_ptr<PGresult, decltype([](PGresult* r) { PQclear(r); })>;
-using ConnectionHandle = std::unique_ptr<PGconn, decltype([](PGconn* c) { PQfinish(c); })>;
-
-// What a statement is about: text where it is text or a number, else bytes.
-class Parameters {
- public:
-  Parameters& blob(ByteView v) { return add(std::string(as_text(v)), 1); }
-  Parameters& text(std::string_view v) { return add(std::string(v), 0); }
-  Parameters& number(std::int64_t v) { return add(std::to_string(v), 0); }
-  Parameters& number(std::uint64_t v) { return number(static_cast<std::int64_t>(v)); }
-  Parameters& number(std::uint32_t v) { return number(static_cast<std::int64_t>(v)); }
-  Parameters& time(WallTime v) { return number(static_cast<std::int64_t>(v.time_since_epoch().count())); }
-  Parameters& null() {
-    add({}, 0);
-    null_.back() = true;
-    return *this;
-  }
-  // As bytea[].
-  Parameters& ids(const std::vector<party::PartyId>& ids) {
-    std::string out = "{";
-    for (const party::PartyId& id : ids) {
-      if (out.size() > 1) out += ',';
-      out += "\"\\\\x" + to_hex(id.bytes()) + '"';
-    }
-    return text(out + "}");
-  }
-
-  struct Pointers {
-    std::vector<const char*> values;
-    std::vector<int> lengths;
-  };
-  Pointers pointers() const {
-    Pointers out;
-    for (std::size_t i = 0; i < values_.size(); ++i) {
-      out.values.push_back(null_[i] ? nullptr : values_[i].c_str());
-      out.lengths.push_back(static_cast<int>(values_[i].size()));
-    }
-    return out;
-  }
-  int count() const { return static_cast<int>(values_.size()); }
-  const int* formats() const { return formats_.data(); }
-
- private:
-  Parameters& add(std::string value, int format) {
-    values_.push_back(std::move(value));
-    formats_.push_back(format);
-    null_.push_back(false);
-    return *this;
-  }
-  std::vector<std::string> values_;
-  std::vector<int> formats_;
-  std::vector<bool> null_;
-};
-
-struct Statement {
-  const char* sql;
-  Parameters parameters{};
-};
-
-// Rows in PostgreSQL's binary format.
-class Rows {
- public:
-  class Row {
-   public:
-    Row(const PGresult* result, int at) : result_(result), at_(at) {}
-    Bytes blob_at(int column) const {
-      const auto* data = reinterpret_cast<const std::uint8_t*>(PQgetvalue(result_, at_, column));
-      return {data, data + PQgetlength(result_, at_, column)};
-    }
-    bool null_at(int column) const { return PQgetisnull(result_, at_, column) != 0; }
-    std::string text_at(int column) const { return std::string(as_text(blob_at(column))); }
-    std::int64_t number_at(int column) const {
-      const Bytes raw = blob_at(column);
-      return raw.size() == 8 ? static_cast<std::int64_t>(load_be<std::uint64_t>(raw.data())) : 0;
-    }
-    WallTime time_at(int column) const { return WallTime{Duration{number_at(column)}}; }
-
-   private:
-    const PGresult* result_;
-    int at_;
-  };
-
-  explicit Rows(ResultHandle result) : result_(std::move(result)) {}
-  int size() const { return PQntuples(result_.get()); }
-  Row operator[](int at) const { return {result_.get(), at}; }
-
- private:
-  ResultHandle result_;
-};
-
-Time now() { return Time{std::chrono::steady_clock::now().time_since_epoch()}; }
-
-class Connection {
- public:
-  Connection(std::string url, Duration patience) : url_(std::move(url)), patience_(patience) {}
-
-  // Connected anew, or still. A connection that broke is noticed by what is asked of it.
-  bool is_up() const { return handle_ && PQstatus(handle_.get()) == CONNECTION_OK; }
-  // So soon again that a caller may ask for it before each request. kUnavailable.
-  Result<void> open() {
-    const Time begun = now();
-    if (begun < again_) return problem_;
-    // What the URL says of the first ones comes later, and counts; of the last two it has no say. Nobody is to wait for
-    // a machine that is gone.
-    const char* const names[] = {"connect_timeout",
-                                 "keepalives_idle",
-                                 "keepalives_interval",
-                                 "keepalives_count",
-                                 "tcp_user_timeout",
-                                 "fallback_application_name",
-                                 "dbname",
-                                 "client_encoding",
-                                 "target_session_attrs",
-                                 nullptr};
-    const char* const values[] = {"3", "10", "5", "3", "10000", "lanrage", url_.c_str(), "UTF8", "read-write", nullptr};
-    handle_.reset(PQconnectdbParams(names, values, 1));
-    auto opened = is_up() ? set_up() : Result<void>(failed(nullptr, "be reached"));
-    if (!opened) {
-      const Time ended = now();
-      again_ = ended + std::max(kConnectAgain, 4 * (ended - begun));
-      problem_ = opened.error();
-      close();
-    }
-    return opened;
-  }
-  Result<void> keep_open() { return is_up() ? Result<void>{} : open(); }
-  void close() { handle_.reset(); }
-
-  // Several statements without parameters; one transaction, if they do not say otherwise.
-  Result<void> script(const char* sql) {
-    if (PQsendQuery(handle_.get(), sql) != 1) return failed(nullptr, "run a step");
-    LR_ASSIGN(const Rows rows, all("run a step"));
-    return {};
-  }
-  Result<Rows> ask(const Statement& statement) {
-    if (!send(statement)) return failed(nullptr, "answer");
-    return all("answer");
-  }
-  // All in one transaction and one round trip. kUnavailable, kTimedOut: whether it was done is not known.
-  Result<void> transact(const std::vector<Statement>& statements) {
-    if (PQenterPipelineMode(handle_.get()) != 1) return failed(nullptr, "begin a transaction");
-    bool sent = send({"BEGIN"});
-    for (const Statement& statement : statements) sent = sent && send(statement);
-    sent = sent && send({"COMMIT"}) && PQpipelineSync(handle_.get()) == 1;
-    Result<void> done = sent ? receive(statements.size() + 2) : failed(nullptr, "be written");
-    // What state the connection is in is not worth finding out: whoever asks next gets another.
-    if (!done || PQexitPipelineMode(handle_.get()) != 1) close();
-    return done;
-  }
-  // The SQLSTATE of the last failure; empty: the connection's.
-  std::string_view state() const { return state_; }
-
- private:
-  Result<void> set_up() {
-    PQsetNoticeProcessor(
-        handle_.get(), [](void*, const char*) {}, nullptr);  // it would write to standard error
-    if (PQsetnonblocking(handle_.get(), 1) != 0) return failed(nullptr, "be reached");
-    // Lost after a power cut would be what somebody was told is there. A client that is gone is to be noticed soon.
-    return script(
-        "SET synchronous_commit=on; SET tcp_keepalives_idle=10; SET tcp_keepalives_interval=5; "
-        "SET tcp_keepalives_count=3; SET client_min_messages=warning");
-  }
-  // Of a result, or of the connection where there is none.
-  Error failed(const PGresult* result, std::string_view what) {
-    const char* state = result == nullptr ? nullptr : PQresultErrorField(result, PG_DIAG_SQLSTATE);
-    state_ = state == nullptr ? "" : state;
-    const std::string_view said = result == nullptr ? PQerrorMessage(handle_.get()) : PQresultErrorMessage(result);
-    Error error{is_up() ? Code::kIo : Code::kUnavailable,
-                format("PostgreSQL cannot {}: {}", what, said.substr(0, said.find('\n'))),
-                "see that it runs, and its own log; what was acknowledged is there"};
-    if (state_ == kNoPrivilege || state_ == kNoSchema)
-      error.hint = "give its role what it needs: GRANT USAGE, CREATE ON SCHEMA public, or the database's ownership";
-    return error;
-  }
-  bool send(const Statement& statement) {
-    const auto pointers = statement.parameters.pointers();
-    return PQsendQueryParams(handle_.get(), statement.sql, statement.parameters.count(), nullptr,
-                             pointers.values.data(), pointers.lengths.data(), statement.parameters.formats(), 1) == 1;
-  }
-  // The next result of what was sent; null after the last. kTimedOut: hung up on.
-  Result<ResultHandle> next(Time until) {
-    for (;;) {
-      const int unsent = PQflush(handle_.get());
-      if (unsent <= 0 && PQisBusy(handle_.get()) == 0) return ResultHandle(PQgetResult(handle_.get()));
-      const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(until - now());
-      pollfd wait{PQsocket(handle_.get()), static_cast<short>(unsent > 0 ? POLLIN | POLLOUT : POLLIN), 0};
-      const int ready = left.count() <= 0 ? 0 : ::poll(&wait, 1, static_cast<int>(left.count()) + 1);
-      if (ready == 0) {
-        close();
-        return Error{Code::kTimedOut, "PostgreSQL does not answer", "see that it runs, and its own log"};
-      }
-      if (ready < 0 && errno != EINTR) return os_error("cannot wait for PostgreSQL", errno);
-      if (ready > 0 && PQconsumeInput(handle_.get()) != 1) return ResultHandle(PQgetResult(handle_.get()));
-    }
-  }
-  // The rows of the last statement that was sent, or why one failed.
-  Result<Rows> all(std::string_view what) {
-    const Time until = now() + patience_;
-    std::optional<Error> problem;
-    ResultHandle last;
-    for (;;) {
-      LR_ASSIGN(ResultHandle result, next(until));
-      if (!result) break;
-      const auto status = PQresultStatus(result.get());
-      if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK && !problem) problem = failed(result.get(), what);
-      last = std::move(result);
-    }
-    if (problem) return std::move(*problem);
-    if (!last) return failed(nullptr, what);
-    return Rows(std::move(last));
-  }
-  Result<void> receive(std::size_t count) {
-    const Time until = now() + patience_;
-    Result<void> done;
-    bool committed = false;
-    for (std::size_t i = 0; i < count; ++i) {
-      LR_ASSIGN(const ResultHandle result, next(until));
-      if (PQresultStatus(result.get()) != PGRES_COMMAND_OK) {
-        if (done) done = failed(result.get(), "be written");
-        if (!is_up()) return done;
-      }
-      committed = std::string_view(result ? PQcmdStatus(result.get()) : "") == "COMMIT";
-      for (;;) {
-        LR_ASSIGN(const ResultHandle rest, next(until));
-        if (!rest) break;
-      }
-    }
-    LR_ASSIGN(const ResultHandle synced, next(until));
-    if (done && (!committed || PQresultStatus(synced.get()) != PGRES_PIPELINE_SYNC)) return failed(nullptr, "commit");
-    return done;
-  }
-
-  const std::string url_;
-  const Duration patience_;
-  ConnectionHandle handle_;
-  Time again_{};  // not to be connected before, since it failed
-  Error problem_{};
-  std::string state_;
-};
-
-// The statement that a change is. Each may be repeated, since of a commit whose answer was lost nobody knows whether it
-// happened; one that contradicts what is there fails on a column that may not be null.
-Statement statement_of(const party::PartyId& id, const party::PartyCreated& c) {
-  Statement out{
-      "INSERT INTO party(party, version, genesis, bundle) VALUES($1,0,$2,'') ON CONFLICT (party) DO UPDATE SET "
-      "genesis=CASE WHEN party.genesis=$2 THEN party.genesis END"};
-  out.parameters.blob(id.bytes()).blob(c.genesis);
-  return out;
-}
+// The statement that a change is. Each may be repeated, as the transaction may. A party is made by kMake.
 Statement statement_of(const party::PartyId& id, const party::VersionRaised& c) {
   Statement out{"UPDATE party SET version=$1 WHERE party=$2"};
   out.parameters.number(c.version).blob(id.bytes());
   return out;
 }
 Statement statement_of(const party::PartyId& id, const party::StatementAdded& c) {
-  Statement out{
-      "INSERT INTO statement VALUES($1,$2,$3) ON CONFLICT (party, sequence) DO UPDATE SET "
-      "statement=CASE WHEN statement.statement=$3 THEN statement.statement END"};
+  Statement out{"INSERT INTO statement VALUES($1,$2,$3) ON CONFLICT (party, sequence) DO UPDATE SET statement=$3"};
   out.parameters.blob(id.bytes()).number(c.sequence).blob(c.statement);
   return out;
 }
@@ -357,6 +121,46 @@ Statement statement_of(const party::PartyId& id, const party::InviteRemoved& c) 
   return out;
 }
 
+// An event's body, and a second one where it has two.
+enum class EventKind : std::uint8_t { kRecord, kStatement, kInvite };
+
+Statement statement_of(const party::PartyId& id, const party::PartyEvent& event) {
+  struct Visitor {
+    Parameters& out;
+    void operator()(const party::RecordPut& e) { row(EventKind::kRecord, e.record, {}, {}, 0); }
+    void operator()(const party::StatementPut& e) { row(EventKind::kStatement, e.statement, e.bundle, {}, 0); }
+    void operator()(const party::InviteChanged& e) {
+      row(EventKind::kInvite, e.id.bytes(), {}, e.expires, e.uses_left);
+    }
+    void row(EventKind kind, ByteView body, ByteView bundle, WallTime expires, std::uint32_t uses_left) {
+      out.number(static_cast<std::int64_t>(kind)).blob(body).blob(bundle).time(expires).number(uses_left);
+    }
+  };
+  Statement out{"INSERT INTO event VALUES($1,$2,$3,$4,$5,$6,$7) ON CONFLICT DO NOTHING"};
+  out.parameters.blob(id.bytes()).number(event.number);
+  std::visit(Visitor{out.parameters}, event.body);
+  return out;
+}
+
+Result<party::PartyEvent> read_event(const Rows::Row& row) {
+  party::PartyEvent event;
+  event.number = static_cast<std::uint64_t>(row.number_at(0));
+  switch (static_cast<EventKind>(row.number_at(1))) {
+    case EventKind::kRecord:
+      event.body = party::RecordPut{row.blob_at(2)};
+      return event;
+    case EventKind::kStatement:
+      event.body = party::StatementPut{row.blob_at(2), row.blob_at(3)};
+      return event;
+    case EventKind::kInvite:
+      if (const auto id = party::InviteId::from_bytes(row.blob_at(2))) {
+        event.body = party::InviteChanged{*id, row.time_at(4), static_cast<std::uint32_t>(row.number_at(5))};
+        return event;
+      }
+  }
+  return damaged_party();
+}
+
 class PostgresBackend final : public Backend {
  public:
   static Result<std::unique_ptr<Backend>> open(const std::string& url) {
@@ -364,120 +168,130 @@ class PostgresBackend final : public Backend {
     LR_TRY(out->writer_.open());
     LR_TRY(out->take_lock());
     LR_TRY(out->migrate());
-    LR_ASSIGN(const Rows epoch, out->writer_.ask({"UPDATE lanrage SET epoch=epoch+1 RETURNING epoch"}));
-    out->epoch_ = epoch[0].number_at(0);
+    LR_TRY(out->writer_.script(kGiveLock));
     LR_TRY(out->reader_.open());
+    LR_TRY(out->changed());  // from here on
     return std::unique_ptr<Backend>(std::move(out));
   }
 
   const char* kind() const override { return "postgresql"; }
+  bool is_shared() const override { return true; }
   void count(StoreStats&) const override {}  // its writes and syncs are the database's
 
-  Result<std::optional<party::PartyData>> load(const party::PartyId& id) override {
-    LR_TRY(reader_.keep_open());
-    auto data = read_at_once(id);
-    if (data || data.error().code == Code::kTimedOut) return data;
-    reader_.close();  // the database was restarted since, perhaps
-    LR_TRY(reader_.open());
-    return read_at_once(id);
+  Result<std::optional<Loaded>> load(const party::PartyId& id) override {
+    std::vector<Statement> wanted;
+    for (const auto& sql : reads_) {
+      wanted.push_back({sql.c_str()});
+      wanted.back().parameters.blob(id.bytes());
+    }
+    LR_ASSIGN(const auto rows, read(wanted));
+    return loaded(rows);
+  }
+  Result<std::vector<Revision>> changed() override {
+    Statement changed{"SELECT party, revision FROM party WHERE changed >= $1::text::xid8"};
+    horizon_.empty() ? changed.parameters.null() : changed.parameters.text(horizon_);
+    LR_ASSIGN(const auto rows, read({changed, {"SELECT pg_snapshot_xmin(pg_current_snapshot())::text"}}));
+    // What was under way then is asked for again: the next one's horizon is this one's oldest transaction.
+    horizon_ = rows[1][0].text_at(0);
+    std::vector<Revision> out;
+    for (int row = 0; row < rows[0].size(); ++row) {
+      const auto id = party::PartyId::from_bytes(rows[0][row].blob_at(0));
+      if (id) out.push_back({*id, static_cast<std::uint64_t>(rows[0][row].number_at(1))});
+    }
+    return out;
   }
   Result<StoreSize> size() override {
-    LR_TRY(reader_.keep_open());
     Statement sizes{
         "SELECT (SELECT count(*) FROM party), (SELECT count(*) FROM member WHERE state=$1), "
-        "pg_total_relation_size('party') + pg_total_relation_size('statement') + "
+        "pg_total_relation_size('party') + pg_total_relation_size('statement') + pg_total_relation_size('event') + "
         "pg_total_relation_size('member') + pg_total_relation_size('invite')"};
     sizes.parameters.number(static_cast<std::int64_t>(party::MemberState::kJoined));
-    LR_ASSIGN(const Rows rows, reader_.ask(sizes));
-    const auto at = [&](int column) { return static_cast<std::uint64_t>(rows[0].number_at(column)); };
+    LR_ASSIGN(const auto rows, read({sizes}));
+    const auto at = [&](int column) { return static_cast<std::uint64_t>(rows[0][0].number_at(column)); };
     return StoreSize{at(0), at(1), at(2)};
   }
 
-  Result<void> write(const std::vector<Step>& steps) override {
-    LR_TRY(keep_lock());
-    std::vector<Statement> statements = {still_ours()};
-    for (const Step& step : steps)
-      statements.push_back(
-          std::visit([&](const auto& change) { return statement_of(*step.party, change); }, *step.change));
-    return transact(statements);
+  Result<void> write(std::uint64_t number, const Heads& heads, const std::vector<Step>& steps) override {
+    LR_TRY(writer_.keep_open());
+    Bytes transaction = instance_;
+    transaction.resize(instance_.size() + sizeof number);
+    store_be(transaction.data() + instance_.size(), number);
+    std::map<party::PartyId, const Bytes*> made;
+    for (const Step& step : steps) {
+      if (const auto* created = std::get_if<party::PartyCreated>(step.change))
+        made.emplace(*step.party, &created->genesis);
+    }
+    std::vector<Statement> statements;
+    for (const auto& [id, head] : heads) {
+      const bool is_new = head.revision == 0 && made.contains(id);
+      statements.push_back({is_new ? kMake : head.raised > 0 ? kRaise : kCheck});
+      Parameters& out = statements.back().parameters.blob(id.bytes());
+      is_new ? out.blob(*made.at(id)) : out.number(head.revision);
+      if (is_new || head.raised > 0) out.number(head.revision + head.raised).blob(transaction);
+    }
+    for (const Step& step : steps) {
+      std::visit(
+          [&]<class T>(const T& change) {
+            if constexpr (!std::is_same_v<T, party::PartyCreated>)
+              statements.push_back(statement_of(*step.party, change));
+          },
+          *step.change);
+    }
+    for (const auto& [id, head] : heads) {
+      if (head.events.empty()) continue;
+      for (const party::PartyEvent* event : head.events) statements.push_back(statement_of(id, *event));
+      statements.push_back({"DELETE FROM event WHERE party=$1 AND number<=$2"});
+      const auto last = static_cast<std::int64_t>(head.events.back()->number);
+      statements.back().parameters.blob(id.bytes()).number(last - std::int64_t{party::kRecentEventsMax});
+    }
+    const auto done = writer_.transact(statements);
+    if (!done && writer_.state() == kDivisionByZero) return decided_on_the_past();
+    return done ? Result<void>() : done.error();
   }
 
   Result<std::size_t> retire(WallTime now, const std::vector<party::PartyId>& in_use) override {
-    LR_TRY(keep_lock());
+    LR_TRY(writer_.keep_open());
     LR_ASSIGN(const Rows last, writer_.ask({"SELECT at FROM counted"}));
     const WallTime at = last.size() > 0 ? last[0].time_at(0) : WallTime{};
-    std::vector<Statement> statements = {still_ours()};
+    std::vector<Statement> statements;
     if (now >= at + kDay || now <= at - kDay) {
-      statements.push_back({"UPDATE counted SET at=$1"});
+      statements.push_back({"UPDATE counted SET at=$1 WHERE at=$2"});  // unless another server has
+      statements.back().parameters.time(now).time(at);
+      statements.push_back({"UPDATE party SET idle_days=idle_days+1 WHERE EXISTS(SELECT 1 FROM counted WHERE at=$1)"});
       statements.back().parameters.time(now);
-      statements.push_back({"UPDATE party SET idle_days=idle_days+1"});
     }
     statements.push_back({"UPDATE party SET idle_days=0 WHERE idle_days>0 AND party=ANY($1::bytea[])"});
     statements.back().parameters.ids(in_use);
-    LR_TRY(transact(statements));
-    // Nobody else writes: what is so now is still so in the next transaction.
-    Statement unneeded{
-        "SELECT party FROM party WHERE (idle_days>$1 OR (NOT EXISTS(SELECT 1 FROM member WHERE "
-        "member.party=party.party "
-        "AND state IN (0,1)) AND NOT EXISTS(SELECT 1 FROM invite WHERE invite.party=party.party AND state=0 AND "
-        "uses_left>0 AND expires>$2))) AND NOT party=ANY($3::bytea[])"};
-    unneeded.parameters.number(kIdleDaysMax).time(now).ids(in_use);
-    LR_ASSIGN(const Rows rows, writer_.ask(unneeded));
-    std::vector<party::PartyId> gone;
-    for (int row = 0; row < rows.size(); ++row) {
-      const auto id = party::PartyId::from_bytes(rows[row].blob_at(0));
-      if (id) gone.push_back(*id);
-    }
-    statements = {still_ours()};
-    for (const char* sql :
-         {"DELETE FROM statement WHERE party=ANY($1::bytea[])", "DELETE FROM member WHERE party=ANY($1::bytea[])",
-          "DELETE FROM invite WHERE party=ANY($1::bytea[])", "DELETE FROM party WHERE party=ANY($1::bytea[])"}) {
-      statements.push_back({sql});
-      statements.back().parameters.ids(gone);
-    }
-    LR_TRY(transact(statements));
-    return gone.size();
+    Statement forget{
+        "WITH gone AS (DELETE FROM party WHERE (idle_days>$1 OR (NOT EXISTS(SELECT 1 FROM member WHERE "
+        "member.party=party.party AND state IN (0,1)) AND NOT EXISTS(SELECT 1 FROM invite WHERE "
+        "invite.party=party.party AND state=0 AND uses_left>0 AND expires>$2))) AND NOT party=ANY($3::bytea[]) "
+        "RETURNING party), s AS (DELETE FROM statement USING gone WHERE statement.party=gone.party), "
+        "m AS (DELETE FROM member USING gone WHERE member.party=gone.party), "
+        "i AS (DELETE FROM invite USING gone WHERE invite.party=gone.party), "
+        "e AS (DELETE FROM event USING gone WHERE event.party=gone.party) SELECT count(*) FROM gone"};
+    forget.parameters.number(kIdleDaysMax).time(now).ids(in_use);
+    statements.push_back(std::move(forget));
+    // A party that somebody changes meanwhile, and a day that another server counts, make it fail as a whole.
+    const auto done = writer_.transact(statements, "BEGIN ISOLATION LEVEL REPEATABLE READ");
+    if (!done && writer_.state() == kNotSerializable) return std::size_t{0};
+    if (!done) return done.error();
+    return static_cast<std::size_t>(done->back()[0].number_at(0));
   }
 
  private:
-  explicit PostgresBackend(const std::string& url) : writer_(url, kWritePatience), reader_(url, kReadPatience) {}
-
-  Statement still_ours() const {
-    Statement out{kStillOurs};
-    out.parameters.number(epoch_);
-    return out;
-  }
-  static Error displaced() {
-    return {Code::kConflict, "another lanrage server has used this database since", "restart this one"};
-  }
-  Result<void> transact(const std::vector<Statement>& statements) {
-    auto done = writer_.transact(statements);
-    if (done || writer_.state() != kNotNullViolation) return done;
-    // Ours no more, or a change that contradicts what is there.
-    LR_TRY(keep_lock());
-    return done;
-  }
+  explicit PostgresBackend(const std::string& url)
+      : instance_(to_bytes(crypto::SystemRng().array<8>())),
+        writer_(url, kWritePatience),
+        reader_(url, kReadPatience) {}
 
   Result<void> take_lock() {
-    LR_TRY(writer_.script(kLockPatience));
     auto taken = writer_.script(kTakeLock);
-    if (!taken && writer_.state() == kLockNotAvailable)
-      return Error{Code::kConflict, "another lanrage server uses this database", "stop it, or give this one its own"};
+    if (!taken && writer_.state() == kLockNotAvailable) {
+      return Error{Code::kConflict, "an older lanrage server uses this database, and for itself alone",
+                   "stop it, update it, and start both"};
+    }
     return taken;
-  }
-  // A connection that broke is opened again, if nobody has changed anything meanwhile.
-  Result<void> keep_lock() {
-    if (writer_.is_up()) return {};
-    LR_TRY(writer_.open());
-    auto ours = is_ours();
-    if (!ours) writer_.close();
-    return ours;
-  }
-  Result<void> is_ours() {
-    LR_TRY(take_lock());
-    LR_ASSIGN(const Rows epoch, writer_.ask({"SELECT epoch FROM lanrage"}));
-    if (epoch[0].number_at(0) != epoch_) return displaced();
-    return {};
   }
 
   Result<void> migrate() {
@@ -499,58 +313,51 @@ class PostgresBackend final : public Backend {
     return {};
   }
 
-  // Of one moment.
-  Result<std::optional<party::PartyData>> read_at_once(const party::PartyId& id) {
-    LR_TRY(reader_.script("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"));
-    auto data = read(id);
-    if (!reader_.is_up()) return data;
-    if (auto ended = reader_.script("COMMIT"); !ended && data) return std::move(ended).error();
-    return data;
+  // Of one moment. Once more where the connection broke: the database was restarted since, perhaps.
+  Result<std::vector<Rows>> read(const std::vector<Statement>& statements) {
+    LR_TRY(reader_.keep_open());
+    auto rows = reader_.transact(statements, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
+    if (rows || reader_.is_up() || rows.error().code == Code::kTimedOut) return rows;
+    LR_TRY(reader_.open());
+    return reader_.transact(statements, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
   }
-  Result<std::optional<party::PartyData>> read(const party::PartyId& id) {
-    const auto ask = [&](const char* sql) {
-      Statement statement{sql};
-      statement.parameters.blob(id.bytes());
-      return reader_.ask(statement);
-    };
-    LR_ASSIGN(const Rows found, ask("SELECT version, genesis, bundle FROM party WHERE party=$1"));
-    if (found.size() == 0) return std::optional<party::PartyData>();
-    party::PartyData data;
+  static Result<std::optional<Loaded>> loaded(const std::vector<Rows>& rows) {
+    const Rows &found = rows[0], &statements = rows[1], &members = rows[2], &invites = rows[3], &events = rows[4];
+    if (found.size() == 0) return std::optional<Loaded>();
+    Loaded party;
+    party::PartyData& data = party.data;
     data.version = static_cast<std::uint64_t>(found[0].number_at(0));
     data.genesis = found[0].blob_at(1);
     data.bundle = found[0].blob_at(2);
-    LR_ASSIGN(const Rows statements, ask("SELECT statement FROM statement WHERE party=$1 ORDER BY sequence"));
-    for (int row = 0; row < statements.size(); ++row) data.statements.push_back(statements[row].blob_at(0));
-    LR_ASSIGN(const Rows members, ask(format("SELECT {} FROM member WHERE party=$1", kMemberColumns).c_str()));
+    party.revision = static_cast<std::uint64_t>(found[0].number_at(3));
+    for (int at = 0; at < statements.size(); ++at) data.statements.push_back(statements[at].blob_at(0));
     for (int at = 0; at < members.size(); ++at) {
       LR_ASSIGN(party::MemberRow row, read_member(members[at]));
       data.members.emplace(row.public_key, std::move(row));
     }
-    LR_ASSIGN(const Rows invites, ask(format("SELECT {} FROM invite WHERE party=$1", kInviteColumns).c_str()));
     for (int at = 0; at < invites.size(); ++at) {
       LR_ASSIGN(party::InviteRow row, read_invite(invites[at]));
       data.invites.emplace(row.id, std::move(row));
     }
-    return std::optional<party::PartyData>(std::move(data));
+    for (int at = 0; at < events.size(); ++at) {
+      LR_ASSIGN(party::PartyEvent event, read_event(events[at]));
+      party.recent.push_back(std::move(event));
+    }
+    return std::optional<Loaded>(std::move(party));
   }
 
-  Connection writer_;  // holds the lock
+  const Bytes instance_;  // begins the numbers of our transactions
+  Connection writer_;
   Connection reader_;
-  std::int64_t epoch_ = 0;
+  std::string horizon_;  // transactions before it are known; empty: all. The reader's
+  const std::string reads_[5] = {
+      "SELECT version, genesis, bundle, revision FROM party WHERE party=$1",
+      "SELECT statement FROM statement WHERE party=$1 ORDER BY sequence",
+      format("SELECT {} FROM member WHERE party=$1", kMemberColumns),
+      format("SELECT {} FROM invite WHERE party=$1", kInviteColumns),
+      "SELECT number, kind, body, bundle, expires, uses_left FROM event WHERE party=$1 ORDER BY number",
+  };
 };
-
-// In words of our own: libpq's repeat parts of it, which may be the password's.
-Result<void> check_url(const std::string& url) {
-  char* said = nullptr;
-  PQconninfoOption* options = PQconninfoParse(url.c_str(), &said);
-  PQfreemem(said);
-  if (options == nullptr) {
-    return Error{Code::kInvalid, "the store's URL means nothing to PostgreSQL",
-                 "it is like postgresql://USER@HOST/DATABASE; write %40 for @, %2F for / and %25 for % in a password"};
-  }
-  PQconninfoFree(options);
-  return {};
-}
 
 }  // namespace
 

@@ -11,7 +11,7 @@
 #include <mutex>
 
 #include "base/rng.h"
-#include "store/store.h"
+#include "store/test_store.h"
 
 namespace lanrage::store {
 namespace {
@@ -148,7 +148,7 @@ TEST(SqliteStore, AtEverySyncThePowerMayGo) {
     const auto open = [&] { return SqliteStore::open(folder + "/server.db", silent_logger(), Duration{}).value(); };
     auto store = open();
     std::promise<void> made;
-    store->commit(id, {party::PartyCreated{Bytes{1}}}, [&](const Result<void>&) { made.set_value(); });
+    store->commit({id, 0, {party::PartyCreated{Bytes{1}}}}, [&](const Result<void>&) { made.set_value(); });
     made.get_future().wait();
     // Some changes share a transaction. Closing it now and then writes the log into the database.
     for (std::uint64_t version = 1; version <= kVersions;) {
@@ -159,7 +159,7 @@ TEST(SqliteStore, AtEverySyncThePowerMayGo) {
         row.public_key = crypto::PublicKey(std::array<std::uint8_t, 32>{static_cast<std::uint8_t>(1 + version % 40)});
         const auto answered = std::make_shared<std::promise<void>>();
         answers.push_back(answered->get_future());
-        store->commit(id, {party::VersionRaised{version}, party::MemberPut{row}},
+        store->commit({id, 1, {party::VersionRaised{version}, party::MemberPut{row}}},
                       [&acknowledged, version, answered](const Result<void>& result) {
                         if (result) acknowledged = version;
                         answered->set_value();
@@ -184,13 +184,14 @@ TEST(SqliteStore, AtEverySyncThePowerMayGo) {
       }
       const auto store = SqliteStore::open(after + "/server.db", silent_logger(), Duration{});
       ASSERT_TRUE(store) << store.error().message << " at sync " << i;
-      const auto data = (*store)->load(id).value();
-      ASSERT_TRUE(data || cuts[i].acknowledged == 0) << "at sync " << i;
-      if (data) {
-        EXPECT_GE(data->version, cuts[i].acknowledged) << "at sync " << i;
+      const auto loaded = load(**store, id).value();
+      ASSERT_TRUE(loaded || cuts[i].acknowledged == 0) << "at sync " << i;
+      if (loaded) {
+        const party::PartyData& data = loaded->data;
+        EXPECT_GE(data.version, cuts[i].acknowledged) << "at sync " << i;
         std::uint64_t newest = 0;
-        for (const auto& [key, member] : data->members) newest = std::max(newest, member.record_version);
-        EXPECT_EQ(newest, data->version) << "half of a change, at sync " << i;
+        for (const auto& [key, member] : data.members) newest = std::max(newest, member.record_version);
+        EXPECT_EQ(newest, data.version) << "half of a change, at sync " << i;
       }
       std::filesystem::remove_all(after);
     }

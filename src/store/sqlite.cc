@@ -271,11 +271,12 @@ class Reader {
  public:
   explicit Reader(Database& database) : database_(database) {}
 
-  Result<std::optional<party::PartyData>> load(const party::PartyId& id) {
-    party::PartyData data;
+  Result<std::optional<Loaded>> load(const party::PartyId& id) {
+    Loaded party{{}, 1, {}};
+    party::PartyData& data = party.data;
     party_.begin().blob(id.bytes());
     LR_ASSIGN(const bool found, party_.row());
-    if (!found) return std::optional<party::PartyData>();
+    if (!found) return std::optional<Loaded>();
     data.version = static_cast<std::uint64_t>(party_.number_at(0));
     data.genesis = party_.blob_at(1);
     data.bundle = party_.blob_at(2);
@@ -283,7 +284,7 @@ class Reader {
     LR_TRY(load_statements(id, data));
     LR_TRY(load_members(id, data));
     LR_TRY(load_invites(id, data));
-    return std::optional<party::PartyData>(std::move(data));
+    return std::optional<Loaded>(std::move(party));
   }
   Result<StoreSize> size() {
     StoreSize size;
@@ -345,7 +346,9 @@ class SqliteBackend final : public Backend {
   }
 
   const char* kind() const override { return "sqlite"; }
-  Result<std::optional<party::PartyData>> load(const party::PartyId& id) override { return reader_->load(id); }
+  bool is_shared() const override { return false; }  // the folder is one server's
+  Result<std::optional<Loaded>> load(const party::PartyId& id) override { return reader_->load(id); }
+  Result<std::vector<Revision>> changed() override { return std::vector<Revision>(); }
   Result<StoreSize> size() override {
     LR_ASSIGN(StoreSize size, reader_->size());
     for (const char* file : {"", "-wal"}) {
@@ -362,7 +365,7 @@ class SqliteBackend final : public Backend {
     stats.syncs = counts_.syncs;
   }
 
-  Result<void> write(const std::vector<Step>& steps) override {
+  Result<void> write(std::uint64_t, const Heads&, const std::vector<Step>& steps) override {
     return transact([&]() -> Result<void> {
       for (const Step& step : steps) LR_TRY(writer_->apply(*step.party, *step.change));
       return {};

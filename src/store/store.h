@@ -5,7 +5,12 @@
 // one party are applied in the order given; when one fails, those given after it for the same party fail too until
 // `load` is called for it, because they were decided on top of something that never happened.
 //
-// Thread: one caller. `done` runs on the store's own thread (MemoryStore: inside the call).
+// Several servers may share one store (`is_shared`), and none owns a party: every commit says on which revision of the
+// party it was decided, and is stored only if the party still is at that one (optimistic concurrency control; Kung and
+// Robinson, ACM TODS 6(2), 1981). Who comes too late loads the party and decides again.
+//
+// Thread: one caller, but for `size` and `stats`. What is given back comes on a thread of the store's own (MemoryStore:
+// inside the call).
 #pragma once
 
 #include <functional>
@@ -45,8 +50,33 @@ struct StoreStats {
 
 inline constexpr Duration kProblemFresh = std::chrono::seconds(30);
 
+// What was decided about a party and is to be told to its members. Without changes it only asks whether the party still
+// is at `revision`, and everything before it is stored.
+struct Commit {
+  party::PartyId id;
+  std::uint64_t revision = 0;  // that it was decided on; 0: there was no such party. Changes raise it by one
+  std::vector<party::Change> changes{};
+  std::vector<party::PartyEvent> events{};
+};
+struct Loaded {
+  party::PartyData data;
+  std::uint64_t revision = 0;
+  std::vector<party::PartyEvent> recent{};  // the last ones, oldest first; none where the store keeps none
+};
+struct Revision {
+  party::PartyId id;
+  std::uint64_t revision = 0;
+};
+
+using Found = std::function<void(Result<std::optional<Loaded>>)>;
 using Committed = std::function<void(Result<void>)>;
+using Changed = std::function<void(Result<std::vector<Revision>>)>;
 using Retired = std::function<void(Result<std::size_t>)>;  // how many parties were forgotten
+
+// Why a commit is refused that was decided on what is not so any more, or never was.
+inline Error decided_on_the_past() {
+  return {Code::kConflict, "the party has changed meanwhile, or an earlier change could not be stored", "try again"};
+}
 
 // Days without any member connected after which a party is forgotten.
 inline constexpr std::int64_t kIdleDaysMax = 180;
@@ -55,25 +85,33 @@ inline constexpr Duration kDay = std::chrono::hours{24};
 class Store {
  public:
   virtual ~Store() = default;
-  // Nothing: no such party. Waits for commits under way of that party.
-  virtual Result<std::optional<party::PartyData>> load(const party::PartyId& id) = 0;
-  virtual void commit(const party::PartyId& id, std::vector<party::Change> changes, Committed done) = 0;
-  // For `server status`. Looks at every member.
+  // Nothing: no such party. After commits under way of that party.
+  virtual void load(const party::PartyId& id, Found found) = 0;
+  // kConflict: it was decided on what is not so; load the party and decide again.
+  virtual void commit(Commit commit, Committed done) = 0;
+  // Whether other servers may change what is here. If not, revisions are not looked at.
+  virtual bool is_shared() const = 0;
+  // The parties that anybody changed since the last call, some of them perhaps once more. Of a shared store.
+  virtual void changed(Changed changed) = 0;
+  // For `server status`. Looks at every member; any thread.
   virtual Result<StoreSize> size() = 0;
   virtual StoreStats stats() const = 0;  // any thread
   virtual const char* kind() const = 0;  // "memory", "sqlite", "postgresql"
   // Forgets parties that nobody needs: those with nobody in them and no invite by which somebody could join, and those
   // that were not in use for kIdleDaysMax days. A day counts once, by the first call a day or more after the last that
   // counted; so a calendar that jumps by years is one day. Call it every hour or so with the parties in use since the
-  // last call, which stay; of others nothing may be cached meanwhile.
+  // last call, which stay; of others nothing may be cached meanwhile. Every server that shares the store does.
   virtual void retire(WallTime now, std::vector<party::PartyId> in_use, Retired done) = 0;
 };
 
-// In memory, for tests and the simulator. `fail_next` makes the next commit fail, as a full disk does.
+// In memory, for tests and the simulator; services of one thread may share it. `fail_next` makes the next commit fail,
+// as a full disk does.
 class MemoryStore final : public Store {
  public:
-  Result<std::optional<party::PartyData>> load(const party::PartyId& id) override;
-  void commit(const party::PartyId& id, std::vector<party::Change> changes, Committed done) override;
+  void load(const party::PartyId& id, Found found) override;
+  void commit(Commit commit, Committed done) override;
+  bool is_shared() const override { return true; }
+  void changed(Changed changed) override;
   Result<StoreSize> size() override;
   StoreStats stats() const override { return stats_; }
   const char* kind() const override { return "memory"; }
@@ -81,7 +119,7 @@ class MemoryStore final : public Store {
   void fail_next(Error error) { failure_ = std::move(error); }
 
  private:
-  std::map<party::PartyId, party::PartyData> parties_;
+  std::map<party::PartyId, Loaded> parties_;
   std::map<party::PartyId, std::int64_t> idle_days_;
   std::optional<WallTime> counted_;
   std::set<party::PartyId> failed_;
@@ -98,10 +136,9 @@ class SqliteStore {
                                              Duration window = kCommitWindow);
 };
 
-// A PostgreSQL database, by a URL as libpq takes it (postgres://USER@HOST/DATABASE). Tables are made, and brought up to
-// date by numbered steps. One server at a time uses it: kConflict while another does. A connection that breaks fails
-// what was under way, and is made again by what is asked next; if another server was there meanwhile, nothing is
-// written any more. Otherwise as SqliteStore.
+// A PostgreSQL database, by a URL as libpq takes it (postgres://USER@HOST/DATABASE), that any number of servers share.
+// Tables are made, and brought up to date by numbered steps. A connection that breaks fails what was under way, and is
+// made again by what is asked next. Otherwise as SqliteStore.
 class PostgresStore {
  public:
   static Result<std::unique_ptr<Store>> open(const std::string& url, const Logger& log,

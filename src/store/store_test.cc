@@ -43,8 +43,14 @@ class StoreContract : public testing::Test {
 using Stores = testing::Types<Memory, Sqlite, Postgres>;
 TYPED_TEST_SUITE(StoreContract, Stores);
 
+// And for those that servers share.
+template <class T>
+class SharedStoreContract : public StoreContract<T> {};
+using SharedStores = testing::Types<Memory, Postgres>;
+TYPED_TEST_SUITE(SharedStoreContract, SharedStores);
+
 TYPED_TEST(StoreContract, KnowsNoPartyThatWasNotMade) {
-  EXPECT_FALSE(this->store_->load(this->sample_.id).value().has_value());
+  EXPECT_FALSE(load(*this->store_, this->sample_.id).value().has_value());
   EXPECT_EQ(this->store_->size().value().parties, 0u);
 }
 
@@ -59,9 +65,9 @@ TYPED_TEST(StoreContract, GivesBackWhatEveryKindOfChangeMade) {
   party::PartyData expected;
   for (const auto& change : changes) party::apply_change(expected, change);
   ASSERT_TRUE(commit(*this->store_, s.id, changes));
-  const auto loaded = this->store_->load(s.id).value();
+  const auto loaded = load(*this->store_, s.id).value();
   ASSERT_TRUE(loaded);
-  EXPECT_EQ(*loaded, expected);
+  EXPECT_EQ(loaded->data, expected);
   EXPECT_EQ(this->store_->size().value().parties, 1u);
   EXPECT_EQ(this->store_->size().value().members, 2u);  // who hosted, and the second
 }
@@ -71,13 +77,55 @@ TYPED_TEST(StoreContract, AppliesCommitsOfAPartyInOrder) {
   ASSERT_TRUE(commit(*this->store_, s.id, s.created));
   std::promise<void> last;
   for (std::uint64_t i = 2; i <= 300; ++i) {
-    this->store_->commit(s.id, {party::VersionRaised{i}}, [&, i](Result<void> result) {
+    this->store_->commit({s.id, i - 1, {party::VersionRaised{i}}}, [&, i](Result<void> result) {
       EXPECT_TRUE(result);
       if (i == 300) last.set_value();
     });
   }
   last.get_future().wait();
-  EXPECT_EQ(this->store_->load(s.id).value()->version, 300u);
+  EXPECT_EQ(load(*this->store_, s.id).value()->data.version, 300u);
+}
+
+TYPED_TEST(SharedStoreContract, TakesOnlyWhatWasDecidedOnWhatItHas) {
+  Sample& s = this->sample_;
+  Store& store = *this->store_;
+  EXPECT_EQ(commit(store, {s.id, 1, {party::VersionRaised{2}}}).error().code, Code::kConflict) << "it is not there";
+  ASSERT_TRUE(load(store, s.id));
+  ASSERT_TRUE(commit(store, {s.id, 0, s.created}));
+  EXPECT_EQ(commit(store, {s.id, 0, s.created}).error().code, Code::kConflict) << "somebody else made it";
+  ASSERT_EQ(load(store, s.id).value()->revision, 1u);
+  EXPECT_TRUE(commit(store, {s.id, 1})) << "asks, and changes nothing";
+  EXPECT_TRUE(commit(store, {s.id, 1, {party::VersionRaised{2}}}));
+  EXPECT_EQ(commit(store, {s.id, 1}).error().code, Code::kConflict);
+  EXPECT_EQ(commit(store, {s.id, 2, {party::VersionRaised{9}}}).error().code, Code::kConflict) << "not before a load";
+  EXPECT_EQ(load(store, s.id).value()->data.version, 2u);
+  EXPECT_TRUE(commit(store, {s.id, 2, {party::VersionRaised{3}}}));
+}
+
+TYPED_TEST(SharedStoreContract, KeepsTheLastEventsAndSaysWhatWasChanged) {
+  Store& store = *this->store_;
+  Sample& s = this->sample_;
+  ASSERT_TRUE(commit(store, s.id, s.created));
+  std::vector<party::PartyEvent> events;
+  for (std::uint64_t number = 2; number <= 2 + party::kRecentEventsMax; ++number) {
+    events.push_back({number, party::RecordPut{Bytes(3, static_cast<std::uint8_t>(number))}});
+    if (number % 3 == 0) events.back().body = party::StatementPut{Bytes{1}, Bytes{2}};
+    if (number % 5 == 0) events.back().body = party::InviteChanged{s.invite(1).id, from_unix_seconds(7), 4};
+    ASSERT_TRUE(commit(store, s.id, {party::VersionRaised{number}}, {events.back()}));
+  }
+  const auto recent = load(store, s.id).value()->recent;
+  ASSERT_EQ(recent.size(), party::kRecentEventsMax);
+  for (std::size_t i = 0; i < recent.size(); ++i) {
+    EXPECT_EQ(recent[i].number, events[i + 1].number);
+    EXPECT_TRUE(recent[i].body == events[i + 1].body) << i;
+  }
+  std::promise<std::uint64_t> revision;
+  store.changed([&](Result<std::vector<Revision>> changed) {
+    std::uint64_t found = 0;
+    for (const Revision& party : *changed) found = party.id == s.id ? party.revision : found;
+    revision.set_value(found);
+  });
+  EXPECT_EQ(revision.get_future().get(), party::kRecentEventsMax + 2);
 }
 
 TYPED_TEST(StoreContract, ForgetsAPartyThatNobodyIsInOrCanJoin) {
@@ -91,11 +139,11 @@ TYPED_TEST(StoreContract, ForgetsAPartyThatNobodyIsInOrCanJoin) {
   EXPECT_EQ(retire(*this->store_, now), 0u) << "its invite still lets somebody in";
   EXPECT_EQ(retire(*this->store_, from_unix_seconds(1800000001), {sample.id}), 0u) << "in use";
   EXPECT_EQ(retire(*this->store_, from_unix_seconds(1800000001)), 1u);
-  const auto loaded = this->store_->load(sample.id);
+  const auto loaded = load(*this->store_, sample.id);
   ASSERT_TRUE(loaded);
   EXPECT_FALSE(*loaded);
   ASSERT_TRUE(commit(*this->store_, sample.id, {party::PartyCreated{Bytes{1}}})) << "nothing of it is left behind";
-  EXPECT_TRUE((*this->store_->load(sample.id))->members.empty());
+  EXPECT_TRUE((*load(*this->store_, sample.id))->data.members.empty());
 }
 
 TYPED_TEST(StoreContract, ForgetsAPartyThatIsNotInUseForLongWhateverTheCalendarDoes) {
@@ -217,13 +265,13 @@ TEST(SqliteStore, AStormSharesTransactionsAndCountsWhatItDid) {
   for (std::uint64_t i = 2; i <= kChanges; ++i) {
     auto row = s.member(static_cast<std::uint8_t>(i % 50));
     row.record_version = i;
-    store->commit(s.id, {party::VersionRaised{i}, party::MemberPut{row}}, [&, i](Result<void> result) {
+    store->commit({s.id, i - 1, {party::VersionRaised{i}, party::MemberPut{row}}}, [&, i](Result<void> result) {
       EXPECT_TRUE(result);
       if (i == kChanges) last.set_value();
     });
   }
   last.get_future().wait();
-  EXPECT_EQ(store->load(s.id).value()->version, kChanges);
+  EXPECT_EQ(load(*store, s.id).value()->data.version, kChanges);
   const StoreStats stats = store->stats();
   EXPECT_EQ(stats.requests, kChanges);
   EXPECT_EQ(stats.changes, 3 + 2 * (kChanges - 1));
@@ -244,12 +292,12 @@ TEST(SqliteStore, ReadingAPartyAndClosingWriteWhatWaits) {
     const auto store = SqliteStore::open(folder + "/test.db", silent_logger(), std::chrono::hours(1)).value();
     for (std::uint64_t i = 1; i <= CommitWindow::kAtOnce; ++i)
       ASSERT_TRUE(commit(*store, s.id, i == 1 ? s.created : std::vector<party::Change>{party::VersionRaised{i}}));
-    store->commit(s.id, {party::VersionRaised{70}}, [](Result<void> result) { EXPECT_TRUE(result); });
-    EXPECT_FALSE(store->load(other).value());  // waits for nobody
-    EXPECT_EQ(store->load(s.id).value()->version, 70u);
-    store->commit(s.id, {party::VersionRaised{71}}, [](Result<void> result) { EXPECT_TRUE(result); });
+    store->commit({s.id, 1, {party::VersionRaised{70}}}, [](Result<void> result) { EXPECT_TRUE(result); });
+    EXPECT_FALSE(load(*store, other).value());  // waits for nobody
+    EXPECT_EQ(load(*store, s.id).value()->data.version, 70u);
+    store->commit({s.id, 1, {party::VersionRaised{71}}}, [](Result<void> result) { EXPECT_TRUE(result); });
   }
-  EXPECT_EQ(Sqlite::open(folder)->load(s.id).value()->version, 71u);
+  EXPECT_EQ(load(*Sqlite::open(folder), s.id).value()->data.version, 71u);
   std::filesystem::remove_all(folder);
 }
 
@@ -257,7 +305,7 @@ TEST(SqliteStore, KeepsItsPartiesAcrossARestart) {
   const std::string folder = fresh_folder();
   Sample s;
   ASSERT_TRUE(commit(*Sqlite::open(folder), s.id, s.created));
-  EXPECT_EQ(Sqlite::open(folder)->load(s.id).value()->members.size(), 1u);
+  EXPECT_EQ(load(*Sqlite::open(folder), s.id).value()->data.members.size(), 1u);
   std::filesystem::remove_all(folder);
 }
 
@@ -288,9 +336,9 @@ TEST(MemoryStore, AFailedCommitFailsThoseAfterItUntilThePartyIsLoadedAgain) {
   Sample s;
   ASSERT_TRUE(commit(store, s.id, s.created));
   store.fail_next({Code::kIo, "disk full", ""});
-  EXPECT_FALSE(commit(store, s.id, {party::VersionRaised{2}}));
-  EXPECT_FALSE(commit(store, s.id, {party::VersionRaised{3}}));
-  EXPECT_EQ(store.load(s.id).value()->version, 1u);
+  EXPECT_EQ(commit(store, {s.id, 1, {party::VersionRaised{2}}}).error().code, Code::kIo);
+  EXPECT_EQ(commit(store, {s.id, 2, {party::VersionRaised{3}}}).error().code, Code::kConflict);
+  EXPECT_EQ(load(store, s.id).value()->data.version, 1u);
   EXPECT_TRUE(commit(store, s.id, {party::VersionRaised{2}}));
 }
 
@@ -321,10 +369,10 @@ TEST(SqliteStore, AFullDiskFailsCommitsAndLosesNothing) {
       if (!failed) version = i;
     }
     if (!failed) _exit(12);
-    if (store->load(s.id).value()->version != version) _exit(13);
+    if (load(*store, s.id).value()->data.version != version) _exit(13);
     unlink(ballast.c_str());
     if (!commit(*store, s.id, {party::VersionRaised{500}})) _exit(14);
-    _exit(store->load(s.id).value()->version == 500 ? 0 : 15);
+    _exit(load(*store, s.id).value()->data.version == 500 ? 0 : 15);
   }
   int status = 0;
   waitpid(child, &status, 0);
@@ -343,9 +391,9 @@ TEST(SqliteStore, KilledAtAnyMomentItLosesNothingAcknowledged) {
     if (child == 0) {
       close(fds[0]);
       auto store = Sqlite::open(folder);
-      const auto loaded = store->load(s.id).value();
-      std::uint64_t version = loaded ? loaded->version : 0;
-      if (!loaded) store->commit(s.id, {party::PartyCreated{Bytes{1}}}, [](Result<void>) {});
+      const auto loaded = load(*store, s.id).value();
+      std::uint64_t version = loaded ? loaded->data.version : 0;
+      if (!loaded) store->commit({s.id, 0, {party::PartyCreated{Bytes{1}}}}, [](Result<void>) {});
       for (;;) {
         const std::uint64_t next = ++version;
         // The member's record carries the version too: a half commit would show.
@@ -364,11 +412,12 @@ TEST(SqliteStore, KilledAtAnyMomentItLosesNothingAcknowledged) {
     while (read(fds[0], &version, sizeof version) == sizeof version) acknowledged = version;
     close(fds[0]);
     waitpid(child, nullptr, 0);
-    const auto loaded = Sqlite::open(folder)->load(s.id).value();
+    const auto loaded = load(*Sqlite::open(folder), s.id).value();
     ASSERT_TRUE(loaded);
-    EXPECT_GE(loaded->version, acknowledged);
-    ASSERT_EQ(loaded->members.size(), 1u);
-    EXPECT_EQ(loaded->members.begin()->second.record_version, loaded->version);
+    const party::PartyData& data = loaded->data;
+    EXPECT_GE(data.version, acknowledged);
+    ASSERT_EQ(data.members.size(), 1u);
+    EXPECT_EQ(data.members.begin()->second.record_version, data.version);
   }
   std::filesystem::remove_all(folder);
 }

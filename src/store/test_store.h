@@ -56,10 +56,23 @@ inline std::string fresh_folder() {
   return folder.string();
 }
 
-inline Result<void> commit(Store& store, const party::PartyId& id, std::vector<party::Change> changes) {
-  std::promise<Result<void>> promise;
-  store.commit(id, std::move(changes), [&](Result<void> result) { promise.set_value(std::move(result)); });
+inline Result<std::optional<Loaded>> load(Store& store, const party::PartyId& id) {
+  std::promise<Result<std::optional<Loaded>>> promise;
+  store.load(id, [&](Result<std::optional<Loaded>> found) { promise.set_value(std::move(found)); });
   return promise.get_future().get();
+}
+
+inline Result<void> commit(Store& store, Commit commit) {
+  std::promise<Result<void>> promise;
+  store.commit(std::move(commit), [&](Result<void> result) { promise.set_value(std::move(result)); });
+  return promise.get_future().get();
+}
+
+// On top of what the store has.
+inline Result<void> commit(Store& store, const party::PartyId& id, std::vector<party::Change> changes,
+                           std::vector<party::PartyEvent> events = {}) {
+  LR_ASSIGN(const auto loaded, load(store, id));
+  return commit(store, {id, loaded ? loaded->revision : 0, std::move(changes), std::move(events)});
 }
 
 inline std::size_t retire(Store& store, WallTime now, std::vector<party::PartyId> in_use = {}) {

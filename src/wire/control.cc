@@ -296,6 +296,11 @@ Json to_json(const Relays& e) {
                        {"stun", Json::list(e.stun, text)},
                        {"turn", e.turn}});
 }
+Json to_json(const Servers& e) {
+  return Json::object({{"type", "servers"}, {"addresses", Json::list(e.addresses, [](const std::string& address) {
+                                               return Json(address);
+                                             })}});
+}
 Json to_json(const RelaysHealth& e) {
   return Json::object(
       {{"type", "relay_health"},
@@ -379,6 +384,19 @@ RelaysHealth read_relays_health(JsonReader& reader) {
   })};
 }
 
+Servers read_servers(JsonReader& reader) {
+  Servers e;
+  for (const Json& item : reader.items("addresses", kServersMax)) {
+    const std::string* address = item.if_string();
+    if (address == nullptr || address->empty() || address->size() > kServerAddressBytesMax) {
+      reader.fail("addresses", "HOST:PORT texts");
+      break;
+    }
+    e.addresses.push_back(*address);
+  }
+  return e;
+}
+
 GrantKeys read_grant_keys(JsonReader& reader) {
   GrantKeys e;
   for (const Bytes& bytes : read_list(reader, "keys", kGrantKeysMax, crypto::kKeySize)) {
@@ -424,6 +442,7 @@ std::optional<Event> read_event(const std::string& type, JsonReader& reader, con
     return e;
   }
   if (type == "grant_keys") return read_grant_keys(reader);
+  if (type == "servers") return read_servers(reader);
   return std::nullopt;
 }
 

@@ -42,6 +42,8 @@ inline constexpr std::size_t kRelayAddressesMax = 8;
 inline constexpr std::size_t kDropReasonsMax = 32;
 inline constexpr std::size_t kRegionBytesMax = 32;
 inline constexpr std::size_t kGrantKeysMax = 16;
+inline constexpr std::size_t kServersMax = 8;
+inline constexpr std::size_t kServerAddressBytesMax = 260;  // a DNS name, and a port
 inline constexpr std::size_t kRequestBytesMax = 64 * 1024;  // a body; but for those that carry envelopes:
 inline constexpr std::size_t kLargeRequestBytesMax = 512 * 1024;
 inline constexpr std::size_t kEventBytesMax = 4 * 1024 * 1024;
@@ -280,13 +282,19 @@ struct Grant {  // the reader's right to use the relays; a new one comes before 
   friend bool operator==(const Grant&, const Grant&) = default;
 };
 
+// Where the server and those that share its parties are, as "HOST:PORT"; all have the key that the reader's link names.
+struct Servers {
+  std::vector<std::string> addresses;
+  friend bool operator==(const Servers&, const Servers&) = default;
+};
+
 struct GrantKeys {  // to a relay, and to members, who may relay for their party: whose grants count from here on
   std::vector<crypto::VerifyKey> keys;
   friend bool operator==(const GrantKeys&, const GrantKeys&) = default;
 };
 
 using Event = std::variant<Snapshot, RecordChanged, StatementAdded, InviteChanged, Online, Presence, Signalled, Relays,
-                           Grant, GrantKeys, RelaysHealth>;
+                           Grant, GrantKeys, RelaysHealth, Servers>;
 
 // The number of a numbered event or snapshot.
 std::optional<std::uint64_t> event_version(const Event& event);

@@ -67,7 +67,8 @@ class Maker {
                    version()},
             Grant{bytes(200), 1700000000},
             GrantKeys{{crypto::VerifyKey(rng_.array<32>()), crypto::VerifyKey(rng_.array<32>())}},
-            RelaysHealth{{{key(), percent(), percent()}, {key(), 0, 100}}}};
+            RelaysHealth{{{key(), percent(), percent()}, {key(), 0, 100}}},
+            Servers{{"play.example.org:41820", "192.0.2.1:1", "[2001:db8::1]:41820"}}};
   }
 
  private:

@@ -37,6 +37,11 @@ class Bus {
 // kUnavailable.
 Result<std::unique_ptr<Bus>> open_postgres_bus(const std::string& url, Handlers handlers, const Logger& log);
 
+// `main`, and `reserve` while `main` has a problem here or at another server: such a one is heard over the reserve.
+// Messages may come twice then. Both give what comes to the handlers that `open` gets.
+using Opener = std::function<Result<std::unique_ptr<Bus>>(Handlers)>;
+Result<std::unique_ptr<Bus>> open_bus_with_reserve(const Opener& main, const Opener& reserve, Handlers handlers);
+
 // Core NATS, by its servers' URLs with commas between: nats://[USER:PASSWORD@]HOST[:PORT],... A server that is not
 // there is waited for. kInvalid: no such URL.
 Result<std::unique_ptr<Bus>> open_nats_bus(const std::string& urls, Handlers handlers, const Logger& log);

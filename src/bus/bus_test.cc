@@ -18,11 +18,13 @@ using namespace std::chrono_literals;
 class End {
  public:
   using Open = Result<std::unique_ptr<Bus>> (*)(const std::string&, Handlers, const Logger&);
-  End(Open open, const std::string& url) {
+  End(Open open, const std::string& url)
+      : End([&](Handlers handlers) { return open(url, std::move(handlers), silent_logger()); }) {}
+  explicit End(const Opener& open) {
     Handlers handlers;
     handlers.on_message = [this](std::string message) { note(std::move(message)); };
     handlers.on_gap = [this] { note("gap"); };
-    auto opened = open(url, std::move(handlers), silent_logger());
+    auto opened = open(std::move(handlers));
     EXPECT_TRUE(opened) << opened.error().message;
     if (opened) bus_ = *std::move(opened);
   }
@@ -142,6 +144,34 @@ TYPED_TEST(BusContract, SaysThatItIsAwayAndThatSomethingWasMissedAndGoesOn) {
   a->publish(this->party_, "again");
   EXPECT_TRUE(b.got("again"));
   EXPECT_EQ(a->problem(), "");
+}
+
+// One that has lost NATS alone is heard by the others, and hears them.
+TEST(BusWithReserve, CarriesOnWithWhomNatsIsGoneFor) {
+  const Postgres database;
+  Nats here, there;  // two that do not know of each other: a network that fell apart
+  const auto by = [&](const std::string& url) -> Opener {
+    return [&, url](Handlers handlers) {
+      return open_bus_with_reserve(
+          [&](Handlers to) { return open_nats_bus(url, std::move(to), silent_logger()); },
+          [&](Handlers to) { return open_postgres_bus(database.url, std::move(to), silent_logger()); },
+          std::move(handlers));
+    };
+  };
+  End a(by(here.url)), b(by(there.url)), c(by(here.url));
+  const party::PartyId party;
+  for (End* end : {&a, &b, &c}) (*end)->subscribe(party);
+  ASSERT_TRUE(a.reaches(c));
+  there.stop();
+  for (int i = 0; i < 300 && b->problem().empty(); ++i) std::this_thread::sleep_for(50ms);
+  ASSERT_NE(b->problem(), "");
+  ASSERT_TRUE(b.reaches(a));
+  ASSERT_TRUE(a.reaches(b));
+  b->publish(party, "from b");
+  EXPECT_TRUE(a.got("from b"));
+  a->publish(party, "from a");
+  EXPECT_TRUE(b.got("from a"));
+  EXPECT_TRUE(c.got("from a"));
 }
 
 TEST(NatsBus, WaitsForAServerThatIsNotThereYetAndRefusesWhatIsNoUrl) {

@@ -269,6 +269,13 @@ class Link : public std::enable_shared_from_this<Link> {
     session_ends_ = now + std::max<Duration>(lifetime - kSessionMargin, std::chrono::seconds(1));
     session_ = to_base64url(session->token);
     authenticating_ = false;
+    if (!session->servers.empty()) {
+      const wire::Servers servers{session->servers};
+      use_servers(servers);
+      post([handlers = handlers_, servers] {
+        if (handlers->on_event) handlers->on_event(servers);
+      });
+    }
     log_.timed(op::kControlAuthenticate, now - started);
     if (!follow_) online();
     work();

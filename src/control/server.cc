@@ -410,8 +410,12 @@ class WholeServer final : public Server {
       on_service([message = std::move(message)](Service& service) { service.handle_news(net::now(), message); });
     };
     handlers.on_gap = [on_service] { on_service([](Service& service) { service.handle_gap(); }); };
-    LR_ASSIGN(bus_, options_.bus.empty() ? bus::open_postgres_bus(options_.store, std::move(handlers), log_)
-                                         : bus::open_nats_bus(options_.bus, std::move(handlers), log_));
+    const auto by_database = [this](bus::Handlers to) {
+      return bus::open_postgres_bus(options_.store, std::move(to), log_);
+    };
+    const auto by_nats = [this](bus::Handlers to) { return bus::open_nats_bus(options_.bus, std::move(to), log_); };
+    LR_ASSIGN(bus_, options_.bus.empty() ? by_database(std::move(handlers))
+                                         : bus::open_bus_with_reserve(by_nats, by_database, std::move(handlers)));
     return {};
   }
 
@@ -541,7 +545,11 @@ static Result<std::unique_ptr<store::Store>> open_store(const ServerOptions& opt
   if (!options.store.starts_with("postgres://") && !options.store.starts_with("postgresql://"))
     return Error{Code::kInvalid, "the store is no PostgreSQL URL",
                  "write it like postgres://USER@HOST/DATABASE, or leave it empty for SQLite"};
-  return store::PostgresStore::open(options.store, log, options.write_window);
+  LR_ASSIGN(auto store, store::PostgresStore::open(options.store, log, options.write_window));
+  // Of the days before there was a database.
+  LR_ASSIGN(const std::size_t moved, store::SqliteStore::move_parties(options.folder + "/server.db", *store, log));
+  if (moved > 0) log.info("the database has the parties that were in this folder", {{"count", moved}});
+  return store;
 }
 
 Result<std::unique_ptr<Server>> Server::start(ServerOptions options, const Logger& log) {

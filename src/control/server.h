@@ -30,7 +30,8 @@ struct ServerOptions {
   std::vector<party::ServerAddress> public_addresses;
   bool relay = true;  // STUN is answered in any case
   std::string store;  // postgres://..., which servers may share; empty: SQLite in the folder
-  // nats://..., how servers that share a store hear of each other; empty: by the store's database
+  // nats://..., how servers that share a store hear of each other; empty, and while NATS is away: by the store's
+  // database
   std::string bus;
   Duration write_window = store::kCommitWindow;
   bool offload = true;  // of the relay, into the kernel

@@ -99,6 +99,7 @@ Result<wire::Session> Service::prove(Now now, const IpAddress& from, ByteView ex
   wire::Session session;
   session.expires = unix_seconds(now.wall + kSessionLife);
   session.now = unix_seconds(now.wall);
+  if (!known_addresses_.empty()) session.servers = named_servers().addresses;
   session.token.resize(8);
   store_be(session.token.data(), static_cast<std::uint64_t>(session.expires));
   append(session.token, challenge.client.bytes());

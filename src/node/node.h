@@ -392,6 +392,7 @@ class Node {
   Result<const party::Member*> member_named(std::string_view name) const;
   party::SelfSettings self_settings(const std::string& name) const;
   void set_server(Now now, std::optional<party::ServerInfo> server);
+  void use_told_servers();
   void fail_questions(Now now, const Error& error);
 
   // node_status.cc
@@ -465,6 +466,7 @@ class Node {
 
   std::optional<party::Roster> roster_;
   std::optional<party::ServerInfo> server_;
+  std::vector<std::string> told_servers_;  // where the server and those of its kind are, as it says itself
   LinkState link_state_ = LinkState::kDown;
   std::string link_problem_;
   bool entering_ = false;  // host or join is under way

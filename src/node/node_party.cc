@@ -60,6 +60,7 @@ party::SelfSettings Node::self_settings(const std::string& name) const {
 void Node::set_server(Now now, std::optional<party::ServerInfo> server) {
   if (server_ == server) return;
   server_ = std::move(server);
+  told_servers_.clear();
   link_state_ = LinkState::kDown;
   link_problem_.clear();
   server_quality_ = {};
@@ -253,6 +254,7 @@ void Node::rejoin(Now now, std::optional<Error> refusal) {
 void Node::enter(Now now, party::Roster roster) {
   entering_ = false;
   roster_ = std::move(roster);
+  use_told_servers();
   notices_.clear();
   for (const auto& address : interfaces_) {
     if (address.is_ours || !roster_->genesis().prefix.overlaps(address.prefix)) continue;
@@ -480,7 +482,17 @@ void Node::handle_link(Now now, LinkState state, const std::optional<Error>& pro
   pump(now);
 }
 
+// It may come before there is a party whose server it is.
+void Node::use_told_servers() {
+  if (roster_ && !told_servers_.empty())
+    handle_server_addresses(party::with_addresses(roster_->server(), told_servers_));
+}
+
 void Node::handle_event(Now now, const wire::Event& happened) {
+  if (const auto* servers = std::get_if<wire::Servers>(&happened)) {
+    told_servers_ = servers->addresses;
+    return use_told_servers();
+  }
   if (!roster_) return;
   if (const auto* snapshot = std::get_if<wire::Snapshot>(&happened)) {
     apply(now, roster_->apply_snapshot(
@@ -514,8 +526,6 @@ void Node::handle_event(Now now, const wire::Event& happened) {
   } else if (const auto* health = std::get_if<wire::RelaysHealth>(&happened)) {
     relays_health_ = health->relays;
     review_health(now);
-  } else if (const auto* servers = std::get_if<wire::Servers>(&happened)) {
-    if (roster_) handle_server_addresses(party::with_addresses(roster_->server(), servers->addresses));
   } else if (const auto* grant = std::get_if<wire::Grant>(&happened)) {
     use_grant(now, *grant);
   } else if (const auto* keys = std::get_if<wire::GrantKeys>(&happened)) {

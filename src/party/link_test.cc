@@ -55,5 +55,16 @@ TEST(DnsName, HasBoundedLabelsOfLettersDigitsAndHyphens) {
                            std::string(63, 'd')));
 }
 
+TEST(ServerInfo, ThePersonsAddressStaysTheFirstWhateverIsTold) {
+  const ServerAddress given{"play.example.org", 41820}, other{"192.0.2.1", 41820};
+  const ServerInfo info{{}, {given, {"192.0.2.9", 1}}};
+  const std::vector<std::string> told = {"192.0.2.1:41820", "not an address", "play.example.org:41820", "192.0.2.1"};
+  EXPECT_EQ(with_addresses(info, told).addresses, (std::vector<ServerAddress>{given, other}));
+  EXPECT_EQ(with_addresses(info, std::vector<std::string>(1)).addresses, std::vector<ServerAddress>{given});
+  std::vector<std::string> many;
+  for (int i = 0; i < 20; ++i) many.push_back("192.0.2." + std::to_string(i + 1));
+  EXPECT_EQ(with_addresses(info, many).addresses.size(), kServerAddressesMax);
+}
+
 }  // namespace
 }  // namespace lanrage::party

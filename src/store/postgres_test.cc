@@ -4,6 +4,7 @@
 #include <atomic>
 #include <csignal>
 #include <future>
+#include <map>
 
 #include "store/test_postgres.h"
 #include "store/test_store.h"
@@ -38,6 +39,33 @@ TEST_F(PostgresStoreTest, ServersShareItAndOneOfTwoThatDecideAtOnceIsTold) {
   EXPECT_EQ(commit(*first, {s.id, 1, {party::VersionRaised{2}}}).error().code, Code::kConflict);
   EXPECT_EQ(first->stats().problem, "") << "that is nobody's fault";
   EXPECT_EQ(version_of(*first, s.id), 2u);
+}
+
+TEST_F(PostgresStoreTest, TakesThePartiesThatWereInAFolder) {
+  const std::string file = folder + "/server.db";
+  std::map<party::PartyId, party::PartyData> before;
+  {
+    const auto old = SqliteStore::open(file, silent_logger(), Duration{}).value();
+    for (int i = 0; i < 20; ++i) {
+      const party::PartyId id(s.rng.array<16>());
+      std::vector<party::Change> changes = s.created;
+      changes.insert(changes.end(),
+                     {party::MemberPut{s.member(2)}, party::InvitePut{s.invite(1)}, party::StatementAdded{1, Bytes{7}},
+                      party::StatementAdded{2, Bytes{8}}, party::BundleReplaced{Bytes{6}}, party::VersionRaised{9}});
+      ASSERT_TRUE(commit(*old, id, changes));
+      before[id] = load(*old, id).value()->data;
+    }
+  }
+  const auto store = open(url).value();
+  // Stopped after one of them, which changed since.
+  const party::PartyId known = before.begin()->first;
+  ASSERT_TRUE(commit(*store, known, s.created));
+  EXPECT_EQ(SqliteStore::move_parties(file, *store, silent_logger()).value(), 19u);
+  EXPECT_EQ(version_of(*store, known), 1u) << "what the database has stays";
+  before.erase(known);
+  for (const auto& [id, data] : before) EXPECT_EQ(load(*store, id).value()->data, data);
+  EXPECT_TRUE(std::filesystem::exists(file + ".moved"));
+  EXPECT_EQ(SqliteStore::move_parties(file, *store, silent_logger()).value(), 0u) << "once";
 }
 
 // Two servers raise the versions of ten parties, many at once in each transaction: every one that was acknowledged

@@ -1,6 +1,7 @@
 #include <sqlite3.h>
 
 #include <filesystem>
+#include <future>
 
 #include "base/format.h"
 #include "store/file_layer.h"
@@ -286,6 +287,16 @@ class Reader {
     LR_TRY(load_invites(id, data));
     return std::optional<Loaded>(std::move(party));
   }
+  Result<std::vector<party::PartyId>> parties() {
+    std::vector<party::PartyId> out;
+    for (Query query(database_, "SELECT party FROM party");;) {
+      LR_ASSIGN(const bool more, query.row());
+      if (!more) return out;
+      const auto id = party::PartyId::from_bytes(query.blob_at(0));
+      if (!id) return damaged_party();
+      out.push_back(*id);
+    }
+  }
   Result<StoreSize> size() {
     StoreSize size;
     size_.begin().number(static_cast<std::int64_t>(party::MemberState::kJoined));
@@ -335,16 +346,17 @@ class Reader {
 
 class SqliteBackend final : public Backend {
  public:
-  static Result<std::unique_ptr<Backend>> open(const std::string& path) {
+  static Result<std::unique_ptr<SqliteBackend>> open(const std::string& path) {
     std::unique_ptr<SqliteBackend> out(new SqliteBackend(path));
     LR_TRY(open_database(out->write_database_, path, out->files_));
     LR_TRY(migrate(out->write_database_));
     LR_TRY(open_database(out->read_database_, path, out->files_));
     out->writer_.emplace(out->write_database_);
     out->reader_.emplace(out->read_database_);
-    return std::unique_ptr<Backend>(std::move(out));
+    return out;
   }
 
+  Result<std::vector<party::PartyId>> parties() { return reader_->parties(); }
   const char* kind() const override { return "sqlite"; }
   bool is_shared() const override { return false; }  // the folder is one server's
   Result<std::optional<Loaded>> load(const party::PartyId& id) override { return reader_->load(id); }
@@ -402,7 +414,47 @@ class SqliteBackend final : public Backend {
   std::optional<Reader> reader_;
 };
 
+// A party as if it were made now.
+std::vector<party::Change> changes_of(const party::PartyData& data) {
+  std::vector<party::Change> out = {party::PartyCreated{data.genesis}, party::VersionRaised{data.version},
+                                    party::BundleReplaced{data.bundle}};
+  std::uint32_t sequence = 0;
+  for (const Bytes& statement : data.statements) out.emplace_back(party::StatementAdded{++sequence, statement});
+  for (const auto& [key, row] : data.members) out.emplace_back(party::MemberPut{row});
+  for (const auto& [id, row] : data.invites) out.emplace_back(party::InvitePut{row});
+  return out;
+}
+
+Result<void> commit_and_wait(Store& store, Commit commit) {
+  std::promise<Result<void>> done;
+  store.commit(std::move(commit), [&](Result<void> stored) { done.set_value(std::move(stored)); });
+  return done.get_future().get();
+}
+
 }  // namespace
+
+Result<std::size_t> SqliteStore::move_parties(const std::string& path, Store& to, const Logger& log) {
+  if (!std::filesystem::exists(path)) return std::size_t{0};
+  const Logger named = log.named("store");
+  std::size_t moved = 0;
+  {
+    LR_ASSIGN(const auto from, SqliteBackend::open(path));
+    LR_ASSIGN(const auto ids, from->parties());
+    named.info("parties are moved from SQLite", {{"count", ids.size()}, {"to", to.kind()}});
+    for (const party::PartyId& id : ids) {
+      LR_ASSIGN(const auto party, from->load(id));
+      if (!party) continue;
+      const auto stored = commit_and_wait(to, {id, 0, changes_of(party->data)});
+      if (!stored && stored.error().code != Code::kConflict) return stored.error();
+      moved += stored ? 1 : 0;
+      if (stored && moved % 10000 == 0) named.info("parties are moved from SQLite", {{"done", moved}});
+    }
+  }
+  std::error_code failed;
+  std::filesystem::rename(path, path + ".moved", failed);
+  if (failed) return os_error(format("cannot rename {}", path), failed.value());
+  return moved;
+}
 
 Result<std::unique_ptr<Store>> SqliteStore::open(const std::string& path, const Logger& log, Duration window) {
   const Logger named = log.named("store");

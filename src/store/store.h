@@ -132,6 +132,9 @@ class MemoryStore final : public Store {
 // much is asked, commits wait up to `window` to share one transaction (commit_window.h).
 class SqliteStore {
  public:
+  // Brings every party of the file into `to` that has none of that id, and renames the file to `path`.moved when all
+  // are there. May be repeated after any interruption. How many were brought; no such file: none.
+  static Result<std::size_t> move_parties(const std::string& path, Store& to, const Logger& log);
   static Result<std::unique_ptr<Store>> open(const std::string& path, const Logger& log,
                                              Duration window = kCommitWindow);
 };

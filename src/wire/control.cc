@@ -296,10 +296,11 @@ Json to_json(const Relays& e) {
                        {"stun", Json::list(e.stun, text)},
                        {"turn", e.turn}});
 }
+Json addresses_json(const std::vector<std::string>& addresses) {
+  return Json::list(addresses, [](const std::string& address) { return Json(address); });
+}
 Json to_json(const Servers& e) {
-  return Json::object({{"type", "servers"}, {"addresses", Json::list(e.addresses, [](const std::string& address) {
-                                               return Json(address);
-                                             })}});
+  return Json::object({{"type", "servers"}, {"addresses", addresses_json(e.addresses)}});
 }
 Json to_json(const RelaysHealth& e) {
   return Json::object(
@@ -384,17 +385,17 @@ RelaysHealth read_relays_health(JsonReader& reader) {
   })};
 }
 
-Servers read_servers(JsonReader& reader) {
-  Servers e;
-  for (const Json& item : reader.items("addresses", kServersMax)) {
+std::vector<std::string> read_addresses(JsonReader& reader, std::string_view key) {
+  std::vector<std::string> addresses;
+  for (const Json& item : reader.items(key, kServersMax)) {
     const std::string* address = item.if_string();
     if (address == nullptr || address->empty() || address->size() > kServerAddressBytesMax) {
-      reader.fail("addresses", "HOST:PORT texts");
+      reader.fail(key, "HOST:PORT texts");
       break;
     }
-    e.addresses.push_back(*address);
+    addresses.push_back(*address);
   }
-  return e;
+  return addresses;
 }
 
 GrantKeys read_grant_keys(JsonReader& reader) {
@@ -442,7 +443,7 @@ std::optional<Event> read_event(const std::string& type, JsonReader& reader, con
     return e;
   }
   if (type == "grant_keys") return read_grant_keys(reader);
-  if (type == "servers") return read_servers(reader);
+  if (type == "servers") return Servers{read_addresses(reader, "addresses")};
   return std::nullopt;
 }
 
@@ -578,7 +579,11 @@ std::string encode(const Proof& p) {
   return Json::object({{"challenge", text_of(p.challenge)}, {"mac", text_of(p.mac)}}).text();
 }
 std::string encode(const Session& s) {
-  return Json::object({{"token", text_of(s.token)}, {"expires", s.expires}, {"now", s.now}}).text();
+  return Json::object({{"token", text_of(s.token)},
+                       {"expires", s.expires},
+                       {"now", s.now},
+                       {"servers", addresses_json(s.servers)}})
+      .text();
 }
 
 Result<Hello> decode_hello(std::string_view text) {
@@ -596,8 +601,10 @@ Result<Proof> decode_proof(std::string_view text) {
 }
 Result<Session> decode_session(std::string_view text) {
   return decode<Session>(text, kRequestBytesMax, [](JsonReader& r) {
-    return Session{r.bytes("token", kSessionTokenMax, 1), r.integer("expires", 0, kTimeMax),
-                   r.integer("now", 0, kTimeMax)};
+    Session session{r.bytes("token", kSessionTokenMax, 1), r.integer("expires", 0, kTimeMax),
+                    r.integer("now", 0, kTimeMax)};
+    if (r.has("servers")) session.servers = read_addresses(r, "servers");
+    return session;
   });
 }
 

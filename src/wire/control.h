@@ -71,9 +71,10 @@ struct Proof {
 };
 inline constexpr std::size_t kSessionTokenMax = 256;
 struct Session {
-  Bytes token;               // the server's alone to read
-  std::int64_t expires = 0;  // unix seconds, by the server's clock
-  std::int64_t now = 0;      // the server's clock
+  Bytes token;                         // the server's alone to read
+  std::int64_t expires = 0;            // unix seconds, by the server's clock
+  std::int64_t now = 0;                // the server's clock
+  std::vector<std::string> servers{};  // as the event Servers has them; empty: there is one
   friend bool operator==(const Session&, const Session&) = default;
 };
 

@@ -118,7 +118,7 @@ TEST(ControlWire, SessionMessagesRoundTrip) {
   EXPECT_EQ(*decode_challenge(encode(challenge)), challenge);
   const Proof proof{make.array<16>(), make.array<32>()};
   EXPECT_EQ(*decode_proof(encode(proof)), proof);
-  const Session session{Bytes(72, 7), 1700000000, 1690000000};
+  const Session session{Bytes(72, 7), 1700000000, 1690000000, {"play.example.org:41820"}};
   EXPECT_EQ(*decode_session(encode(session)), session);
   const Signal signal{make.array<16>(), make.key(), make.bytes(500)};
   EXPECT_EQ(*decode_signal(encode_signal(signal)), signal);

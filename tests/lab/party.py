@@ -56,7 +56,7 @@ class Server:
         self._lab = lab
         self.options = options
         self.folder = lab.state / f"{host.name}-server"
-        self.folder.mkdir(mode=0o700)
+        self.folder.mkdir(mode=0o700, exist_ok=True)  # with another server's keys, perhaps
         self.start()
 
     def start(self) -> None:

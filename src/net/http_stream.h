@@ -11,7 +11,6 @@
 #include <boost/asio/local/stream_protocol.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/ssl/context.hpp>
-#include <boost/asio/ssl/stream.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/beast/core/bind_handler.hpp>
 #include <boost/beast/core/role.hpp>
@@ -93,10 +92,7 @@ class Stream {
     return {};
   }
 
-  struct Tls {
-    std::shared_ptr<asio::ssl::context> context;
-    asio::ssl::stream<Socket> stream;
-  };
+  struct Tls;
   // Shared with the operation under way, so that a Stream may be destroyed at any time.
   std::shared_ptr<Socket> plain_;
   std::shared_ptr<Tls> tls_;

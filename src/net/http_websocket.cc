@@ -107,6 +107,7 @@ class Session final : public SocketSession, public std::enable_shared_from_this<
     socket_->set_option(timeout);
     socket_->read_message_max(options_.message_bytes_max);
     socket_->text(true);
+    socket_->auto_fragment(false);  // it would keep a buffer for every connection
     socket_->control_callback(
         [this](websocket::frame_type kind, beast::string_view data) {  // from within a read of ours
           const auto handlers = handlers_;

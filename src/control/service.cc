@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "control/audit.h"
 #include "control/proof.h"
 #include "wire/relay.h"
 
@@ -51,6 +52,7 @@ Service::Service(ServiceOptions options, store::Store& store, Rng& rng, const Lo
       store_(store),
       rng_(rng),
       log_(log.named("control")),
+      audit_(log.named("audit")),
       id_(rng.array<sizeof(wire::ServerId)>()) {}
 
 Service::~Service() = default;
@@ -219,10 +221,14 @@ void Service::ask_store(store::Commit commit, Done done) {
 void Service::commit(const party::PartyId& id, const PartyPtr& party, party::Effects effects, Done done) {
   if (effects.changes.empty()) return settle(id, party, std::move(done));
   ++party->pending;
+  const auto lines = audit_of(effects);
   store::Commit commit{id, party->revision++, std::move(effects.changes), effects.events};
-  ask_store(std::move(commit),
-            [this, id, party, revision = party->revision, events = std::move(effects.events), done = std::move(done)](
-                Result<void> stored) { finish_commit(id, party, revision, events, std::move(stored), done); });
+  ask_store(std::move(commit), [this, id, party, revision = party->revision, events = std::move(effects.events), lines,
+                                done = std::move(done)](Result<void> stored) {
+    const ContextScope scope("party_id", id.text());
+    if (stored) write(lines, audit_);
+    finish_commit(id, party, revision, events, std::move(stored), done);
+  });
 }
 
 void Service::finish_commit(const party::PartyId& id, const PartyPtr& party, std::uint64_t revision,
@@ -716,13 +722,16 @@ void Service::close_relay_stream(const crypto::PublicKey& key, const Error& why)
 Result<void> Service::allow_relay(const crypto::PublicKey& key) {
   RelayDirectory changed = options_.others;
   LR_TRY(changed.allow(key));
-  return keep_relays(std::move(changed));
+  LR_TRY(keep_relays(std::move(changed)));
+  audit_.info("relay allowed", {{"relay", key.base64()}});
+  return {};
 }
 
 Result<void> Service::remove_relay(const crypto::PublicKey& key) {
   RelayDirectory changed = options_.others;
   LR_TRY(changed.remove(key));
   LR_TRY(keep_relays(std::move(changed)));
+  audit_.info("relay removed", {{"relay", key.base64()}});
   tell_relays();
   close_relay_stream(key, {Code::kRefused, "the server's operator removed this relay", {}});
   return {};

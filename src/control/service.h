@@ -202,7 +202,7 @@ class Service {
   // What the store calls when it has done something: `act` runs on the service's thread, unless the service has gone.
   template <class F>
   auto on_service(F act) {
-    return [post = options_.post, alive = std::weak_ptr<int>(alive_), act = std::move(act)](auto result) {
+    return [post = options_.post, alive = std::weak_ptr<int>(alive_), act = keep_context(std::move(act))](auto result) {
       post([alive, act, result = std::move(result)]() mutable {
         if (alive.lock()) act(std::move(result));
       });
@@ -265,7 +265,7 @@ class Service {
   const Bytes session_key_;  // signs tokens
   store::Store& store_;
   Rng& rng_;
-  const Logger log_;
+  const Logger log_, audit_;
   std::shared_ptr<int> alive_ = std::make_shared<int>();  // what completions check before they touch us
   std::map<std::array<std::uint8_t, 16>, Challenge> challenges_;
   std::unordered_map<std::string, Bucket> buckets_;

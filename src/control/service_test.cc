@@ -1,5 +1,6 @@
 // What the service decides, in virtual time over the memory store.
 #include "control/test_service.h"
+#include "wire/json.h"
 #include "wire/relay.h"
 
 namespace lanrage::control {
@@ -234,6 +235,45 @@ TEST_F(ServiceTest, ThoseWhoLeftMayNotListen) {
   enter(bob, invite(owner, 1));
   ASSERT_TRUE(ask(bob, wire::PutRecord{party_of(bob), bob.roster->make_farewell()}));
   EXPECT_EQ(follow(bob, party_of(bob))->id.error().code, Code::kRefused);
+}
+
+TEST_F(ServiceTest, TheAuditLogSaysWhoChangedWhatOnceItIsStored) {
+  std::vector<std::string> lines;
+  Log log(LogFormat::kJson, {}, [&](std::string_view line) {
+    const auto json = wire::Json::parse(line);
+    if (*json->find("logger")->if_string() != "audit") return;
+    std::string said = *json->find("message")->if_string();
+    for (const char* key : {"member", "invite"})
+      if (const wire::Json* about = json->find(key)) said += " " + *about->if_string();
+    EXPECT_TRUE(json->find("party_id")) << line;
+    lines.push_back(said);
+  });
+  service_ = make_service(nullptr, Logger(log, "server"));
+  Device owner = device("owner"), bob = device("bob"), carol = device("carol");
+  host(owner);
+  const auto one = invite(owner, 2);
+  const std::string invite_id = one.secret.id(one.party).text();
+  enter(bob, one);
+  EXPECT_THAT(lines, ElementsAre("party registered", "peer admitted " + owner.key().base64(),
+                                 "peer joined " + owner.key().base64(), "invite added " + invite_id,
+                                 "peer admitted " + bob.key().base64(), "invite used " + invite_id,
+                                 "peer joined " + bob.key().base64()));
+  lines.clear();
+  store_.fail_next({Code::kIo, "disk full"});
+  ASSERT_FALSE(ask(carol, join_request(carol, one)));
+  ASSERT_TRUE(ask(bob, join_request(bob, one))) << "again";
+  EXPECT_THAT(lines, IsEmpty()) << "nothing was changed";
+  catch_up(owner);
+  auto kick = owner.roster->kick(now_.wall, bob.key(), rng_);
+  ASSERT_TRUE(kick);
+  kick->seen = version_;
+  ASSERT_TRUE(put(owner, *kick));
+  EXPECT_THAT(lines, testing::Contains("peer removed " + bob.key().base64()));
+  EXPECT_THAT(lines, testing::Contains("party rekeyed"));
+  EXPECT_THAT(lines, testing::Contains("invite revoked " + invite_id));
+  lines.clear();
+  ASSERT_TRUE(ask(owner, wire::PutRecord{party_of(owner), owner.roster->make_farewell()}));
+  EXPECT_THAT(lines, ElementsAre("peer left " + owner.key().base64()));
 }
 
 TEST_F(ServiceTest, InvitesExpireByTheServersClockAndItIsTold) {

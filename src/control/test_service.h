@@ -48,13 +48,13 @@ class ServiceTest : public testing::Test {
 
   // The service anew over the same store, as after a crash.
   void restart() { service_ = make_service(nullptr); }
-  std::unique_ptr<Service> make_service(bus::Bus* bus) {
+  std::unique_ptr<Service> make_service(bus::Bus* bus, const Logger& log = silent_logger()) {
     ServiceOptions options;
     options.grant_key = grants_;
     options.post = [this](std::function<void()> act) { posted_.push_back(std::move(act)); };
     options.save_relays = [this](const std::string&) { return kept_; };
     options.bus = bus;
-    return std::make_unique<Service>(std::move(options), store_, rng_, silent_logger());
+    return std::make_unique<Service>(std::move(options), store_, rng_, log);
   }
   void step() {
     const auto act = std::move(posted_.front());

@@ -27,7 +27,23 @@ PORT = 41820
 def environment(folder: str) -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if key.startswith(("ASAN_", "UBSAN_", "TSAN_", "LSAN_"))}
     return {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": folder, "LANRAGE_DIR": folder,
-            "LANRAGE_LOG_LEVEL": "debug", **kept}
+            "LANRAGE_LOG_LEVEL": "debug", **kept, **faked_clock(folder)}
+
+
+FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
+
+
+def faked_clock(folder: str) -> dict[str, str]:
+    clock = pathlib.Path(f"{folder}.clock")
+    if not clock.exists():
+        return {}
+    return {"LD_PRELOAD": FAKETIME, "FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+
+
+def set_clock(of: Server | Node, offset: str) -> None:
+    """Its calendar is off by "+1h", "-10y", ...: from its next start on, and later ones at once."""
+    pathlib.Path(f"{of.folder}.clock").write_text(offset + "\n")
 
 
 @dataclasses.dataclass

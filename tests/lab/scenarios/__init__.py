@@ -5,7 +5,7 @@ from scenarios import matrix, party_pairs, parties, path_mtu, lan_games  # noqa:
 from scenarios import games_search  # noqa: F401
 from scenarios import cli, names, operations  # noqa: F401
 from scenarios import failover, quality  # noqa: F401
-from scenarios import friend_relay, netcheck, ports, punching, relays, safety, servers, tls_relay  # noqa: F401
+from scenarios import clocks, friend_relay, netcheck, ports, punching, relays, safety, servers, tls_relay  # noqa: F401
 
 # What ctest runs (test `lab`), in this order.
 DEFAULT = [
@@ -32,5 +32,6 @@ DEFAULT = [
     "relay_alone", "relay_killed", "relay_drained", "relay_of_server_drained", "relay_hostile", "relay_friend",
     "ports_host_at_home", "ports_refused", "ports_no_way_out", "ports_each_method", "ports_server_at_home",
     "ports_relay_at_home",
+    "clocks_wrong", "clocks_jump",
     "servers_share_postgresql", "servers_share_nats", "servers_split_players", "servers_without_database_or_bus",
 ]

@@ -14,6 +14,8 @@ from scenario import Lab, expect, expect_equal, scenario
 from topology import Host
 
 SO_RCVBUFFORCE = 33  # not named by the socket module
+# A machine that the link keeps awake answers sooner than the idle one that is compared with.
+TOLERANCE_MS = 0.5
 
 
 def round_trips_ms(host: Host, address: str, count: int, interval_s: float = 0.005) -> list[float]:
@@ -53,12 +55,12 @@ def link_figures(lab: Lab) -> None:
     times = round_trips_ms(a, b.ipv4 or "", 200)
     expect_equal(len(times), 200, "answers without loss")
     extra = statistics.median(times) - base - 30
-    expect(-0.1 < extra < 0.25, f"15 ms each way: {extra:+.3f} ms off at the median")
+    expect(abs(extra) < TOLERANCE_MS, f"15 ms each way: {extra:+.3f} ms off at the median")
 
     link.set(Shape(delay_ms=10), "up")
     link.set(Shape(), "down")
     extra = statistics.median(round_trips_ms(a, b.ipv4 or "", 50)) - base - 10
-    expect(-0.1 < extra < 0.25, f"10 ms one way: {extra:+.3f} ms off at the median")
+    expect(abs(extra) < TOLERANCE_MS, f"10 ms one way: {extra:+.3f} ms off at the median")
 
     link.set(Shape(delay_ms=10, jitter_ms=4), "up")
     spread = statistics.pstdev(round_trips_ms(a, b.ipv4 or "", 300, 0.01))

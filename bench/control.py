@@ -2,7 +2,7 @@
 """One `lanrage server` and very many players, in a network namespace of its own.
 
     bench/control.py [--binary PATH] [--load PATH] [--parts joins,idle,restart] [--idle 20000] [--clients 10000]
-                     [--joins 5000] [--rate 1000] [--ramp 250] [--json FILE]
+                     [--joins 5000] [--rate 1000] [--ramp 250] [--loads 1] [--json FILE]
 
   joins    players that have a session join at a rate: the time from when each was due to its answer, which is on disk then
   idle     the server's memory with so many idle event streams, and its CPU
@@ -69,7 +69,6 @@ class Load:
     def __init__(self, binary: pathlib.Path, server: Server, *words: str) -> None:
         self.process = subprocess.Popen(["ip", "netns", "exec", SPACE, str(binary), server.link, ",".join(ADDRESSES), *words],
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.joined = self.answer()
 
     def answer(self) -> dict[str, Any]:
         line = self.process.stdout.readline()
@@ -77,13 +76,10 @@ class Load:
             raise SystemExit("the load ended early")
         return json.loads(line)
 
-    def back(self, restart: Any) -> dict[str, Any]:
-        """Until all have their streams again."""
+    def watch(self) -> None:
+        """The next answer is how all got their streams back."""
         self.process.stdin.write("\n")
         self.process.stdin.flush()
-        time.sleep(0.1)
-        restart()
-        return self.answer()
 
     def close(self) -> None:
         self.process.kill()
@@ -93,27 +89,33 @@ class Load:
 def measure(options: argparse.Namespace, part: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="lanrage-bench-") as folder:
         server = Server(options.binary, pathlib.Path(folder))
-        load = None
+        loads: list[Load] = []
         empty = server.resident_mb()
+
+        def start(clients: int, rate: float, *words: str) -> list[dict[str, Any]]:
+            for _ in range(options.loads):
+                loads.append(Load(options.load, server, "--clients", str(clients // options.loads),
+                                  "--rate", str(rate / options.loads), *words))
+            return [load.answer() for load in loads]
         try:
             if part == "joins":
-                load = Load(options.load, server, "--clients", str(options.joins), "--rate", str(options.rate), "--warm")
-                return load.joined
+                return {"joined": start(options.joins, options.rate, "--warm")}
             clients = options.idle if part == "idle" else options.clients
-            load = Load(options.load, server, "--clients", str(clients), "--rate", str(options.ramp))
+            joined = start(clients, options.ramp)
             if part == "idle":
                 time.sleep(65)  # connections for requests are over after 60 s
                 before = server.cpu_s()
                 time.sleep(20)
                 return {"clients": clients, "resident_mb": server.resident_mb(), "empty_mb": empty,
-                        "cpu_percent": 5 * (server.cpu_s() - before), "joined": load.joined}
-
-            def restart() -> None:
-                server.kill()
-                server.start()
-            return {"clients": clients, **load.back(restart)}
+                        "cpu_percent": 5 * (server.cpu_s() - before), "joined": joined}
+            for load in loads:
+                load.watch()
+            time.sleep(0.1)
+            server.kill()
+            server.start()
+            return {"clients": clients, "back": [load.answer() for load in loads]}
         finally:
-            if load:
+            for load in loads:
                 load.close()
             server.kill()
 
@@ -125,6 +127,7 @@ def main() -> None:
     parser.add_argument("--parts", default="joins,idle,restart")
     parser.add_argument("--idle", type=int, default=20000)
     parser.add_argument("--clients", type=int, default=10000)
+    parser.add_argument("--loads", type=int, default=1, help="processes that the players are spread over")
     parser.add_argument("--joins", type=int, default=5000)
     parser.add_argument("--rate", type=float, default=1000)
     parser.add_argument("--ramp", type=float, default=250, help="joins a second for idle and restart")

@@ -38,10 +38,12 @@ class Auditor {
       return changed != nullptr && changed->id == row.id;
     });
     if (!is_told) return;  // sealed anew, for another epoch
+    const bool is_join = std::any_of(effects_.changes.begin(), effects_.changes.end(),
+                                     [](const auto& other) { return std::holds_alternative<party::MemberPut>(other); });
     const char* what = row.state == party::InviteState::kRevoked   ? "invite revoked"
                        : row.state == party::InviteState::kExpired ? "invite expired"
-                       : row.uses_left == row.uses                 ? "invite added"
-                                                                   : "invite used";
+                       : is_join                                   ? "invite used"
+                                                                   : "invite added";
     lines_.push_back({what, "invite", row.id.text()});
   }
   void operator()(const party::InviteRemoved&) {}

@@ -134,6 +134,7 @@ class Link : public std::enable_shared_from_this<Link> {
     std::unique_ptr<net::LoopTimer> deadline;
     std::uint64_t sent = 0;  // the number it was sent under; 0: waits for the link
     bool refused_once = false;
+    std::optional<Error> put_off{};  // what the server said when it could not do it yet
   };
   using JobIt = std::list<Job>::iterator;
 
@@ -313,6 +314,7 @@ class Link : public std::enable_shared_from_this<Link> {
     }
     if (rest_of(*response)) {
       job->sent = 0;  // every request may be repeated
+      job->put_off = wire::decode_error(response->status, response->body);
       return refused(*response);
     }
     log_.timed(op::kControlRequest, net::now().time - job->started);
@@ -331,10 +333,11 @@ class Link : public std::enable_shared_from_this<Link> {
 
   void expire(JobIt job) {
     const bool down = status_.state != LinkState::kOnline && status_.why;
-    Error error = down    ? Error{Code::kUnavailable, "the server cannot be reached: " + status_.why->message,
+    Error error = down           ? Error{Code::kUnavailable, "the server cannot be reached: " + status_.why->message,
                                "it is tried again and again; known members reach each other without it"}
-                  : rest_ ? Error{Code::kUnavailable, "the server has too much to do", "try again in a minute"}
-                          : Error{Code::kTimedOut, "the server did not answer in time"};
+                  : job->put_off ? *job->put_off
+                  : rest_        ? Error{Code::kUnavailable, "the server has too much to do", "try again in a minute"}
+                                 : Error{Code::kTimedOut, "the server did not answer in time"};
     finish(job, std::move(error));
     work();
   }
@@ -591,7 +594,7 @@ class Link : public std::enable_shared_from_this<Link> {
   LinkStatus status_;
   int failures_ = 0;
   std::unique_ptr<net::LoopTimer> retry_;
-  std::unique_ptr<net::LoopTimer> rest_;  // the server has too much to do
+  std::unique_ptr<net::LoopTimer> rest_;  // the server wants to be left alone
   std::unique_ptr<net::LoopTimer> stable_;
   std::unique_ptr<net::LoopTimer> measure_;
   std::optional<Time> pinged_;             // a ping waits for its pong

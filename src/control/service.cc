@@ -10,9 +10,9 @@
 namespace lanrage::control {
 namespace {
 
-constexpr Duration kUnreadGap = std::chrono::seconds{10};  // a store that is away may take a while to say so
-
 Error limited() { return {Code::kExhausted, "too many requests", "wait a moment and try again"}; }
+// The players' business is that it is not done, not the operator's database.
+Error kept_nothing() { return {Code::kUnavailable, "the server cannot keep this just now", "try again in a moment"}; }
 Error no_party() {
   return {Code::kNotFound, "the server does not know that party", "was the invite made with another server?"};
 }
@@ -147,7 +147,8 @@ void Service::finish_load(Now now, const party::PartyId& id, Result<std::optiona
 
 Result<Service::PartyPtr> Service::restore(Now now, const party::PartyId& id,
                                            Result<std::optional<store::Loaded>> loaded) {
-  if (!loaded) return std::move(loaded).error();
+  if (!loaded && loaded.error().code == Code::kFailed) return std::move(loaded).error();
+  if (!loaded) return kept_nothing();
   unread_.erase(id);
   if (!*loaded) {
     close_streams(id, no_party());
@@ -167,7 +168,7 @@ Result<Service::PartyPtr> Service::restore(Now now, const party::PartyId& id,
 // One after the other, until the store fails.
 void Service::read_unread(Now now) {
   if (unread_.empty() || unread_due_ > now.time) return;
-  unread_due_ = now.time + kUnreadGap;
+  unread_due_ = now.time + kSweep;
   find(now, party::PartyId(*unread_.begin()), [this, now](const Result<PartyPtr>& party) {
     if (!party) return;
     unread_due_ = now.time;
@@ -244,8 +245,7 @@ void Service::finish_commit(const party::PartyId& id, const PartyPtr& party, std
   forget(id, party);
   const Code code = result.error().code;
   if (code == Code::kExhausted || code == Code::kConflict) return done(std::move(result));
-  // The players' business is that it is not done, not the operator's database.
-  done(Error{Code::kUnavailable, "the server cannot keep this just now", "try again in a moment"});
+  done(kept_nothing());
 }
 
 // Calls `done` once all that was decided so far is on disk, and nobody else has decided anything: an answer must not

@@ -129,7 +129,9 @@ class GroupStore final : public Store {
       }
       if (!wanted) continue;
       const std::lock_guard reading(reading_);
-      wanted->found(backend_->load(wanted->id));
+      auto loaded = backend_->load(wanted->id);
+      if (!loaded) note_unreadable(loaded.error());
+      wanted->found(std::move(loaded));
     }
   }
 
@@ -208,6 +210,10 @@ class GroupStore final : public Store {
       stats_.refused += group.size();
     }
     for (Entry& entry : group) entry.done(why);
+  }
+  void note_unreadable(const Error& error) {
+    if (stats().problem.empty()) log_.error("a party cannot be read", {{"problem", error.message}});
+    note_problem(error);
   }
   void note_problem(const Error& error) {
     const std::lock_guard lock(mutex_);

@@ -327,8 +327,13 @@ TEST(ControlServers, APlayerMovesToTheOtherServer) {
   const auto many = owner.invite(10);
   ASSERT_TRUE(many);
   ASSERT_TRUE(owner.ask(wire::Follow{owner.party(), 0}));
-  while (const auto servers = owner.next<wire::Servers>())  // it hears of the second without having been told
-    if (servers->addresses.size() > 1) break;
+  // Until its stream has begun, and it has heard of the second server without having been told of it.
+  for (bool has_begun = false, knows_both = false; !has_begun || !knows_both;) {
+    const auto event = owner.events.take();
+    ASSERT_TRUE(event);
+    if (std::holds_alternative<wire::Grant>(*event)) has_begun = true;
+    if (const auto* servers = std::get_if<wire::Servers>(&*event)) knows_both = servers->addresses.size() > 1;
+  }
   first.reset();
   const Time killed = net::now().time;
   Player bob(second.info(), "bob");

@@ -17,7 +17,7 @@ namespace lanrage::bus {
 
 struct Handlers {
   std::function<void(std::string)> on_message;
-  std::function<void()> on_gap;  // something may have been missed
+  std::function<void()> on_gap;  // problem() begins or ends: something may have been missed
 };
 
 class Bus {
@@ -37,8 +37,8 @@ class Bus {
 // kUnavailable.
 Result<std::unique_ptr<Bus>> open_postgres_bus(const std::string& url, Handlers handlers, const Logger& log);
 
-// `main`, and `reserve` while `main` has a problem here or at another server: such a one is heard over the reserve.
-// Messages may come twice then. Both give what comes to the handlers that `open` gets.
+// `main`, and `reserve` while `main` has a problem here, or at another server, which is heard over the reserve then, or
+// has no other bus. Messages may come twice meanwhile, and with a space before them: they are JSON.
 using Opener = std::function<Result<std::unique_ptr<Bus>>(Handlers)>;
 Result<std::unique_ptr<Bus>> open_bus_with_reserve(const Opener& main, const Opener& reserve, Handlers handlers);
 

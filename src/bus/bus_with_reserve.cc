@@ -1,5 +1,6 @@
 #include <atomic>
 #include <chrono>
+#include <optional>
 
 #include "bus/bus.h"
 
@@ -8,7 +9,11 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr auto kNeeded = std::chrono::seconds(10);  // after the last message over the reserve
+constexpr auto kNeeded = std::chrono::seconds(5);  // after the last message of somebody in need
+// What a message begins with that goes over the reserve for the sake of others; its sender has the main bus. It must
+// not keep anybody using the reserve, else all would keep each other at it for ever. Whoever reads JSON does not see
+// it.
+constexpr char kForOthers = ' ';
 
 class BusWithReserve final : public Bus {
  public:
@@ -16,7 +21,7 @@ class BusWithReserve final : public Bus {
     LR_ASSIGN(main_, main(handlers));
     Handlers noting = handlers;
     noting.on_message = [this, on_message = handlers.on_message](std::string message) {
-      heard_ = Clock::now().time_since_epoch();
+      if (!message.starts_with(kForOthers)) heard_ = Clock::now().time_since_epoch();
       on_message(std::move(message));
     };
     LR_ASSIGN(reserve_, reserve(noting));
@@ -24,11 +29,11 @@ class BusWithReserve final : public Bus {
   }
 
   void publish(const party::PartyId& party, std::string message) override {
-    if (is_reserve_needed()) reserve_->publish(party, message);
+    if (const auto mark = reserve_mark()) reserve_->publish(party, *mark + message);
     main_->publish(party, std::move(message));
   }
   void broadcast(std::string message) override {
-    if (is_reserve_needed()) reserve_->broadcast(message);
+    if (const auto mark = reserve_mark()) reserve_->broadcast(*mark + message);
     main_->broadcast(std::move(message));
   }
   void subscribe(const party::PartyId& party) override {
@@ -43,8 +48,11 @@ class BusWithReserve final : public Bus {
   const char* kind() const override { return main_->kind(); }
 
  private:
-  bool is_reserve_needed() const {
-    return !main_->problem().empty() || Clock::now().time_since_epoch() - heard_.load() < kNeeded;
+  // What goes before a message over the reserve; none: it is not needed.
+  std::optional<std::string> reserve_mark() const {
+    if (!main_->problem().empty()) return "";
+    if (Clock::now().time_since_epoch() - heard_.load() < kNeeded) return std::string(1, kForOthers);
+    return std::nullopt;
   }
   std::atomic<Clock::duration> heard_{-kNeeded};
   std::unique_ptr<Bus> main_, reserve_;  // the last: they call the handlers

@@ -38,11 +38,11 @@ class Open {
     natsMsg_Destroy(message);
     shared().call(which, [&](const Handlers& handlers) { handlers.on_message(std::move(text)); });
   }
-  static void connected(natsConnection*, void* which) {
+  static void changed(natsConnection*, void* which) {
     shared().call(which, [](const Handlers& handlers) { handlers.on_gap(); });
   }
   // A reader that is too slow has lost some.
-  static void failed(natsConnection*, natsSubscription*, natsStatus, void* which) { connected(nullptr, which); }
+  static void failed(natsConnection*, natsSubscription*, natsStatus, void* which) { changed(nullptr, which); }
 
  private:
   template <class F>
@@ -92,8 +92,9 @@ class NatsBus final : public Bus {
     if (status == NATS_OK) status = natsOptions_SetReconnectJitter(options, kReconnectJitterMs, kReconnectJitterMs);
     if (status == NATS_OK) status = natsOptions_SetReconnectBufSize(options, kWaitingBytesMax);
     if (status == NATS_OK) status = natsOptions_SetPingInterval(options, kPingMs);
-    if (status == NATS_OK) status = natsOptions_SetRetryOnFailedConnect(options, true, Open::connected, open_);
-    if (status == NATS_OK) status = natsOptions_SetReconnectedCB(options, Open::connected, open_);
+    if (status == NATS_OK) status = natsOptions_SetRetryOnFailedConnect(options, true, Open::changed, open_);
+    if (status == NATS_OK) status = natsOptions_SetReconnectedCB(options, Open::changed, open_);
+    if (status == NATS_OK) status = natsOptions_SetDisconnectedCB(options, Open::changed, open_);
     if (status == NATS_OK) status = natsOptions_SetErrorHandler(options, Open::failed, open_);
     if (status == NATS_OK) status = natsConnection_Connect(&connection_, options);
     natsOptions_Destroy(options);

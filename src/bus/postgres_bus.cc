@@ -94,8 +94,12 @@ class PostgresBus final : public Bus {
       auto done = turn();
       const std::string problem = done ? "" : done.error().message;
       if (!problem.empty() && problem != problem_) log_.warn("the servers' news do not flow", {{"problem", problem}});
-      const std::lock_guard lock(mutex_);
-      problem_ = problem;
+      const bool has_changed = problem.empty() != problem_.empty();
+      {
+        const std::lock_guard lock(mutex_);
+        problem_ = problem;
+      }
+      if (has_changed) handlers_.on_gap();
     }
   }
 
@@ -109,11 +113,9 @@ class PostgresBus final : public Bus {
 
   // Sends what waits; reads what came, if it is time or somebody says so.
   Result<void> turn() {
-    const bool was_up = connection_.is_up();
-    if (!was_up) {
+    if (!connection_.is_up()) {
       next_poll_ = now() + kPoll;
       LR_TRY(connect());
-      handlers_.on_gap();
     }
     LR_TRY(send());
     if (!connection_.take_notices() && now() < next_poll_) return {};

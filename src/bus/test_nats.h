@@ -9,12 +9,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <string>
-#include <thread>
 #include <utility>
 
 namespace lanrage::bus {
@@ -27,18 +25,25 @@ class TestNats {
   std::string url() const { return "nats://127.0.0.1:" + std::to_string(port_); }
   void run() {
     if (port_ == 0) port_ = free_port();
+    int ends[2];
+    if (::pipe2(ends, O_CLOEXEC) != 0) std::_Exit(1);
     server_ = ::fork();
     if (server_ == 0) {
       ::prctl(PR_SET_PDEATHSIG, SIGKILL);
       const int nothing = ::open("/dev/null", O_RDWR);
-      for (int fd = 0; fd < 3; ++fd) ::dup2(nothing, fd);
+      for (int fd = 0; fd < 2; ++fd) ::dup2(nothing, fd);
+      ::dup2(ends[1], 2);
       const std::string port = std::to_string(port_);
       ::execlp("nats-server", "nats-server", "-a", "127.0.0.1", "-p", port.c_str(), nullptr);
       ::_exit(127);
     }
-    for (int i = 0; i < 200; ++i) {
-      if (answers()) return;
-      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    ::close(ends[1]);
+    said_ = ends[0];  // open for its life: it ends when it cannot write
+    std::string log;
+    char part[256];
+    for (ssize_t size; (size = ::read(said_, part, sizeof part)) > 0;) {
+      log.append(part, static_cast<std::size_t>(size));
+      if (log.find("Server is ready") != std::string::npos) return;
     }
     std::fprintf(stderr, "nats-server does not start: tools/install-packages test\n");
     std::_Exit(1);
@@ -47,6 +52,7 @@ class TestNats {
     if (server_ <= 0) return;
     ::kill(server_, SIGKILL);
     ::waitpid(std::exchange(server_, -1), nullptr, 0);
+    ::close(said_);
   }
 
  private:
@@ -66,15 +72,9 @@ class TestNats {
     ::close(fd);
     return ntohs(address.sin_port);
   }
-  bool answers() const {
-    const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    const sockaddr_in address = local(port_);
-    const bool connected = ::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
-    ::close(fd);
-    return connected;
-  }
   std::uint16_t port_ = 0;
   pid_t server_ = -1;
+  int said_ = -1;  // its log
 };
 
 }  // namespace lanrage::bus
